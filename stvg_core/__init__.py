@@ -1,0 +1,1 @@
+"""Zero-shot spatio-temporal video grounding with any multimodal LLM."""

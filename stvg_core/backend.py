@@ -1,0 +1,198 @@
+"""What a backend provides besides its hooks: a typed adapter around one multimodal LLM.
+
+The method calls nothing else of a model. Tensors live on the adapter's device; visual
+tokens are in raster order (time step, row, column). Axis words: docs/shapes.md.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol, runtime_checkable
+
+from jaxtyping import Float
+from torch import Tensor
+
+from stvg_core.config import InputSettings
+from stvg_core.errors import TokenLayoutError
+from stvg_core.values import Frames, TokenLayout
+
+HOOK_API = 1
+"""Version of hooks and adapter; a manifest names the one it was written for."""
+
+
+@dataclass(frozen=True)
+class ModelReference:
+    """Which model is wanted: a checkpoint on disk, and how the user named it.
+
+    Attributes:
+        id: what the user typed ("tiny:qwen2-vl", a folder, a hub id).
+        folder: the checkpoint's folder, or None for a hub id that transformers resolves.
+        revision: hub revision, or None.
+    """
+
+    id: str
+    folder: Path | None = None
+    revision: str | None = None
+
+    @property
+    def source(self) -> str:
+        """What a loader should open: the folder where there is one, else the id."""
+        return str(self.folder) if self.folder is not None else self.id
+
+
+@dataclass(frozen=True)
+class LoadOptions:
+    """How a model is loaded.
+
+    Attributes:
+        device: "cpu", "cuda", "cuda:1", or "auto" (CUDA where there is one).
+        dtype: "auto" (float32 on the CPU, the checkpoint's own elsewhere) or a torch dtype's name.
+    """
+
+    device: str = "auto"
+    dtype: str = "auto"
+
+
+@dataclass(frozen=True)
+class ModelDescription:
+    """What the method needs to know of a loaded model.
+
+    Attributes:
+        layer_count: decoder layers of the language model.
+        yes_id: token id of "yes" as the first answer token.
+        no_id: token id of "no".
+        checkpoint: folder of the checkpoint, where it is on disk.
+    """
+
+    id: str
+    layer_count: int
+    yes_id: int
+    no_id: int
+    checkpoint: Path | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class EncodedClip:
+    """A clip as the language model sees it.
+
+    Attributes:
+        visual_tokens: after the projector, in raster order.
+        layout: where each token lies.
+        frame_order: which sampled frame stands at each position; (0, 1, ...) or reversed.
+        state: the backend's own; nobody else reads it.
+    """
+
+    visual_tokens: Float[Tensor, "cell width"]
+    layout: TokenLayout
+    frame_order: tuple[int, ...]
+    state: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Check tokens against the grid, and that every sampled frame is shown once."""
+        if self.visual_tokens.shape[0] != self.layout.cell_count:
+            raise TokenLayoutError(
+                f"a grid of {self.layout.shape} needs {self.layout.cell_count} visual tokens, got "
+                f"{self.visual_tokens.shape[0]}; check the backend's frames per token"
+            )
+        if sorted(self.frame_order) != list(range(self.layout.frame_count)):
+            raise TokenLayoutError(
+                f"expected each of {self.layout.frame_count} frames once in frame_order, got {self.frame_order}"
+            )
+
+
+@dataclass(frozen=True)
+class PromptToken:
+    """One token of the prompt after the visual tokens.
+
+    Attributes:
+        text: as the tokenizer writes it.
+        kind: word of the question, its final punctuation, or the template after it.
+    """
+
+    text: str
+    kind: Literal["word", "punctuation", "role"]
+
+
+@dataclass(frozen=True, eq=False)
+class QuestionAttention:
+    """Attention from one question's tokens to the visual tokens.
+
+    Attributes:
+        tokens: from the question's first token to the prompt's last, in order.
+        rows: softmax shares, averaged over the wanted layers and all heads.
+    """
+
+    question: str
+    tokens: tuple[PromptToken, ...]
+    rows: Float[Tensor, "token cell"]
+
+    def __post_init__(self) -> None:
+        """Check that every token has its row."""
+        if len(self.tokens) != self.rows.shape[0]:
+            raise TokenLayoutError(f"expected {len(self.tokens)} attention rows, got {self.rows.shape[0]}")
+
+
+@dataclass(frozen=True, eq=False)
+class AttentionRequest:
+    """What attention is wanted: questions about one clip, under one visual prompt.
+
+    Attributes:
+        prompt: added to the visual tokens, or None for none.
+        layers: 0-based decoder layers to average.
+    """
+
+    clip: EncodedClip
+    questions: tuple[str, ...]
+    prompt: Float[Tensor, "cell width"] | None
+    layers: tuple[int, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class AnswerLogits:
+    """Logits of "yes" and "no" at the first generated position, one per question."""
+
+    yes: Float[Tensor, " question"]
+    no: Float[Tensor, " question"]
+
+    @property
+    def margins(self) -> Float[Tensor, " question"]:
+        """Logit of yes minus logit of no."""
+        return self.yes - self.no
+
+
+@runtime_checkable
+class MLLMAdapter(Protocol):
+    """One loaded multimodal LLM.
+
+    `answer_logits` must be differentiable in the prompt; parameters stay frozen.
+    All questions of a call share the clip, so an adapter can encode the prefix once.
+    """
+
+    @property
+    def description(self) -> ModelDescription:
+        """What was loaded."""
+        ...
+
+    def encode(self, frames: Frames, settings: InputSettings, frame_order: tuple[int, ...]) -> EncodedClip:
+        """Return the visual tokens of frames, shown to the model in the given order.
+
+        Args:
+            frames: sampled frames, in source order.
+            settings: frame size and temporal merging.
+            frame_order: position to sampled frame; a permutation of range(len(frames)).
+        """
+        ...
+
+    def answer_logits(
+        self, clip: EncodedClip, questions: Sequence[str], prompt: Float[Tensor, "cell width"] | None
+    ) -> AnswerLogits:
+        """Return yes and no logits of each question, with gradients to the prompt."""
+        ...
+
+    def attention_rows(self, request: AttentionRequest) -> tuple[QuestionAttention, ...]:
+        """Return attention rows of each question; no gradients."""
+        ...
+
+    def generate_text(self, instruction: str, maximum_tokens: int) -> str:
+        """Return the model's greedy answer to an instruction, without any video."""
+        ...

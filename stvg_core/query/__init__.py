@@ -1,0 +1,1 @@
+"""Query decomposition: a sentence becomes an attribute and an action sub-query."""

@@ -1,0 +1,19 @@
+"""The errors of this distribution."""
+
+from __future__ import annotations
+
+
+class TinyError(Exception):
+    """Base of every error raised here on purpose."""
+
+
+class SceneError(TinyError):
+    """A scene, or a question about one, was asked for that cannot exist."""
+
+
+class RecipeError(TinyError):
+    """A training run was started with settings or files that do not fit together."""
+
+
+class CheckpointError(TinyError):
+    """A checkpoint folder is missing or lacks a file."""
