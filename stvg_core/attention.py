@@ -1,0 +1,93 @@
+"""From attention rows to one map per frame: relative attention and grounding tokens.
+
+Paper sections 3.2 and 3.3. This module knows no model: rows come from a backend, maps go
+to the scores.
+"""
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from stvg_core.backend import EncodedClip, QuestionAttention
+from stvg_core.config import RelativeSettings, TokenSettings
+from stvg_core.errors import SettingsError, TokenLayoutError
+from stvg_core.values import FrameMaps
+
+
+def relative_rows(
+    query: QuestionAttention, neutral: QuestionAttention, settings: RelativeSettings
+) -> Float[Tensor, "token cell"]:
+    """Return how much more each cell is attended for the query than for a neutral question.
+
+    Paper Algorithm 1: A_g = A_g(query) / (A_g(neutral) + epsilon), for the same token g in
+    both. Punctuation and template tokens are matched by their position from the prompt's
+    end; the words of the question have no counterpart and are compared with the mean of
+    the neutral question's words.
+    """
+    if settings.mode == "raw":
+        return query.rows
+    epsilon = 1.0 / query.rows.shape[1] if settings.epsilon == "uniform" else settings.epsilon
+    return query.rows / (_neutral_rows(query, neutral) + epsilon)
+
+
+def _neutral_rows(query: QuestionAttention, neutral: QuestionAttention) -> Float[Tensor, "token cell"]:
+    words = [row for token, row in zip(neutral.tokens, neutral.rows, strict=True) if token.kind == "word"]
+    word_mean = torch.stack(words).mean(dim=0) if words else neutral.rows.mean(dim=0)
+    matched = []
+    for from_end, token in zip(range(len(query.tokens), 0, -1), query.tokens, strict=True):
+        has_counterpart = token.kind != "word" and from_end <= len(neutral.tokens)
+        matched.append(neutral.rows[-from_end] if has_counterpart else word_mean)
+    return torch.stack(matched)
+
+
+def select_tokens(
+    attention: QuestionAttention, relative: Float[Tensor, "token cell"], settings: TokenSettings
+) -> tuple[int, ...]:
+    """Return the positions of the grounding tokens; reference for `stvg_select_grounding_tokens`.
+
+    The paper's rule is the candidate with the highest visual activation, the maximum of its
+    relative attention over all cells of all frames (section 3.2; the released research code
+    computes it on relative attention).
+
+    Raises:
+        SettingsError: the fixed position lies outside the prompt.
+        TokenLayoutError: the backend marked no token as a candidate.
+    """
+    if settings.rule == "fixed":
+        position = len(attention.tokens) + settings.fixed_position
+        if position < 0:
+            raise SettingsError(
+                f"expected tokens.fixed_position within the last {len(attention.tokens)} tokens, "
+                f"got {settings.fixed_position}"
+            )
+        return (position,)
+    candidates = [
+        position
+        for position, token in enumerate(attention.tokens)
+        if settings.candidates == "question" or token.kind != "word"
+    ]
+    if not candidates:
+        raise TokenLayoutError(
+            f"expected template tokens after {attention.question!r}, got none; check the backend's chat template"
+        )
+    if settings.rule == "mean":
+        return tuple(candidates)
+    if settings.rule == "min_entropy":
+        shares = attention.rows[candidates]
+        shares = shares / shares.sum(dim=1, keepdim=True).clamp_min(torch.finfo(shares.dtype).tiny)
+        best = int(torch.special.entr(shares).sum(dim=1).argmin())
+    else:
+        best = int(relative[candidates].amax(dim=1).argmax())
+    return (candidates[best],)
+
+
+def frame_maps(
+    clip: EncodedClip, attention: QuestionAttention, relative: Float[Tensor, "token cell"], chosen: tuple[int, ...]
+) -> FrameMaps:
+    """Return the chosen tokens' mean attention as one map per sampled frame, in source order."""
+    by_time = relative[list(chosen)].mean(dim=0).reshape(clip.layout.shape)
+    by_position = by_time[list(clip.layout.time_step_of_frame)].double().cpu().numpy()
+    by_frame = np.empty_like(by_position)
+    by_frame[list(clip.frame_order)] = by_position
+    return FrameMaps(by_frame, tuple(attention.tokens[position].text for position in chosen))

@@ -1,0 +1,102 @@
+"""From what a user types after --model to a checkpoint and its architecture; imports no torch.
+
+Order: a named checkpoint (entry-point group `stvg.models`), a folder on disk, a hub id
+whose config.json is in the local cache or can be downloaded.
+"""
+
+import difflib
+import importlib.metadata
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from stvg_core.errors import ModelError
+from stvg_core.identity import ModelReference
+
+MODEL_GROUP = "stvg.models"
+_CONFIG_BYTES = 4 * 1024 * 1024
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+
+
+@dataclass(frozen=True)
+class ResolvedModel:
+    """A reference and the architecture that its config.json names."""
+
+    reference: ModelReference
+    architecture: str
+
+
+def named_models() -> dict[str, importlib.metadata.EntryPoint]:
+    """Return the named checkpoints that installed distributions offer, by name."""
+    return {entry.name: entry for entry in sorted(importlib.metadata.entry_points(group=MODEL_GROUP))}
+
+
+def resolve_model(model: str) -> ResolvedModel:
+    """Return the checkpoint and architecture that a model name stands for.
+
+    Raises:
+        ModelError: the name is unknown, or its folder or config.json cannot be read.
+    """
+    named = named_models()
+    if model in named:
+        folder = _named_folder(named[model])
+        return ResolvedModel(ModelReference(model, folder), read_architecture(folder / "config.json"))
+    path = Path(model).expanduser()
+    if path.is_dir():
+        return ResolvedModel(ModelReference(model, path.resolve()), read_architecture(path / "config.json"))
+    if path.exists():
+        raise ModelError(f"expected a checkpoint folder, got the file {model}; name the folder that holds config.json")
+    if _HUB_ID.fullmatch(model):
+        return ResolvedModel(ModelReference(model), read_architecture(_hub_config(model)))
+    near = difflib.get_close_matches(model, named, n=1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    raise ModelError(
+        f"unknown model {model!r}: {hint}expected a folder, a hub id such as Qwen/Qwen2-VL-7B-Instruct, "
+        f"or one of {', '.join(named) or 'no named models (pip install stvg-tiny has some)'}"
+    )
+
+
+def read_architecture(config: Path) -> str:
+    """Return the architecture that a config.json names.
+
+    Raises:
+        ModelError: the file is missing, too large, no JSON, or names no architecture.
+    """
+    if not config.is_file():
+        raise ModelError(f"expected a checkpoint with config.json in {config.parent}, found none; is it the right folder?")
+    if config.stat().st_size > _CONFIG_BYTES:
+        raise ModelError(f"expected a config.json below {_CONFIG_BYTES} bytes, got {config.stat().st_size} in {config}")
+    try:
+        data = json.loads(config.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise ModelError(f"cannot read {config}: {error}; download the checkpoint again") from error
+    architectures = data.get("architectures") if isinstance(data, dict) else None
+    if not isinstance(architectures, list) or not architectures or not isinstance(architectures[0], str):
+        raise ModelError(f"expected 'architectures' in {config}, found none; it is not a model's configuration")
+    return architectures[0]
+
+
+def _named_folder(entry: importlib.metadata.EntryPoint) -> Path:
+    try:
+        folder = entry.load()()
+    except (ImportError, AttributeError, TypeError, OSError) as error:
+        raise ModelError(f"model {entry.name!r} cannot be opened: {error}; reinstall its distribution") from error
+    if not isinstance(folder, Path):
+        raise ModelError(f"expected {entry.value} to return a folder, got {type(folder).__name__}")
+    return folder
+
+
+def _hub_config(model: str) -> Path:
+    try:
+        from huggingface_hub import hf_hub_download
+        from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+    except ImportError as error:
+        raise ModelError(f"hub id {model!r} needs huggingface_hub; pip install stvg-huggingface") from error
+    try:
+        return Path(hf_hub_download(model, "config.json"))
+    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
+        raise ModelError(
+            f"{model!r} is neither a folder nor in the local hub cache, and the hub did not give it; "
+            f"download it where there is a network: hf download {model}"
+        ) from error

@@ -1,0 +1,173 @@
+"""The method, in the order of the paper: the only module that knows the order.
+
+Frames -> visual tokens -> prompts (LRA) -> attention maps -> assembled views (TAS) ->
+tracks -> track and frame scores -> tube. Ground truth never comes here.
+"""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from jaxtyping import Float
+from torch import Tensor
+
+from stvg_core import attention, augment, prompts, scores
+from stvg_core.backend import AttentionRequest, EncodedClip
+from stvg_core.config import BranchSettings, Settings
+from stvg_core.session import Session
+from stvg_core.tracks.cells import cell_coverage
+from stvg_core.tracks.tracker import Tracker, TrackRequest
+from stvg_core.tube import assemble_tube, choose_span
+from stvg_core.values import FrameMaps, Frames, Grounding, SubQueries
+
+
+class Stopwatch:
+    """Wall-clock seconds per named stage, summed over its visits."""
+
+    def __init__(self) -> None:
+        """Start with no stage."""
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Add the time spent inside to a stage."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
+
+
+@dataclass(frozen=True, eq=False)
+class _Reading:
+    """What one branch saw in one view."""
+
+    maps: FrameMaps
+    prompt: Float[Tensor, "cell width"] | None
+    margins: tuple[float, ...]
+
+
+def ground_frames(
+    frames: Frames,
+    sub_queries: SubQueries,
+    session: Session,
+    tracker: Tracker,
+    settings: Settings,
+    watch: Stopwatch | None = None,
+) -> Grounding:
+    """Ground one decomposed query in sampled frames.
+
+    Args:
+        frames: what the model sees.
+        sub_queries: the query and its attribute and action parts (DSTH).
+        session: the opened backend.
+        tracker: proposes the candidate tracks.
+        settings: every choice of the method.
+        watch: collects the time per stage; pass the one that timed decoding.
+
+    Raises:
+        StvgError: any stage failed; the message says which and what to do.
+    """
+    watch = watch or Stopwatch()
+    method = _Method(session, settings, sub_queries, watch)
+    with watch.stage("encode"):
+        clip = session.adapter.encode(frames, settings.input, tuple(range(len(frames))))
+
+    spatial = method.read(clip, sub_queries.attribute, settings.spatial)
+    temporal = method.read(clip, sub_queries.action, settings.temporal)
+    spatial_maps = spatial.maps
+    if settings.augment.enabled:
+        with watch.stage("encode"):
+            reversed_clip = session.augment_frames(frames, clip, settings.input)
+        shared = settings.augment.prompts == "flipped" and spatial.prompt is not None
+        flipped = augment.flip_time(spatial.prompt, clip.layout) if shared and spatial.prompt is not None else None
+        backward = method.read(reversed_clip, sub_queries.attribute, settings.spatial, flipped)
+        spatial_maps = augment.assemble([spatial.maps, backward.maps])
+
+    with watch.stage("tracks"):
+        tracks = tracker.propose(TrackRequest(frames, sub_queries, spatial_maps, temporal.maps))
+    with watch.stage("tube"):
+        _, rows, columns = clip.layout.shape
+        coverage = cell_coverage(tracks, frames.indices, frames.info, rows, columns)
+        track_scores = scores.score_tracks(spatial_maps, temporal.maps, coverage, settings.joint)
+        chosen = int(track_scores.argmax())
+        frame_scores = scores.score_frames(temporal.maps, coverage[chosen])
+        span = choose_span(frame_scores, settings.joint)
+        tube = assemble_tube(tracks[chosen], span, frames, settings.joint)
+    return Grounding(
+        frames=frames,
+        sub_queries=sub_queries,
+        tracks=tracks,
+        chosen_track=chosen,
+        track_scores=track_scores,
+        frame_scores=frame_scores,
+        span_frames=span,
+        spatial_maps=spatial_maps,
+        temporal_maps=temporal.maps,
+        tube=tube,
+        diagnostics=_margins("spatial", spatial) | _margins("temporal", temporal),
+        timings_seconds=watch.seconds,
+        warnings=sub_queries.warnings,
+    )
+
+
+@dataclass(frozen=True)
+class _Method:
+    """One query's branches against one session."""
+
+    session: Session
+    settings: Settings
+    sub_queries: SubQueries
+    watch: Stopwatch
+
+    def read(
+        self,
+        clip: EncodedClip,
+        sub_query: str,
+        branch: BranchSettings,
+        prompt: Float[Tensor, "cell width"] | None = None,
+    ) -> _Reading:
+        """Learn the branch's prompt on a clip (unless one is given), then read its attention."""
+        margins: tuple[float, ...] = ()
+        if prompt is None and branch.tune and self.settings.prompt.steps > 0:
+            with self.watch.stage("prompts"):
+                learned = self._learn(clip, sub_query)
+            prompt, margins = learned.applied, learned.margins
+        with self.watch.stage("attention"):
+            maps = self._attend(clip, sub_query, branch, prompt)
+        return _Reading(maps, prompt, margins)
+
+    def _learn(self, clip: EncodedClip, sub_query: str) -> prompts.LearnedPrompt:
+        settings = self.settings.prompt
+        questions = [self.settings.question(sub_query)]
+        if settings.contrast_neutral:
+            questions.append(self.settings.relative.neutral_question)
+        return prompts.learn_prompt(
+            clip.visual_tokens,
+            answer=lambda prompt: self.session.adapter.answer_logits(clip, questions, prompt),
+            loss=lambda logits: self.session.regularize_logits(logits, settings),
+            settings=settings,
+        )
+
+    def _attend(
+        self,
+        clip: EncodedClip,
+        sub_query: str,
+        branch: BranchSettings,
+        prompt: Float[Tensor, "cell width"] | None,
+    ) -> FrameMaps:
+        asked = sub_query if branch.inference_question == "sub_query" else self.sub_queries.text.lower()
+        relative_settings = self.settings.relative
+        questions = [self.settings.question(asked)]
+        if relative_settings.mode == "ratio":
+            questions.append(relative_settings.neutral_question)
+        layers = branch.layers.layers(self.session.adapter.description.layer_count)
+        rows = self.session.capture_attention(AttentionRequest(clip, tuple(questions), prompt, layers))
+        relative = attention.relative_rows(rows[0], rows[-1], relative_settings)
+        chosen = self.session.select_grounding_tokens(rows[0], relative, branch.tokens)
+        return attention.frame_maps(clip, rows[0], relative, chosen)
+
+
+def _margins(branch: str, reading: _Reading) -> dict[str, float]:
+    return {f"{branch}_margin_step_{step}": margin for step, margin in enumerate(reading.margins)}

@@ -1,0 +1,92 @@
+"""Logit-guided re-attention (LRA): a visual prompt learned by gradient on yes/no logits.
+
+Paper section 3.3 and Algorithm 1; where the released code differs, see PromptSettings.
+This module knows no model: it is given a function from prompt to logits.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from stvg_core.backend import AnswerLogits
+from stvg_core.config import PromptSettings
+from stvg_core.errors import SettingsError
+
+
+@dataclass(frozen=True, eq=False)
+class LearnedPrompt:
+    """A visual prompt, and how the yes/no margin moved while it was learned.
+
+    Attributes:
+        applied: what is added to the visual tokens.
+        margins: logit of yes minus logit of no for the sub-query, before each step.
+    """
+
+    applied: Float[Tensor, "cell width"]
+    margins: tuple[float, ...]
+
+
+def margin_loss(logits: AnswerLogits, settings: PromptSettings) -> Float[Tensor, ""]:
+    """Return the loss of one step; reference for `stvg_regularize_logits`.
+
+    Exponential: -exp(yes - no), Algorithm 1. Linear: 1 - (yes - no), the released code.
+
+    >>> logits = AnswerLogits(yes=torch.tensor([2.0, 1.0]), no=torch.tensor([0.0, 0.5]))
+    >>> linear = PromptSettings(objective="linear", contrast_neutral=True)
+    >>> margin_loss(logits, linear).item()
+    -0.5
+    """
+    margin = logits.margins[0]
+    if settings.contrast_neutral:
+        margin = margin - logits.margins[1]
+    if settings.objective == "exponential":
+        return -torch.exp(margin)
+    return 1.0 - margin
+
+
+def learn_prompt(
+    visual_tokens: Float[Tensor, "cell width"],
+    answer: Callable[[Float[Tensor, "cell width"]], AnswerLogits],
+    loss: Callable[[AnswerLogits], Float[Tensor, ""]],
+    settings: PromptSettings,
+) -> LearnedPrompt:
+    """Return the prompt after settings.steps of plain gradient descent from zeros.
+
+    With momentum b the prompt that is applied, in tuning and afterwards, is
+    b P + (1 - b) P_previous, and the released code differentiates with respect to P:
+    the gradient of every step but the first carries the factor b (with P_previous = P at
+    the first). So one step applies -b s g0 and two steps, at b = 0.5, -s g0 - s g1 / 4.
+
+    Raises:
+        SettingsError: the gradient is not finite.
+    """
+    share = 1.0 if settings.momentum is None else settings.momentum
+    iterate = torch.zeros_like(visual_tokens)
+    previous = iterate
+    margins = []
+    for step in range(settings.steps):
+        applied = torch.lerp(previous, iterate, share).requires_grad_()
+        logits = answer(applied)
+        (gradient,) = torch.autograd.grad(loss(logits), applied)
+        margins.append(float(logits.margins[0].detach()))
+        if step > 0:
+            gradient = gradient * share
+        previous, iterate = iterate, iterate - _step(gradient, visual_tokens, settings)
+    return LearnedPrompt(torch.lerp(previous, iterate, share), tuple(margins))
+
+
+def _step(
+    gradient: Float[Tensor, "cell width"], visual_tokens: Float[Tensor, "cell width"], settings: PromptSettings
+) -> Float[Tensor, "cell width"]:
+    norm = torch.linalg.vector_norm(gradient.float())
+    if not torch.isfinite(norm):
+        raise SettingsError(
+            "the prompt's gradient is not finite; use prompt.objective=linear or load the model in a wider dtype"
+        )
+    if settings.step_rule == "raw":
+        return settings.step_size * gradient
+    scale = settings.step_size * torch.linalg.vector_norm(visual_tokens.float())
+    return (scale * gradient.float() / norm.clamp_min(torch.finfo(torch.float32).tiny)).to(gradient.dtype)
