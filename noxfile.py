@@ -61,7 +61,9 @@ def wheels(session: nox.Session) -> None:
     session.install("--quiet", "build", "hatchling")
     folder = Path(session.create_tmp()).resolve()
     for path in DISTRIBUTIONS:
-        session.run("python", "-m", "build", "--no-isolation", "--wheel", "--outdir", str(folder), str(path), silent=True)
+        session.run(
+            "python", "-m", "build", "--no-isolation", "--wheel", "--outdir", str(folder), str(path), silent=True
+        )
     built = sorted(str(wheel) for wheel in folder.glob("stvg_*.whl"))
     session.install("--quiet", "--constraint", str(ROOT / "constraints.txt"), "--force-reinstall", *built)
     session.chdir(folder)

@@ -1,1 +1,53 @@
-"""Zero-shot spatio-temporal video grounding with any multimodal LLM."""
+"""Zero-shot spatio-temporal video grounding with any multimodal LLM.
+
+A video and a sentence go in; a tube comes out: when, and a box per frame, where.
+Names are imported on first use, so that `import stvg_core` is instant and needs no torch.
+"""
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from stvg_core.api import GroundingResult, ground
+    from stvg_core.config import Settings, load_settings
+    from stvg_core.errors import StvgError
+    from stvg_core.session import Session, open_session
+    from stvg_core.values import Span, Track, Tube
+
+__all__ = [
+    "GroundingResult",
+    "Session",
+    "Settings",
+    "Span",
+    "StvgError",
+    "Track",
+    "Tube",
+    "ground",
+    "load_settings",
+    "open_session",
+]
+
+_HOMES = {
+    "GroundingResult": "api",
+    "ground": "api",
+    "Settings": "config",
+    "load_settings": "config",
+    "StvgError": "errors",
+    "Session": "session",
+    "open_session": "session",
+    "Span": "values",
+    "Track": "values",
+    "Tube": "values",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name where it is first used."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    """Return the public names."""
+    return __all__

@@ -35,7 +35,10 @@ class InputSettings(_Settings):
     """How frames become visual tokens."""
 
     frame_size_pixels: int | None = Field(
-        None, ge=16, le=4096, description="frames are squashed to this square; None: the backend's default for its family"
+        None,
+        ge=16,
+        le=4096,
+        description="frames are squashed to this square; None: the backend's default for its family",
     )
     temporal_merge: Literal["duplicate", "merge"] = Field(
         "duplicate",
@@ -79,7 +82,7 @@ class TokenSettings(_Settings):
     rule: Literal["max_activation", "fixed", "mean", "min_entropy"] = Field(
         "max_activation",
         description="max_activation: the candidate with the highest visual activation (paper); fixed: one position (C); "
-        "mean: all candidates averaged (paper Table 2, first row); min_entropy: the candidate whose attention is most peaked",
+        "mean: all candidates (paper Table 2, first row); min_entropy: the candidate with the most peaked attention",
     )
     fixed_position: int = Field(-5, le=-1, description="position from the prompt's end (rule fixed); C: -5 or -3")
 
@@ -106,16 +109,22 @@ class PromptSettings(_Settings):
     """Logit-guided re-attention: the visual prompt's optimisation (paper section 3.3, Algorithm 1)."""
 
     steps: int = Field(1, ge=0, le=100, description="gradient steps; 0 turns prompts off. Paper 1; C 2")
-    step_size: float = Field(8.0, gt=0, description="raw: learning rate in embedding units; normalized: fraction of the tokens' norm")
+    step_size: float = Field(
+        8.0, gt=0, description="raw: learning rate in embedding units; normalized: fraction of the tokens' norm"
+    )
     step_rule: Literal["raw", "normalized"] = Field(
-        "raw", description="raw: P -= s g (paper, C); normalized: P -= s ||V|| g / ||g||, free of the model's embedding scale"
+        "raw",
+        description="raw: P -= s g (paper, C); normalized: P -= s ||V|| g / ||g||, free of the model's embedding scale",
     )
     objective: Literal["exponential", "linear"] = Field(
         "exponential", description="exponential: -exp(yes - no) (paper Algorithm 1); linear: 1 - (yes - no) (C)"
     )
     contrast_neutral: bool = Field(False, description="subtract the neutral question's margin from the sub-query's (C)")
     momentum: float | None = Field(
-        None, gt=0, le=1, description="weight b of the newest iterate in the applied prompt b P + (1-b) P_previous (C: 0.5)"
+        None,
+        gt=0,
+        le=1,
+        description="weight b of the newest iterate in the applied prompt b P + (1-b) P_previous (C: 0.5)",
     )
 
 
@@ -126,7 +135,8 @@ class BranchSettings(_Settings):
     layers: LayerSettings = LayerSettings()
     tune: bool = Field(True, description="learn a visual prompt for this branch (paper Table 2: +S_p, +T_p)")
     inference_question: Literal["sub_query", "sentence"] = Field(
-        "sub_query", description="what is asked when attention is read; Algorithm 1 says the sentence, Fig. 3 and C the sub-query"
+        "sub_query",
+        description="what is asked when attention is read; Algorithm 1 says the sentence, Fig. 3 and C the sub-query",
     )
 
 
@@ -135,7 +145,8 @@ class AugmentSettings(_Settings):
 
     enabled: bool = Field(True, description="read the spatial branch on reversed frames as well")
     prompts: Literal["independent", "flipped"] = Field(
-        "independent", description="independent: each view learns from zeros (C); flipped: the forward prompt, reversed in time"
+        "independent",
+        description="independent: each view learns from zeros (C); flipped: the forward prompt, reversed in time",
     )
 
 
@@ -143,17 +154,22 @@ class JointSettings(_Settings):
     """How maps choose a track and a span (paper section 3.5)."""
 
     track_branches: Literal["spatial", "product"] = Field(
-        "spatial", description="spatial: the attribute map alone scores tracks; product: attribute and action scores multiplied"
+        "spatial",
+        description="spatial: the attribute map alone scores tracks; product: attribute and action scores multiplied",
     )
-    track_pooling: Literal["max", "mean"] = Field("max", description="attention inside a track: peak (paper, C) or mean")
+    track_pooling: Literal["max", "mean"] = Field(
+        "max", description="attention inside a track: peak (paper, C) or mean"
+    )
     boundary: Literal["top_k", "contiguous"] = Field(
         "top_k", description="top_k: hull of the K best frames (paper); contiguous: greedy growth around the peak (C)"
     )
-    span_frame_count: int = Field(7, ge=1, description="sampled frames in the span. Paper K=7; C grows to K+1 (11 for K=10)")
+    span_frame_count: int = Field(
+        7, ge=1, description="sampled frames in the span. Paper K=7; C grows to K+1 (11 for K=10)"
+    )
     stop_growth_at_ties: bool = Field(False, description="contiguous: an exact tie between neighbours ends growth (C)")
     boundary_extent: Literal["sample", "midpoint"] = Field(
         "sample",
-        description="sample: the span ends at the outer sampled frames (C); midpoint: half-way to the next sampled ones",
+        description="sample: the span ends at the outer sampled frames (C); midpoint: half-way to the next ones",
     )
 
 
@@ -170,7 +186,8 @@ class Settings(_Settings):
     augment: AugmentSettings = AugmentSettings()
     joint: JointSettings = JointSettings()
     question_template: str = Field(
-        "Is there {} in this video?", description="{} is the sub-query (C; the paper prints 'Is there a __ in this video?')"
+        "Is there {} in this video?",
+        description="{} is the sub-query (C; the paper prints 'Is there a __ in this video?')",
     )
 
     @model_validator(mode="after")

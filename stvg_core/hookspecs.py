@@ -44,9 +44,7 @@ def stvg_create_adapter(reference: ModelReference, options: LoadOptions) -> MLLM
 
 
 @hookspec(firstresult=True)
-def stvg_capture_attention(
-    adapter: MLLMAdapter, request: AttentionRequest
-) -> tuple[QuestionAttention, ...] | None:
+def stvg_capture_attention(adapter: MLLMAdapter, request: AttentionRequest) -> tuple[QuestionAttention, ...] | None:
     """Return, per question, attention from its prompt tokens to the visual tokens.
 
     Called once per branch and view, after its prompt is learned. Rows are softmax shares

@@ -64,7 +64,9 @@ def read_architecture(config: Path) -> str:
         ModelError: the file is missing, too large, no JSON, or names no architecture.
     """
     if not config.is_file():
-        raise ModelError(f"expected a checkpoint with config.json in {config.parent}, found none; is it the right folder?")
+        raise ModelError(
+            f"expected a checkpoint with config.json in {config.parent}, found none; is it the right folder?"
+        )
     if config.stat().st_size > _CONFIG_BYTES:
         raise ModelError(f"expected a config.json below {_CONFIG_BYTES} bytes, got {config.stat().st_size} in {config}")
     try:

@@ -5,7 +5,7 @@ tracks -> track and frame scores -> tube. Ground truth never comes here.
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -25,13 +25,20 @@ from stvg_core.values import FrameMaps, Frames, Grounding, SubQueries
 class Stopwatch:
     """Wall-clock seconds per named stage, summed over its visits."""
 
-    def __init__(self) -> None:
-        """Start with no stage."""
+    def __init__(self, on_stage: Callable[[str], None] | None = None) -> None:
+        """Start with no stage.
+
+        Args:
+            on_stage: told the name of every stage as it begins, for a progress display.
+        """
         self.seconds: dict[str, float] = {}
+        self._on_stage = on_stage
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Add the time spent inside to a stage."""
+        if self._on_stage is not None:
+            self._on_stage(name)
         start = time.perf_counter()
         try:
             yield
@@ -108,7 +115,6 @@ def ground_frames(
         tube=tube,
         diagnostics=_margins("spatial", spatial) | _margins("temporal", temporal),
         timings_seconds=watch.seconds,
-        warnings=sub_queries.warnings,
     )
 
 

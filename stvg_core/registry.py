@@ -90,7 +90,9 @@ def backend_for(architecture: str, backends: tuple[FoundBackend, ...]) -> FoundB
     healthy = [backend for backend in matching if backend.status == "ok"]
     if not healthy:
         worst = matching[0]
-        raise PluginError(f"backend {worst.name!r} of {worst.distribution} is {worst.status}: {worst.reason}; {worst.fix}")
+        raise PluginError(
+            f"backend {worst.name!r} of {worst.distribution} is {worst.status}: {worst.reason}; {worst.fix}"
+        )
     if len(healthy) > 1:
         names = ", ".join(f"{backend.name} ({backend.distribution})" for backend in healthy)
         raise PluginError(f"several backends handle {architecture!r}: {names}; uninstall all but one")
@@ -99,9 +101,7 @@ def backend_for(architecture: str, backends: tuple[FoundBackend, ...]) -> FoundB
 
 def _inspect(entry_point: importlib.metadata.EntryPoint, distribution: importlib.metadata.Distribution) -> FoundBackend:
     name = distribution.metadata["Name"]
-    backend = FoundBackend(
-        entry_point.name, name, distribution.version, "ok", "", "", None, (), entry_point
-    )
+    backend = FoundBackend(entry_point.name, name, distribution.version, "ok", "", "", None, (), entry_point)
     try:
         manifest = _read_manifest(entry_point.module.split(".")[0])
     except (OSError, ValueError) as error:

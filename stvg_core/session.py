@@ -27,7 +27,7 @@ REQUIRED_HOOKS = tuple(name for name in vars(hookspecs) if name.startswith("stvg
 class SessionIdentity:
     """Which model runs in which backend; written into every result."""
 
-    model_id: str
+    id: str
     backend: str
     distribution: str
     version: str
@@ -50,7 +50,7 @@ class Session:
         )
         if len(answer) != len(request.questions):
             raise PluginError(
-                f"backend {self.identity.backend!r} returned attention for {len(answer)} of "
+                f"backend {self.identity.backend!r} gave attention for {len(answer)} of "
                 f"{len(request.questions)} questions; see docs/hooks.md"
             )
         return answer
@@ -67,7 +67,8 @@ class Session:
         )
         if not answer or not all(0 <= position < len(attention.tokens) for position in answer):
             raise PluginError(
-                f"backend {self.identity.backend!r} selected tokens {answer} of {len(attention.tokens)}; see docs/hooks.md"
+                f"backend {self.identity.backend!r} selected tokens {answer} of {len(attention.tokens)}; "
+                "see docs/hooks.md"
             )
         return answer
 
@@ -90,7 +91,8 @@ class Session:
     def _answer(self, hook: str, answer: Any) -> Any:  # noqa: ANN401  # pluggy's calls are untyped
         if answer is None:
             raise PluginError(
-                f"backend {self.identity.backend!r} ({self.identity.distribution}) answered None to {hook}; see docs/hooks.md"
+                f"backend {self.identity.backend!r} ({self.identity.distribution}) answered None to {hook}; "
+                "see docs/hooks.md"
             )
         return answer
 
@@ -141,7 +143,8 @@ def open_backend(plugin: object, found: FoundBackend, reference: ModelReference,
     missing = [name for name in REQUIRED_HOOKS if not getattr(manager.hook, name).get_hookimpls()]
     if missing:
         raise PluginError(
-            f"backend {found.name!r} of {found.distribution} lacks {', '.join(missing)}; every hook of docs/hooks.md is needed"
+            f"backend {found.name!r} of {found.distribution} lacks {', '.join(missing)}; "
+            "every hook of docs/hooks.md is needed"
         )
     adapter = manager.hook.stvg_create_adapter(reference=reference, options=options)
     if adapter is None:

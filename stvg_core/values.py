@@ -303,9 +303,9 @@ class FrameMaps:
 
 
 def tidy_text(text: str) -> str:
-    """Return text on one line with single spaces.
+    r"""Return text on one line with single spaces.
 
-    >>> tidy_text("  a  man\\n runs ")
+    >>> tidy_text("  a  man\n runs ")
     'a man runs'
     """
     return " ".join(text.split())

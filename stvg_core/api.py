@@ -1,0 +1,141 @@
+"""The Python API: the same job as `stvg ground`, of the same shape.
+
+from stvg_core import ground
+result = ground("clip.mp4", "The red circle moves left.", model="tiny:qwen2-vl")
+result.tube.span, result.save("output")
+"""
+
+import importlib.metadata
+import platform
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from stvg_core.config import Settings, has_calibration, load_settings
+from stvg_core.identity import LoadOptions
+from stvg_core.models import resolve_model
+from stvg_core.pipeline import Stopwatch, ground_frames
+from stvg_core.query.catalog import open_decomposer
+from stvg_core.report.document import GroundingDocument, ModelIdentity, build_document
+from stvg_core.report.folder import write_output_folder
+from stvg_core.session import Session, open_session
+from stvg_core.tracks.catalog import open_tracker
+from stvg_core.values import Grounding, Tube
+from stvg_core.video import iterate_frames, read_frames
+
+DEFAULT_TRACKER = "regions"
+DEFAULT_DECOMPOSER = "rules"
+_REPORTED_DISTRIBUTIONS = ("stvg-core", "torch", "transformers", "av", "numpy")
+
+
+@dataclass(frozen=True, eq=False)
+class GroundingResult:
+    """A grounding, and its JSON document (schema version 1)."""
+
+    grounding: Grounding
+    document: GroundingDocument
+
+    @property
+    def tube(self) -> Tube:
+        """When and where."""
+        return self.grounding.tube
+
+    def save(self, folder: str | Path, truth: Tube | None = None) -> Path:
+        """Write tube.json, overlay.mp4 and contact_sheet.png; all of them, or nothing.
+
+        Args:
+            folder: made where it is missing; other files in it stay.
+            truth: a true tube to draw beside the predicted one.
+
+        Raises:
+            OutputError: the folder cannot be written.
+            VideoError: the video can no longer be read.
+        """
+        info = self.grounding.frames.info
+        pictures = iterate_frames(info.path, info, 0, info.frame_count - 1)
+        return write_output_folder(Path(folder), self.grounding, self.document, pictures, truth=truth)
+
+
+def ground(
+    video: str | Path,
+    query: str,
+    *,
+    model: str | Session,
+    preset: str | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    tracks: str = DEFAULT_TRACKER,
+    decomposer: str = DEFAULT_DECOMPOSER,
+    options: LoadOptions | None = None,
+    backend: str | None = None,
+    on_stage: Callable[[str], None] | None = None,
+) -> GroundingResult:
+    """Return the tube of what a sentence describes in a video.
+
+    Args:
+        video: a local file.
+        query: a sentence or question about one object.
+        model: a named checkpoint, a folder, a hub id, or an opened session (kept open).
+        preset: "paper", "released" or "calibrated"; None: calibrated where the checkpoint carries
+            it, else paper.
+        overrides: dotted setting names to values, such as {"prompt.steps": 0}.
+        tracks: name of a tracker.
+        decomposer: "rules", "mllm", "file:PATH", or the name of an installed one.
+        options: device and dtype for loading.
+        backend: which backend to use where several would do.
+        on_stage: told the name of each stage as it begins.
+
+    Raises:
+        StvgError: what was expected, what came, and the cure.
+    """
+    watch = Stopwatch(on_stage)
+    # Whatever can be wrong with the arguments is told before a model is loaded.
+    tracker = open_tracker(tracks)
+    open_decomposer(DEFAULT_DECOMPOSER, generate=None, video_name=None).decompose(query)
+    checkpoint = (
+        model.adapter.description.checkpoint if isinstance(model, Session) else resolve_model(model).reference.folder
+    )
+    settings = choose_settings(checkpoint, preset, overrides)
+    with watch.stage("video"):
+        frames = read_frames(video, settings.sampling)
+    if isinstance(model, Session):
+        session = model
+    else:
+        with watch.stage("load"):
+            session = open_session(model, options, backend)
+    splitter = open_decomposer(decomposer, generate=session.adapter.generate_text, video_name=Path(video).name)
+    with watch.stage("query"):
+        sub_queries = splitter.decompose(query)
+    grounding = ground_frames(frames, sub_queries, session, tracker, settings, watch)
+    recorded = settings.model_dump(mode="json") | {"tracker": tracker.name, "decomposer": splitter.name}
+    document = build_document(
+        grounding,
+        ModelIdentity(**asdict(session.identity)),
+        recorded,
+        installed_versions(session.identity.distribution),
+    )
+    return GroundingResult(grounding, document)
+
+
+def choose_settings(
+    checkpoint: Path | None, preset: str | None = None, overrides: Mapping[str, Any] | None = None
+) -> Settings:
+    """Return the settings of a preset; None: calibrated where the checkpoint carries it, else paper.
+
+    Raises:
+        SettingsError: the preset or a value is not possible.
+    """
+    if preset is None:
+        preset = "calibrated" if has_calibration(checkpoint) else "paper"
+    return load_settings(preset, checkpoint=checkpoint, overrides=overrides)
+
+
+def installed_versions(*distributions: str) -> dict[str, str]:
+    """Return versions of Python and of what a grounding runs on."""
+    versions = {"python": platform.python_version()}
+    for name in (*_REPORTED_DISTRIBUTIONS, *distributions):
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return versions

@@ -1,0 +1,130 @@
+"""`stvg ground`: one query in one video."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from stvg_core.cli.terminal import one_line, progress
+from stvg_core.errors import UsageError
+
+if TYPE_CHECKING:
+    from stvg_core.api import GroundingResult
+
+ModelOption = Annotated[
+    str, typer.Option("--model", "-m", help="named checkpoint (stvg models), folder, or hub id", show_default=False)
+]
+PresetOption = Annotated[
+    str | None,
+    typer.Option("--preset", help="paper, released or calibrated [default: calibrated if shipped, else paper]"),
+]
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", help="one setting, such as --set prompt.steps=0; repeatable")
+]
+TracksOption = Annotated[str | None, typer.Option("--tracks", help="tracker that proposes objects [default: regions]")]
+DecomposerOption = Annotated[
+    str | None, typer.Option("--decomposer", help="rules, mllm, or file:PATH [default: rules]")
+]
+DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1")]
+DtypeOption = Annotated[str, typer.Option("--dtype", help="auto, float32, bfloat16, float16")]
+BackendOption = Annotated[str | None, typer.Option("--backend", help="backend, where several handle the model")]
+OutOption = Annotated[
+    Path | None, typer.Option("--out", "-o", help="folder for tube.json, overlay.mp4, contact_sheet.png")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="print one JSON document and nothing else")]
+
+
+def ground(
+    video: Annotated[str, typer.Argument(help="a local video file")],
+    query: Annotated[str, typer.Argument(help="a sentence or question about one object")],
+    model: ModelOption,
+    tracks: TracksOption = None,
+    decomposer: DecomposerOption = None,
+    preset: PresetOption = None,
+    setting: SetOption = None,
+    out: OutOption = None,
+    as_json: JsonOption = False,
+    device: DeviceOption = "auto",
+    dtype: DtypeOption = "auto",
+    backend: BackendOption = None,
+) -> None:
+    """Find when and where a video shows what a sentence describes."""
+    overrides = read_overrides(setting or [])
+    if out is not None and out.exists() and not out.is_dir():
+        raise UsageError(f"expected a folder for --out, got the file {out}; name another folder")
+    from stvg_core.api import DEFAULT_DECOMPOSER, DEFAULT_TRACKER
+    from stvg_core.api import ground as run
+    from stvg_core.identity import LoadOptions
+
+    with progress("stvg ground") as on_stage:
+        result = run(
+            video,
+            query,
+            model=model,
+            preset=preset,
+            overrides=overrides,
+            tracks=tracks or DEFAULT_TRACKER,
+            decomposer=decomposer or DEFAULT_DECOMPOSER,
+            options=LoadOptions(device, dtype),
+            backend=backend,
+            on_stage=on_stage,
+        )
+        if out is not None:
+            on_stage("save")
+            result.save(out)
+    if as_json:
+        from stvg_core.report.document import dump_document
+
+        typer.echo(dump_document(result.document))
+        return
+    for line in summary(result):
+        typer.echo(line)
+    typer.echo(
+        f"written   {out / 'tube.json'}, overlay.mp4, contact_sheet.png"
+        if out
+        else "no files written; add --out FOLDER"
+    )
+
+
+def read_overrides(settings: list[str]) -> dict[str, Any]:
+    """Return dotted names and values of `name=value` texts; values are JSON where they can be.
+
+    Raises:
+        UsageError: a text is not name=value.
+
+    >>> read_overrides(["prompt.steps=0", "spatial.tokens.rule=mean"])
+    {'prompt.steps': 0, 'spatial.tokens.rule': 'mean'}
+    """
+    overrides: dict[str, Any] = {}
+    for text in settings:
+        name, equals, value = text.partition("=")
+        if not equals or not name.strip():
+            raise UsageError(f"expected --set name=value, got {text!r}; for example --set prompt.steps=0")
+        try:
+            overrides[name.strip()] = json.loads(value)
+        except ValueError:
+            overrides[name.strip()] = value
+    return overrides
+
+
+def summary(result: "GroundingResult") -> list[str]:
+    """Return what a person wants to know of a result, a line each."""
+    document = result.document
+    tube = document.tube
+    first, last = tube.boxes[0], tube.boxes[-1]
+    lines = [
+        f"query     {one_line(document.query.text)}",
+        f"attribute {one_line(document.query.attribute)}",
+        f"action    {one_line(document.query.action)}",
+        f"when      {tube.start_seconds:.2f} s to {tube.end_seconds:.2f} s, "
+        f"frames {tube.start_frame} to {tube.end_frame}",
+        f"where     {_corners(first.xyxy)} at the start, {_corners(last.xyxy)} at the end (x0 y0 x1 y1, pixels)",
+        f"model     {document.model.id} through {document.model.distribution} {document.model.version}, "
+        f"preset {document.settings['preset']}, {len(document.scores.tracks)} tracks ({document.settings['tracker']})",
+    ]
+    return lines + [f"warning   {one_line(warning)}" for warning in document.warnings]
+
+
+def _corners(xyxy: tuple[float, float, float, float]) -> str:
+    return " ".join(f"{corner:.0f}" for corner in xyxy)
