@@ -44,7 +44,7 @@ def reverse_by_encoding(
 
 def flip_time(tokens: Float[Tensor, "cell width"], layout: TokenLayout) -> Float[Tensor, "cell width"]:
     """Return visual tokens, or a prompt for them, with time steps in reversed order."""
-    return tokens.unflatten(0, layout.shape).flip(0).flatten(0, 2)
+    return tokens.reshape(*layout.shape, -1).flip(0).reshape(tokens.shape)
 
 
 def assemble(views: Sequence[FrameMaps]) -> FrameMaps:

@@ -9,7 +9,7 @@ code does ("C" below). A checkpoint may carry settings calibrated for it (preset
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -56,7 +56,7 @@ class LayerSettings(_Settings):
     stop: float = Field(1.0, ge=0, le=1, description="fraction of the depth, 1: to the last layer")
 
     @model_validator(mode="after")
-    def _ordered(self) -> Self:
+    def _ordered(self) -> "LayerSettings":
         if self.start >= self.stop:
             raise ValueError(f"expected start < stop, got {self.start} and {self.stop}")
         return self
@@ -81,8 +81,8 @@ class TokenSettings(_Settings):
     )
     rule: Literal["max_activation", "fixed", "mean", "min_entropy"] = Field(
         "max_activation",
-        description="max_activation: the candidate with the highest visual activation (paper); fixed: one position (C); "
-        "mean: all candidates (paper Table 2, first row); min_entropy: the candidate with the most peaked attention",
+        description="max_activation: the candidate with the highest visual activation (paper); fixed: one place (C); "
+        "mean: all of them (paper Table 2, first row); min_entropy: the candidate with the most peaked attention",
     )
     fixed_position: int = Field(-5, le=-1, description="position from the prompt's end (rule fixed); C: -5 or -3")
 
@@ -99,7 +99,7 @@ class RelativeSettings(_Settings):
     )
 
     @model_validator(mode="after")
-    def _positive(self) -> Self:
+    def _positive(self) -> "RelativeSettings":
         if self.epsilon != "uniform" and self.epsilon <= 0:
             raise ValueError(f"expected epsilon > 0, got {self.epsilon}")
         return self
@@ -191,7 +191,7 @@ class Settings(_Settings):
     )
 
     @model_validator(mode="after")
-    def _one_gap(self) -> Self:
+    def _one_gap(self) -> "Settings":
         if self.question_template.count("{}") != 1:
             raise ValueError(f"expected one {{}} in question_template, got {self.question_template!r}")
         return self

@@ -56,4 +56,5 @@ def _pooled(
 
 
 def _shares(scores: Float64[np.ndarray, " track"]) -> Float64[np.ndarray, " track"]:
-    return scores / max(float(scores.sum()), 1e-12)
+    shares: Float64[np.ndarray, " track"] = scores / max(float(scores.sum()), 1e-12)
+    return shares

@@ -5,7 +5,7 @@ by the last plugin registered, whichever model runs.
 """
 
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 import pluggy
 from jaxtyping import Float
@@ -96,7 +96,7 @@ class Session:
             )
         return answer
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "Session":
         """Return the session."""
         return self
 

@@ -7,7 +7,6 @@ Axis words are those of docs/shapes.md.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Self
 
 import numpy as np
 from jaxtyping import Bool, Float64, Int64, Num, UInt8
@@ -38,7 +37,7 @@ class Span:
         """Length in seconds, never negative."""
         return max(0.0, self.end_seconds - self.start_seconds)
 
-    def __and__(self, other: Self) -> "Span":
+    def __and__(self, other: "Span") -> "Span":
         """Return the intersection; its duration is 0 where the two do not meet."""
         return Span(
             max(self.start_seconds, other.start_seconds),

@@ -1,0 +1,118 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stvg_core.attention import frame_maps, relative_rows, select_tokens
+from stvg_core.backend import EncodedClip, PromptToken, QuestionAttention
+from stvg_core.config import RelativeSettings, TokenSettings
+from stvg_core.errors import SettingsError, TokenLayoutError
+from stvg_core.values import TokenLayout
+
+KINDS = {"w": "word", "p": "punctuation", "r": "role"}
+
+
+def attention(kinds: str, rows: torch.Tensor) -> QuestionAttention:
+    tokens = tuple(PromptToken(f"{kind}{place}", KINDS[kind]) for place, kind in enumerate(kinds))
+    return QuestionAttention("a question", tokens, rows)
+
+
+def random_attention(kinds: str, cells: int = 12, seed: int = 0) -> QuestionAttention:
+    generator = torch.Generator().manual_seed(seed)
+    return attention(kinds, torch.rand(len(kinds), cells, generator=generator))
+
+
+def test_template_tokens_are_compared_with_the_same_place_from_the_end() -> None:
+    query, neutral = random_attention("wwwwprrr", seed=1), random_attention("wwprrr", seed=2)
+    relative = relative_rows(query, neutral, RelativeSettings(epsilon=1e-4))
+    for from_end in (1, 2, 3, 4):
+        expected = query.rows[-from_end] / (neutral.rows[-from_end] + 1e-4)
+        torch.testing.assert_close(relative[-from_end], expected)
+
+
+def test_words_are_compared_with_the_mean_word_of_the_neutral_question() -> None:
+    query, neutral = random_attention("wwwprr", seed=1), random_attention("wwprr", seed=2)
+    relative = relative_rows(query, neutral, RelativeSettings(epsilon="uniform"))
+    expected = query.rows[1] / ((neutral.rows[0] + neutral.rows[1]) / 2 + 1 / 12)
+    torch.testing.assert_close(relative[1], expected)
+
+
+def test_punctuation_without_counterpart_meets_whatever_stands_at_its_place() -> None:
+    # "please describe this video" ends without a stop: the released code compares positions, not kinds.
+    query, neutral = random_attention("wwprr", seed=1), random_attention("wwwrr", seed=2)
+    relative = relative_rows(query, neutral, RelativeSettings())
+    torch.testing.assert_close(relative[2], query.rows[2] / (neutral.rows[2] + 1e-4))
+
+
+def test_raw_mode_ignores_the_neutral_question() -> None:
+    query = random_attention("wprr")
+    assert torch.equal(relative_rows(query, query, RelativeSettings(mode="raw")), query.rows)
+
+
+def test_the_token_with_the_highest_peak_is_selected_among_candidates() -> None:
+    relative = torch.tensor([[9.0, 0.0], [1.0, 1.0], [0.0, 3.0], [2.0, 2.0]])
+    asked = attention("wprr", relative)
+    assert select_tokens(asked, relative, TokenSettings()) == (2,)
+    assert select_tokens(asked, relative, TokenSettings(candidates="question")) == (0,)
+
+
+def test_selection_reads_relative_not_raw_attention() -> None:
+    raw = torch.tensor([[0.9, 0.0], [0.1, 0.0]])
+    relative = torch.tensor([[1.0, 0.0], [5.0, 0.0]])
+    assert select_tokens(attention("rr", raw), relative, TokenSettings()) == (1,)
+
+
+def test_mean_takes_all_candidates_and_fixed_counts_from_the_end() -> None:
+    asked = random_attention("wwprrrrr")
+    assert select_tokens(asked, asked.rows, TokenSettings(rule="mean")) == (2, 3, 4, 5, 6, 7)
+    assert select_tokens(asked, asked.rows, TokenSettings(rule="fixed", fixed_position=-5)) == (3,)
+
+
+def test_min_entropy_takes_the_most_peaked_row_whatever_its_size() -> None:
+    rows = torch.tensor([[0.3, 0.3, 0.3], [0.001, 0.0, 0.0], [0.5, 0.1, 0.1]])
+    asked = attention("rrr", rows)
+    assert select_tokens(asked, rows, TokenSettings(rule="min_entropy")) == (1,)
+
+
+def test_fixed_position_outside_the_prompt_is_an_error() -> None:
+    asked = random_attention("prr")
+    with pytest.raises(SettingsError, match="last 3 tokens, got -5"):
+        select_tokens(asked, asked.rows, TokenSettings(rule="fixed", fixed_position=-5))
+
+
+def test_no_candidates_is_an_error() -> None:
+    asked = random_attention("ww")
+    with pytest.raises(TokenLayoutError, match="template tokens"):
+        select_tokens(asked, asked.rows, TokenSettings())
+
+
+@given(
+    steps=st.integers(1, 4), merged=st.booleans(), rows=st.integers(1, 3), columns=st.integers(1, 3), flip=st.booleans()
+)
+def test_every_map_is_the_attention_to_its_own_frame(
+    steps: int, merged: bool, rows: int, columns: int, flip: bool
+) -> None:
+    per_step = 2 if merged else 1
+    layout = TokenLayout(steps, rows, columns, tuple(position // per_step for position in range(steps * per_step)))
+    order = tuple(range(layout.frame_count))
+    order = tuple(reversed(order)) if flip else order
+    clip = EncodedClip(torch.zeros(layout.cell_count, 2), layout, order)
+    shares = torch.arange(layout.cell_count, dtype=torch.float32)[None] / layout.cell_count
+    maps = frame_maps(clip, attention("r", shares), shares, (0,))
+    for position, frame in enumerate(order):
+        for row in range(rows):
+            for column in range(columns):
+                cell = ((position // per_step) * rows + row) * columns + column
+                assert math.isclose(maps.values[frame, row, column], cell / layout.cell_count, abs_tol=1e-6)
+
+
+def test_several_grounding_tokens_are_averaged() -> None:
+    layout = TokenLayout(1, 1, 2, (0,))
+    clip = EncodedClip(torch.zeros(2, 2), layout, (0,))
+    asked = attention("rr", torch.tensor([[0.2, 0.4], [0.4, 0.0]]))
+    maps = frame_maps(clip, asked, asked.rows, (0, 1))
+    np.testing.assert_allclose(maps.values, [[[0.3, 0.2]]], rtol=1e-6)
+    assert maps.grounding_tokens == ("r0", "r1")

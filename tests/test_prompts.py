@@ -1,0 +1,93 @@
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from stvg_core.backend import AnswerLogits
+from stvg_core.config import PromptSettings
+from stvg_core.errors import SettingsError
+from stvg_core.prompts import LearnedPrompt, learn_prompt, margin_loss
+
+TOKENS = torch.tensor([[1.0, -2.0], [0.5, 3.0]], dtype=torch.float64)
+WEIGHT = torch.tensor([[0.3, -0.1], [0.2, 0.4]], dtype=torch.float64)
+
+
+def curved(prompt: Tensor) -> AnswerLogits:
+    """A margin whose gradient moves with the prompt, so that every step's gradient matters."""
+    yes = torch.stack([(prompt * WEIGHT).sum() + torch.sin(prompt).sum() ** 2, prompt.sum() * 0 + 0.25])
+    return AnswerLogits(yes=yes, no=torch.zeros(2, dtype=torch.float64))
+
+
+def learn(settings: PromptSettings) -> LearnedPrompt:
+    return learn_prompt(TOKENS, curved, lambda logits: margin_loss(logits, settings), settings)
+
+
+def gradient(at: Tensor, settings: PromptSettings) -> Tensor:
+    """Central finite differences of the loss: no autograd."""
+    numeric = torch.zeros_like(at)
+    for place in range(at.numel()):
+        step = torch.zeros(at.numel(), dtype=torch.float64)
+        step[place] = 1e-6
+        step = step.reshape(at.shape)
+        high, low = (float(margin_loss(curved(at + sign * step), settings)) for sign in (1, -1))
+        numeric.view(-1)[place] = (high - low) / 2e-6
+    return numeric
+
+
+LINEAR = PromptSettings(steps=1, step_size=0.1, objective="linear")
+EXPONENTIAL = PromptSettings(steps=1, step_size=0.1, objective="exponential")
+
+
+@pytest.mark.parametrize("settings", [LINEAR, EXPONENTIAL], ids=["linear", "exponential"])
+def test_one_paper_step_is_minus_step_size_times_gradient(settings: PromptSettings) -> None:
+    start = torch.zeros_like(TOKENS)
+    torch.testing.assert_close(learn(settings).applied, -0.1 * gradient(start, settings), atol=1e-7, rtol=1e-6)
+
+
+def test_one_released_step_applies_half_of_it() -> None:
+    settings = PromptSettings(steps=1, step_size=8.0, objective="linear", contrast_neutral=True, momentum=0.5)
+    start = torch.zeros_like(TOKENS)
+    torch.testing.assert_close(learn(settings).applied, -4.0 * gradient(start, settings), atol=1e-6, rtol=1e-6)
+
+
+def test_two_released_steps_apply_all_of_the_first_and_a_quarter_of_the_second() -> None:
+    settings = PromptSettings(steps=2, step_size=0.1, objective="linear", contrast_neutral=True, momentum=0.5)
+    first = gradient(torch.zeros_like(TOKENS), settings)
+    second = gradient(-0.05 * first, settings)
+    torch.testing.assert_close(learn(settings).applied, -0.1 * first - 0.025 * second, atol=1e-7, rtol=1e-6)
+
+
+def test_a_normalized_step_has_the_length_asked_for_under_either_objective() -> None:
+    applied = []
+    for objective in ("linear", "exponential"):
+        settings = PromptSettings(steps=1, step_size=0.03, step_rule="normalized", objective=objective)
+        applied.append(learn(settings).applied)
+        assert math.isclose(float(applied[-1].norm()), 0.03 * float(TOKENS.norm()), rel_tol=1e-6)
+    torch.testing.assert_close(applied[0], applied[1])
+
+
+def test_a_step_raises_the_margin_and_the_margins_are_recorded() -> None:
+    settings = PromptSettings(steps=3, step_size=0.05, objective="linear")
+    learned = learn(settings)
+    margins = [*learned.margins, float(curved(learned.applied).margins[0])]
+    assert len(learned.margins) == 3
+    assert margins == sorted(margins)
+    assert margins[-1] > margins[0]
+
+
+def test_contrast_subtracts_the_neutral_margin() -> None:
+    logits = AnswerLogits(yes=torch.tensor([3.0, 2.0]), no=torch.tensor([1.0, 0.5]))
+    assert float(margin_loss(logits, PromptSettings(objective="linear"))) == 1 - 2
+    assert float(margin_loss(logits, PromptSettings(objective="linear", contrast_neutral=True))) == 1 - (2 - 1.5)
+    assert float(margin_loss(logits, PromptSettings(objective="exponential"))) == pytest.approx(-math.exp(2))
+
+
+def test_a_gradient_that_overflows_says_what_to_do() -> None:
+    def explodes(prompt: Tensor) -> AnswerLogits:
+        yes = (prompt.sum() + 800.0)[None]
+        return AnswerLogits(yes=yes, no=torch.zeros_like(yes))
+
+    settings = PromptSettings(objective="exponential")
+    with pytest.raises(SettingsError, match=r"prompt\.objective=linear"):
+        learn_prompt(torch.ones(1, 2), explodes, lambda logits: margin_loss(logits, settings), settings)
