@@ -1,9 +1,9 @@
 """The errors of this distribution."""
 
-from __future__ import annotations
+from stvg_core.errors import StvgError
 
 
-class TinyError(Exception):
+class TinyError(StvgError):
     """Base of every error raised here on purpose."""
 
 

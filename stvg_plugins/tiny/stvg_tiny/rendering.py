@@ -12,7 +12,8 @@ from typing import Final
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from stvg_tiny.scenes import COLORS, Scene, SceneObject, Times
+from stvg_tiny.errors import SceneError
+from stvg_tiny.scenes import COLORS, SHAPE_NAMES, Scene, SceneObject, Times
 
 _NOISE_PIXELS: Final = 96
 _NOISE_FIELDS: Final = 48
@@ -22,9 +23,7 @@ _RING_HOLE: Final = 0.55
 _CROSS_ARM: Final = 0.33
 
 
-def render(
-    scene: Scene, times: Times, size_pixels: int
-) -> UInt8[np.ndarray, "frame height width rgb=3"]:
+def render(scene: Scene, times: Times, size_pixels: int) -> UInt8[np.ndarray, "frame height width rgb=3"]:
     """Render the scene at the given times (fractions of the video) as square RGB frames."""
     generator = np.random.default_rng(scene.texture.seed)
     background = _background(generator, scene.texture.grid_cells, size_pixels)
@@ -69,20 +68,26 @@ def _signed_distance(
     `x` (one row) and `y` (one column) are pixel offsets from the centre. Beyond a corner the value
     is a lower bound of the distance, which is all that a soft edge needs.
     """
-    if shape == "circle":
-        return np.sqrt(x * x + y * y) - radius
-    if shape == "ring":
-        distance = np.sqrt(x * x + y * y)
-        return np.maximum(distance - radius, _RING_HOLE * radius - distance)
     across, along = np.abs(x), np.abs(y)
-    if shape == "square":
-        return np.maximum(across, along) - 0.9 * radius
-    if shape == "triangle":
-        side = (across - (y + radius) * _TRIANGLE_SLOPE) / np.hypot(1.0, _TRIANGLE_SLOPE)
-        return np.maximum(side, y - 0.95 * radius)
-    upright = np.maximum(across - _CROSS_ARM * radius, along - radius)
-    level = np.maximum(along - _CROSS_ARM * radius, across - radius)
-    return np.minimum(upright, level)
+    outside: np.ndarray
+    match shape:
+        case "circle":
+            outside = np.sqrt(x * x + y * y) - radius
+        case "ring":
+            distance = np.sqrt(x * x + y * y)
+            outside = np.maximum(distance - radius, _RING_HOLE * radius - distance)
+        case "square":
+            outside = np.maximum(across, along) - 0.9 * radius
+        case "triangle":
+            side = (across - (y + radius) * _TRIANGLE_SLOPE) / np.hypot(1.0, _TRIANGLE_SLOPE)
+            outside = np.maximum(side, y - 0.95 * radius)
+        case "cross":
+            upright = np.maximum(across - _CROSS_ARM * radius, along - radius)
+            level = np.maximum(along - _CROSS_ARM * radius, across - radius)
+            outside = np.minimum(upright, level)
+        case _:
+            raise SceneError(f"expected a shape among {', '.join(SHAPE_NAMES)}, got {shape!r}")
+    return outside
 
 
 def _background(

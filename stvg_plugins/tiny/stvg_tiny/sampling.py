@@ -9,6 +9,7 @@ The random streams of the splits never meet: each begins with its own key.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from enum import IntEnum
 from typing import Final, TypeVar
@@ -67,9 +68,17 @@ def pick(generator: np.random.Generator, items: Sequence[_Item]) -> _Item:
     return items[int(generator.integers(len(items)))]
 
 
-def sample_scene(
-    generator: np.random.Generator, difficulty: Difficulty, object_count: int | None = None
-) -> Scene:
+def chance(generator: np.random.Generator, probability: float) -> bool:
+    """Return true with the given probability."""
+    return float(generator.random()) < probability
+
+
+def branch(generator: np.random.Generator, bounds: Sequence[float]) -> int:
+    """Return which of `len(bounds) + 1` ways to take; the bounds are cumulative probabilities."""
+    return bisect_right(bounds, float(generator.random()))
+
+
+def sample_scene(generator: np.random.Generator, difficulty: Difficulty, object_count: int | None = None) -> Scene:
     """Draw a scene.
 
     Args:
@@ -83,9 +92,7 @@ def sample_scene(
     """
     least = _HARD_DISTRACTORS + 1 if difficulty == "hard" else 1
     if object_count is not None and object_count < least:
-        raise SceneError(
-            f"a {difficulty} scene needs at least {least} objects, got object_count={object_count}"
-        )
+        raise SceneError(f"a {difficulty} scene needs at least {least} objects, got object_count={object_count}")
     while True:
         wanted = object_count or int(generator.integers(max(least, 2), 5))
         descriptions = _sample_descriptions(generator, difficulty, wanted)
@@ -94,9 +101,7 @@ def sample_scene(
             return Scene(objects=tuple(objects), texture=_sample_texture(generator))
 
 
-def _sample_descriptions(
-    generator: np.random.Generator, difficulty: Difficulty, count: int
-) -> list[_Description]:
+def _sample_descriptions(generator: np.random.Generator, difficulty: Difficulty, count: int) -> list[_Description]:
     """Draw (colour, shape, action) of each object; the first is the target."""
     color, shape = pick(generator, COLOR_NAMES), pick(generator, SHAPE_NAMES)
     action = pick(generator, EVENTS)
@@ -104,15 +109,16 @@ def _sample_descriptions(
     descriptions = [target]
     if difficulty == "hard":
         descriptions.append((color, shape, _other(generator, (*EVENTS, STILL), action)))
-        change = generator.random()
-        changed_color = color if change < 0.4 else _other(generator, COLOR_NAMES, color)
-        changed_shape = shape if 0.4 <= change < 0.8 else _other(generator, SHAPE_NAMES, shape)
+        # Two in five distractors differ in shape alone, two in colour alone, one in both.
+        change = branch(generator, (0.4, 0.8))
+        changed_color = color if change == 0 else _other(generator, COLOR_NAMES, color)
+        changed_shape = shape if change == 1 else _other(generator, SHAPE_NAMES, shape)
         descriptions.append((changed_color, changed_shape, action))
     while len(descriptions) < count:
         description = (
-            pick(generator, COLOR_NAMES) if generator.random() < 0.6 else color,
-            pick(generator, SHAPE_NAMES) if generator.random() < 0.6 else shape,
-            STILL if generator.random() < 0.25 else pick(generator, EVENTS),
+            pick(generator, COLOR_NAMES) if chance(generator, 0.6) else color,
+            pick(generator, SHAPE_NAMES) if chance(generator, 0.6) else shape,
+            STILL if chance(generator, 0.25) else pick(generator, EVENTS),
         )
         if description != target:
             descriptions.append(description)
@@ -123,9 +129,7 @@ def _other(generator: np.random.Generator, names: Sequence[str], excluded: str) 
     return pick(generator, [name for name in names if name != excluded])
 
 
-def _place(
-    generator: np.random.Generator, descriptions: Sequence[_Description]
-) -> list[SceneObject]:
+def _place(generator: np.random.Generator, descriptions: Sequence[_Description]) -> list[SceneObject]:
     """Give each object a way through the frame on which it meets no other; drop what finds none."""
     times = frame_times(NOMINAL_FRAMES)
     placed: list[SceneObject] = []
@@ -143,17 +147,13 @@ def _apart(first: SceneObject, second: SceneObject, times: np.ndarray) -> bool:
     return bool((distances > _MINIMUM_GAP * (first.radii(times) + second.radii(times))).all())
 
 
-def _kept_in_order(
-    objects: Sequence[SceneObject], descriptions: Sequence[_Description], count: int
-) -> bool:
+def _kept_in_order(objects: Sequence[SceneObject], descriptions: Sequence[_Description], count: int) -> bool:
     """Return whether the first `count` objects are those that were asked for."""
     placed = [(item.color, item.shape, item.action) for item in objects[:count]]
     return placed == list(descriptions[:count])
 
 
-def _sample_object(
-    generator: np.random.Generator, color: str, shape: str, action: str
-) -> SceneObject:
+def _sample_object(generator: np.random.Generator, color: str, shape: str, action: str) -> SceneObject:
     duration = generator.uniform(6.0 if action == "blinks" else 5.0, 9.5)
     start = generator.uniform(0.0, NOMINAL_FRAMES - duration)
     span = Span(start / NOMINAL_FRAMES, (start + duration) / NOMINAL_FRAMES)

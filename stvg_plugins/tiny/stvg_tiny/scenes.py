@@ -74,7 +74,7 @@ class Span:
 
     def contains(self, times: Times) -> Bool[np.ndarray, " frame"]:
         """Return which times lie inside."""
-        return (times >= self.start) & (times < self.end)
+        return np.asarray((times >= self.start) & (times < self.end))
 
     def frames(self, frame_count: int) -> tuple[int, int]:
         """Return the first and the last frame (inclusive) inside, of `frame_count` in the video."""
@@ -117,23 +117,23 @@ class SceneObject:
 
     def progress(self, times: Times) -> Float[np.ndarray, " frame"]:
         """Return how much of the action is done at each time, 0..1."""
-        return np.clip((times - self.span.start) / (self.span.end - self.span.start), 0.0, 1.0)
+        return np.asarray(np.clip((times - self.span.start) / (self.span.end - self.span.start), 0.0, 1.0))
 
     def centers(self, times: Times) -> Float[np.ndarray, "frame xy=2"]:
         """Return the centre (x, y) at each time, in fractions of the frame's side."""
         way = self.progress(times)[:, None] * np.asarray(self.displacement)
-        return np.asarray(self.start_center) + way
+        return np.asarray(np.asarray(self.start_center) + way)
 
     def radii(self, times: Times) -> Float[np.ndarray, " frame"]:
         """Return the radius at each time, in fractions of the frame's side."""
-        return self.start_radius + (self.end_radius - self.start_radius) * self.progress(times)
+        return np.asarray(self.start_radius + (self.end_radius - self.start_radius) * self.progress(times))
 
     def visible(self, times: Times) -> Bool[np.ndarray, " frame"]:
         """Return whether the object is shown at each time (a blinking one is hidden now and then)."""
         if self.action != "blinks":
             return np.ones(len(times), dtype=bool)
         half_periods = np.floor((times - self.span.start) / BLINK_HALF_PERIOD + self.blink_offset)
-        return ~self.span.contains(times) | (half_periods % 2 == 0)
+        return np.asarray(~self.span.contains(times) | (half_periods % 2 == 0))
 
     def boxes(self, times: Times, size_pixels: int) -> Float[np.ndarray, "frame xyxy=4"]:
         """Return the box at each time in pixels of a square frame, clipped to the frame.
@@ -143,7 +143,7 @@ class SceneObject:
         left, up, right, down = SHAPE_EXTENTS[self.shape]
         reach = self.radii(times)[:, None] * np.array([-left, -up, right, down])
         boxes = np.tile(self.centers(times), 2) + reach
-        return np.clip(boxes, 0.0, 1.0) * size_pixels
+        return np.asarray(np.clip(boxes, 0.0, 1.0) * size_pixels)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,56 @@
+"""`python -m stvg_tiny.train ARCHITECTURE --out FOLDER`: trains and exports one tiny model."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from stvg_tiny.architectures import ARCHITECTURES
+from stvg_tiny.errors import TinyError
+from stvg_tiny.export import export_checkpoint
+from stvg_tiny.recipe import Recipe
+from stvg_tiny.training import Run
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m stvg_tiny.train", description="Train one tiny model and export it."
+    )
+    parser.add_argument("architecture", choices=sorted(ARCHITECTURES))
+    parser.add_argument("--out", type=Path, required=True, help="folder of the run")
+    parser.add_argument("--seed", type=int, default=Recipe.seed)
+    parser.add_argument("--steps", type=int, default=Recipe.steps, help="optimiser steps in all")
+    parser.add_argument("--resume", action="store_true", help="continue the run in --out")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the program; return its exit code."""
+    options = _parser().parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    # One thread: the sums of a multi-threaded run depend on how the work happens to be shared out.
+    torch.set_num_threads(1)
+    torch.use_deterministic_algorithms(True)
+    recipe = replace(Recipe(), seed=options.seed, steps=options.steps)
+    try:
+        run = Run(options.architecture, recipe, options.out)
+        if options.resume:
+            run.resume()
+        run.train()
+        export_checkpoint(run.learner.model, run.learner.tokenizer, run.learner.grid, options.out / "checkpoint")
+    except TinyError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
