@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-
 from stvg_tiny.architectures import ARCHITECTURES
 from stvg_tiny.batches import Batch, training_batch
 from stvg_tiny.evaluate import next_token_logits
@@ -11,6 +10,7 @@ from stvg_tiny.packing import batched_vision, encode_videos, packed_forward
 from stvg_tiny.pixels import normalized_patches, preprocessor_config, rotary_positions
 from stvg_tiny.recipe import Recipe
 from stvg_tiny.training import Learner
+from transformers import Qwen2VLImageProcessorPil
 
 ARCHITECTURE = ARCHITECTURES["qwen2-vl"]
 GRID = ARCHITECTURE.grid
@@ -79,13 +79,11 @@ def test_patches_run_over_cells_then_over_the_patches_within() -> None:
 
 
 def test_patches_equal_those_of_the_transformers_processor() -> None:
-    pytest.importorskip("torchvision")
-    from transformers import Qwen2VLVideoProcessor
-
     config = preprocessor_config(GRID)
     keys = ("image_mean", "image_std", "patch_size", "merge_size", "temporal_patch_size", "size")
-    processor = Qwen2VLVideoProcessor(**{key: config[key] for key in keys}, do_sample_frames=False)
-    frames = np.random.default_rng(0).integers(0, 256, (16, 96, 96, 3), dtype=np.uint8)
-    video = torch.from_numpy(frames).permute(0, 3, 1, 2)
-    theirs = processor(videos=[video], return_tensors="pt")["pixel_values_videos"]
-    torch.testing.assert_close(normalized_patches(torch.from_numpy(frames)[None], GRID), theirs, atol=1e-5, rtol=0)
+    processor = Qwen2VLImageProcessorPil(**{key: config[key] for key in keys})
+    pictures = np.random.default_rng(0).integers(0, 256, (8, 96, 96, 3), dtype=np.uint8)
+    theirs = processor(images=list(pictures), return_tensors="pt")["pixel_values"]
+    # The processor shows each picture twice, for a visual token covers two frames.
+    ours = normalized_patches(torch.from_numpy(pictures.repeat(2, axis=0))[None], GRID)
+    torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=0)

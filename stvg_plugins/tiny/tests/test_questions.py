@@ -4,7 +4,6 @@ import re
 
 import numpy as np
 import pytest
-
 from stvg_tiny.questions import Question, caption, training_questions, yes_no_questions
 from stvg_tiny.sampling import Split, held_out_scene, sample_scene
 from stvg_tiny.scenes import COLOR_NAMES, EVENTS, SHAPE_NAMES, Scene

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-
 from stvg_tiny.architectures import ARCHITECTURES
 from stvg_tiny.batches import Batch, training_batch
 from stvg_tiny.errors import RecipeError
