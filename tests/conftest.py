@@ -1,10 +1,165 @@
 """Shapes and types of every annotated function are checked while the tests run."""
 
+import importlib.metadata
 import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import jaxtyping
 
 # Tests never reach for the hub: what they load they have written themselves.
 os.environ["HF_HUB_OFFLINE"] = "1"
 
-jaxtyping.install_import_hook("stvg_core", "beartype.beartype")
+jaxtyping.install_import_hook(
+    ["stvg_core", "stvg_huggingface", "stvg_qwen2_vl", "stvg_tiny"], "beartype.beartype"
+)
+
+import numpy as np  # noqa: E402  # the hook must come before what it watches
+import pytest  # noqa: E402
+import torch  # noqa: E402
+from torch import Tensor  # noqa: E402
+
+from stvg_core.attention import select_tokens  # noqa: E402
+from stvg_core.augment import reverse_by_flipping  # noqa: E402
+from stvg_core.backend import (  # noqa: E402
+    AnswerLogits,
+    AttentionRequest,
+    EncodedClip,
+    ModelDescription,
+    PromptToken,
+    QuestionAttention,
+)
+from stvg_core.config import InputSettings, PromptSettings, TokenSettings  # noqa: E402
+from stvg_core.hookspecs import hookimpl  # noqa: E402
+from stvg_core.identity import LoadOptions, ModelReference  # noqa: E402
+from stvg_core.prompts import margin_loss  # noqa: E402
+from stvg_core.registry import FoundBackend  # noqa: E402
+from stvg_core.session import Session, open_backend  # noqa: E402
+from stvg_core.values import Frames, TokenLayout, VideoInfo  # noqa: E402
+
+GRID = 4
+
+
+@dataclass
+class ScriptedAdapter:
+    """A model that attends where its script says, so that the right tube is known.
+
+    The attribute question attends to column `column` of every frame; the action question
+    attends there in frames `first`..`last` only, and a little to a decoy in column 0.
+    """
+
+    column: int = 2
+    first: int = 3
+    last: int = 5
+    asked: list[tuple[str, ...]] = field(default_factory=list)
+    encoded: list[tuple[int, ...]] = field(default_factory=list)
+    prompts: list[Tensor | None] = field(default_factory=list)
+
+    @property
+    def description(self) -> ModelDescription:
+        return ModelDescription("scripted", layer_count=8, yes_id=1, no_id=0)
+
+    def encode(self, frames: Frames, settings: InputSettings, frame_order: tuple[int, ...]) -> EncodedClip:
+        self.encoded.append(frame_order)
+        layout = TokenLayout(len(frames), GRID, GRID, tuple(range(len(frames))))
+        numbers = torch.arange(layout.cell_count * 3.0).reshape(-1, 3) + 1
+        return EncodedClip(numbers, layout, frame_order, {"order": frame_order})
+
+    def answer_logits(self, clip: EncodedClip, questions: Sequence[str], prompt: Tensor | None) -> AnswerLogits:
+        shown = clip.visual_tokens if prompt is None else clip.visual_tokens + prompt
+        yes = torch.stack([shown.mean() * (place + 1) for place in range(len(questions))])
+        return AnswerLogits(yes=yes, no=torch.zeros_like(yes))
+
+    def attention_rows(self, request: AttentionRequest) -> tuple[QuestionAttention, ...]:
+        self.asked.append(request.questions)
+        self.prompts.append(request.prompt)
+        return tuple(self._rows(request.clip, question) for question in request.questions)
+
+    def generate_text(self, instruction: str, maximum_tokens: int) -> str:
+        return '{"attribute": "the scripted man", "action": "the man walks"}'
+
+    def _rows(self, clip: EncodedClip, question: str) -> QuestionAttention:
+        grid = torch.full((*clip.layout.shape,), 1e-3)
+        for position, frame in enumerate(clip.frame_order):
+            if "walks" not in question and "escribe" not in question:
+                grid[position, :, self.column] = 0.02
+            elif "walks" in question:
+                grid[position, :, 0] = 0.01
+                if self.first <= frame <= self.last:
+                    grid[position, :, self.column] = 0.02 + 0.001 * frame
+        tokens = (
+            PromptToken("video", "word"),
+            PromptToken("?", "punctuation"),
+            PromptToken("<end>", "role"),
+            PromptToken("assistant", "role"),
+        )
+        rows = torch.stack([torch.zeros(grid.numel()), grid.flatten() / 2, grid.flatten(), grid.flatten() / 3])
+        return QuestionAttention(question, tokens, rows)
+
+
+class ScriptedBackend:
+    """The smallest backend: it names the core's reference implementations."""
+
+    def __init__(self, adapter: ScriptedAdapter) -> None:
+        self.adapter = adapter
+
+    @hookimpl
+    def stvg_create_adapter(self, reference: ModelReference, options: LoadOptions) -> ScriptedAdapter:
+        return self.adapter
+
+    @hookimpl
+    def stvg_capture_attention(
+        self, adapter: ScriptedAdapter, request: AttentionRequest
+    ) -> tuple[QuestionAttention, ...]:
+        return adapter.attention_rows(request)
+
+    @hookimpl
+    def stvg_select_grounding_tokens(
+        self, adapter: ScriptedAdapter, attention: QuestionAttention, relative: Tensor, settings: TokenSettings
+    ) -> tuple[int, ...]:
+        return select_tokens(attention, relative, settings)
+
+    @hookimpl
+    def stvg_regularize_logits(
+        self, adapter: ScriptedAdapter, logits: AnswerLogits, settings: PromptSettings
+    ) -> Tensor:
+        return margin_loss(logits, settings)
+
+    @hookimpl
+    def stvg_augment_frames(
+        self, adapter: ScriptedAdapter, frames: Frames, clip: EncodedClip, settings: InputSettings
+    ) -> EncodedClip:
+        return reverse_by_flipping(clip)
+
+
+def found_backend(name: str = "scripted", **changes: object) -> FoundBackend:
+    entry = importlib.metadata.EntryPoint(name, "scripted:Backend", "stvg.backends")
+    values: dict[str, object] = {
+        "name": name,
+        "distribution": f"stvg-{name}",
+        "version": "1.0",
+        "status": "ok",
+        "reason": "",
+        "fix": "",
+        "hook_api": 1,
+        "architectures": ("ScriptedModel",),
+        "entry_point": entry,
+    }
+    return FoundBackend(**(values | changes))  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def adapter() -> ScriptedAdapter:
+    return ScriptedAdapter()
+
+
+@pytest.fixture
+def session(adapter: ScriptedAdapter) -> Session:
+    return open_backend(ScriptedBackend(adapter), found_backend(), ModelReference("scripted"), LoadOptions())
+
+
+@pytest.fixture
+def frames() -> Frames:
+    """Ten sampled frames of a 100-frame clip of 80x40 pixels."""
+    info = VideoInfo("clip.mp4", 80, 40, 10.0, 10.0, np.arange(100) / 10)
+    return Frames(info, np.arange(10) * 11, np.zeros((10, 40, 80, 3), dtype=np.uint8))
