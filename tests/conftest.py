@@ -10,9 +10,7 @@ import jaxtyping
 # Tests never reach for the hub: what they load they have written themselves.
 os.environ["HF_HUB_OFFLINE"] = "1"
 
-jaxtyping.install_import_hook(
-    ["stvg_core", "stvg_huggingface", "stvg_qwen2_vl", "stvg_tiny"], "beartype.beartype"
-)
+jaxtyping.install_import_hook(["stvg_core", "stvg_huggingface", "stvg_qwen2_vl", "stvg_tiny"], "beartype.beartype")
 
 import numpy as np  # noqa: E402  # the hook must come before what it watches
 import pytest  # noqa: E402

@@ -1,9 +1,11 @@
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import BaseModel
 
 from stvg_core.config import CALIBRATED_FILE, LayerSettings, Settings, load_settings
 from stvg_core.errors import SettingsError
@@ -77,3 +79,24 @@ def test_a_question_keeps_braces_of_the_query(text: str) -> None:
     question = Settings().question(text)
     assert question.startswith("Is there ")
     assert question.endswith(" in this video?")
+
+
+def leaves(model: BaseModel, prefix: str = "") -> Iterator[tuple[str, object]]:
+    for name in type(model).model_fields:
+        value = getattr(model, name)
+        if isinstance(value, BaseModel):
+            yield from leaves(value, f"{prefix}{name}.")
+        elif prefix + name != "preset":
+            yield prefix + name, value
+
+
+def test_the_docs_list_every_setting_with_both_presets() -> None:
+    rows = (Path(__file__).parents[1] / "docs" / "settings.md").read_text(encoding="utf-8").splitlines()
+    cells = {row.split("|")[1].strip(): row.split("|")[2:4] for row in rows if row.startswith("| `")}
+    released = dict(leaves(load_settings("released")))
+    paper = dict(leaves(load_settings("paper")))
+    assert set(cells) == {f"`{name}`" for name in paper}
+    for name, value in paper.items():
+        documented, differing = (cell.strip(" `") for cell in cells[f"`{name}`"])
+        assert documented == json.dumps(value)
+        assert differing == ("" if released[name] == value else json.dumps(released[name]))

@@ -76,9 +76,7 @@ def test_reversed_view_reads_the_same_frames(frames: Frames, session: Session) -
     np.testing.assert_allclose(both.temporal_maps.values, once.temporal_maps.values)
 
 
-def test_each_branch_and_view_learns_its_own_prompt(
-    frames: Frames, session: Session, adapter: ScriptedAdapter
-) -> None:
+def test_each_branch_and_view_learns_its_own_prompt(frames: Frames, session: Session, adapter: ScriptedAdapter) -> None:
     settings = load_settings("paper", overrides={"prompt.step_size": 1.0, "prompt.objective": "linear"})
     grounding = run(frames, session, settings)
     assert all(prompt is not None for prompt in adapter.prompts)

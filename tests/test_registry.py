@@ -28,7 +28,9 @@ def install(folder: Path, name: str, *, distribution: str = "", manifest: str | 
     info = folder / f"{package}-1.0.dist-info"
     info.mkdir()
     requires = f"Requires-Dist: {needs}\n" if needs else ""
-    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: 1.0\n{requires}", encoding="utf-8")
+    (info / "METADATA").write_text(
+        f"Metadata-Version: 2.1\nName: {distribution}\nVersion: 1.0\n{requires}", encoding="utf-8"
+    )
     (info / "entry_points.txt").write_text(f"[stvg.backends]\n{name} = {package}.hooks:Backend\n", encoding="utf-8")
 
 
@@ -92,12 +94,15 @@ def test_an_architecture_has_exactly_one_backend() -> None:
 def test_listings_import_no_torch_and_no_plugin() -> None:
     code = (
         "import sys, stvg_core.cli, stvg_core.registry, stvg_core.models; stvg_core.registry.find_backends(); "
-        "heavy = {'torch', 'transformers', 'cv2', 'av', 'scipy'} & set(sys.modules); sys.exit(str(heavy) if heavy else 0)"
+        "heavy = {'torch', 'transformers', 'cv2', 'av', 'scipy'} & set(sys.modules); "
+        "sys.exit(str(heavy) if heavy else 0)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"architectures": []}', '{"architectures": [3]}', "[" * 100_000])
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "{}", '{"architectures": []}', '{"architectures": [3]}', "[" * 100_000]
+)
 def test_a_config_that_is_none_says_so(tmp_path: Path, text: str) -> None:
     (tmp_path / "config.json").write_text(text, encoding="utf-8")
     with pytest.raises(ModelError, match=r"config\.json"):

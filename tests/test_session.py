@@ -71,7 +71,7 @@ def test_none_from_a_hook_names_hook_and_backend(frames: Frames) -> None:
     opened = open_backend(Silent(ScriptedAdapter()), found_backend(), REFERENCE, LoadOptions())
     settings = InputSettings()
     clip = opened.adapter.encode(frames, settings, tuple(range(10)))
-    with pytest.raises(PluginError, match="stvg-scripted.*None to stvg_augment_frames"):
+    with pytest.raises(PluginError, match=r"stvg-scripted.*None to stvg_augment_frames"):
         opened.augment_frames(frames, clip, settings)
 
 

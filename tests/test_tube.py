@@ -35,7 +35,9 @@ def test_top_k_is_the_hull_of_the_best(order: list[int], count: int) -> None:
 
 def test_growth_takes_the_better_neighbour() -> None:
     scores = np.array([9.0, 1.0, 3.0, 10.0, 4.0, 5.0, 0.0])
-    growth = [choose_span(scores, JointSettings(boundary="contiguous", span_frame_count=count)) for count in range(1, 6)]
+    growth = [
+        choose_span(scores, JointSettings(boundary="contiguous", span_frame_count=count)) for count in range(1, 6)
+    ]
     assert growth == [(3, 3), (3, 4), (3, 5), (2, 5), (1, 5)]
 
 

@@ -9,41 +9,30 @@ import typer
 from stvg_core.cli.terminal import one_line
 from stvg_core.errors import ModelError
 from stvg_core.models import named_models, resolve_model
-from stvg_core.registry import find_backends
+from stvg_core.registry import FoundBackend, find_backends
 
 JsonOption = Annotated[bool, typer.Option("--json", help="print one JSON document and nothing else")]
 
 
 def plugins(as_json: JsonOption = False) -> None:
     """List the installed backends, their state, and what mends them."""
-    rows = [
-        {
-            "name": backend.name,
-            "distribution": backend.distribution,
-            "version": backend.version,
-            "status": backend.status,
-            "reason": backend.reason,
-            "fix": backend.fix,
-            "hook_api": backend.hook_api,
-            "architectures": list(backend.architectures),
-        }
-        for backend in find_backends()
-    ]
+    backends = find_backends()
     if as_json:
-        typer.echo(json.dumps({"plugins": rows}))
+        typer.echo(json.dumps({"plugins": [_row(backend) for backend in backends]}))
         return
-    if not rows:
+    if not backends:
         typer.echo("no backend is installed; try: pip install stvg-qwen2-vl")
+        return
     _table(
-        [("name", "distribution", "version", "status", "architectures")] * bool(rows)
+        [("name", "distribution", "version", "status", "architectures")]
         + [
-            (row["name"], row["distribution"], row["version"], row["status"], ", ".join(row["architectures"]))
-            for row in rows
+            (backend.name, backend.distribution, backend.version, backend.status, ", ".join(backend.architectures))
+            for backend in backends
         ]
     )
-    for row in rows:
-        if row["status"] != "ok":
-            typer.echo(one_line(f"{row['name']} is {row['status']}: {row['reason']}; {row['fix']}"))
+    for backend in backends:
+        if backend.status != "ok":
+            typer.echo(one_line(f"{backend.name} is {backend.status}: {backend.reason}; {backend.fix}"))
 
 
 def models(as_json: JsonOption = False) -> None:
@@ -71,11 +60,25 @@ def models(as_json: JsonOption = False) -> None:
         return
     if not rows:
         typer.echo("no named model is installed; try: pip install stvg-tiny")
+        return
     _table(
-        [("name", "distribution", "status", "architecture")] * bool(rows)
+        [("name", "distribution", "status", "architecture")]
         + [(row["name"], row["distribution"], row["status"], row["architecture"] or row["reason"]) for row in rows]
     )
     typer.echo("A folder or a hub id (Qwen/Qwen2-VL-7B-Instruct) is a model as well.")
+
+
+def _row(backend: FoundBackend) -> dict[str, object]:
+    return {
+        "name": backend.name,
+        "distribution": backend.distribution,
+        "version": backend.version,
+        "status": backend.status,
+        "reason": backend.reason,
+        "fix": backend.fix,
+        "hook_api": backend.hook_api,
+        "architectures": list(backend.architectures),
+    }
 
 
 def _table(rows: Sequence[Sequence[str]]) -> None:
