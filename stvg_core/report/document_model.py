@@ -1,0 +1,137 @@
+"""The models of the JSON document, schema version 1, and the JSON schema made from them.
+
+Knows no grounding and no file. What each field means is in docs/output.md; the schema is
+docs/schema/grounding-1.schema.json.
+"""
+
+import json
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter, field_validator
+
+from stvg_core.report.text import clean_text
+
+SCHEMA_ID = "urn:stvg:schema:grounding:1"
+MAXIMUM_TEXT_LENGTH = 10_000
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class ModelIdentity(_Part):
+    """Which model answered, through which installed backend."""
+
+    id: str = Field(description="as the user named it")
+    backend: str = Field(description="name of the backend plugin")
+    distribution: str = Field(description="the installed distribution that holds it")
+    version: str = Field(description="version of that distribution")
+    hook_api: int = Field(ge=1, description="version of the hooks it was written for")
+
+    @field_validator("id", "backend", "distribution", "version", mode="before")
+    @classmethod
+    def _harmless(cls, value: object) -> object:
+        return clean_text(value, MAXIMUM_TEXT_LENGTH) if isinstance(value, str) else value
+
+
+class VideoPart(_Part):
+    """The video, as displayed."""
+
+    path: str = Field(description="as the user named it")
+    width: int = Field(ge=1, description="pixels")
+    height: int = Field(ge=1, description="pixels")
+    frame_count: int = Field(ge=1)
+    fps: float = Field(ge=0, description="mean frames per second")
+    duration_seconds: float = Field(ge=0)
+
+
+class QueryPart(_Part):
+    """The query and its two sub-queries."""
+
+    text: str
+    attribute: str = Field(description="who or what")
+    action: str = Field(description="what happens")
+    decomposer: str = Field(description="name of the decomposer that made the sub-queries")
+
+
+class BoxPart(_Part):
+    """Where the object is in one source frame."""
+
+    frame: int = Field(ge=0, description="0-based source frame")
+    seconds: float = Field(description="presentation time of that frame")
+    xyxy: tuple[float, float, float, float] = Field(description="x0, y0, x1, y1 in pixels of the video as displayed")
+
+
+class TubePart(_Part):
+    """When and where: one box for every source frame of the span."""
+
+    start_seconds: float = Field(description="presentation time of the first frame")
+    end_seconds: float = Field(description="when the last frame leaves the screen")
+    start_frame: int = Field(ge=0)
+    end_frame: int = Field(ge=0, description="inclusive")
+    boxes: list[BoxPart] = Field(min_length=1)
+
+
+class TrackPart(_Part):
+    """A candidate that was scored."""
+
+    label: str
+    start_frame: int = Field(description="first source frame of the track")
+    end_frame: int = Field(description="last source frame of the track, inclusive")
+
+
+class FrameScore(_Part):
+    """How well one sampled frame fits the action."""
+
+    frame: int = Field(ge=0, description="0-based source frame")
+    score: float
+
+
+class ScoresPart(_Part):
+    """Higher is better; comparable within this document only."""
+
+    tracks: list[float] = Field(description="one per candidate track, in the order of the field `tracks`")
+    chosen_track: int = Field(ge=0, description="index of the track that the tube follows")
+    frames: list[FrameScore] = Field(description="one per sampled frame, inside the chosen track")
+
+
+class GroundingDocument(_Part):
+    """What one grounding found, and what led to it."""
+
+    schema_version: Literal[1] = Field(description="a new number where a field changes its meaning or goes")
+    status: Literal["ok"]
+    video: VideoPart
+    query: QueryPart
+    model: ModelIdentity
+    tube: TubePart
+    tracks: list[TrackPart]
+    scores: ScoresPart
+    settings: dict[str, JsonValue] = Field(description="everything that decided the result")
+    diagnostics: dict[str, float] = Field(description="numbers worth looking at, such as yes/no margins")
+    timings_seconds: dict[str, float] = Field(description="wall-clock seconds per stage")
+    versions: dict[str, str] = Field(description="versions of what ran")
+    warnings: list[str] = Field(description="what could not be done as asked, one sentence each")
+
+
+class ErrorDocument(_Part):
+    """What stands in the place of a result where there is none."""
+
+    schema_version: Literal[1] = Field(description="a new number where a field changes its meaning or goes")
+    status: Literal["error"]
+    error: str = Field(min_length=1, description="what was expected, what came, and the cure, on one line")
+
+
+Document = Annotated[GroundingDocument | ErrorDocument, Field(discriminator="status")]
+"""Either of the two, told apart by `status`."""
+
+
+def schema_text() -> str:
+    """Return the JSON schema (draft 2020-12) of both documents, as docs/schema holds it."""
+    # What build_document makes is closed; a reader is free to ignore fields that a later minor version adds.
+    schema = TypeAdapter[Any](Document).json_schema(mode="serialization")
+    head = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": SCHEMA_ID,
+        "title": "Result of stvg ground",
+    }
+    return json.dumps({**head, **schema}, indent=2, ensure_ascii=False) + "\n"
