@@ -1,0 +1,70 @@
+"""Text from users: bounded, harmless, and drawn whatever it is."""
+
+import unicodedata
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageDraw
+
+from stvg_core.report import lettering
+from stvg_core.report.lettering import fit, letter, write
+from stvg_core.report.text import clean_text
+
+any_text = st.text(st.characters(exclude_categories=()), max_size=80)
+
+
+@given(any_text, st.integers(4, 50))
+def test_clean_text_is_one_bounded_line_without_controls(text: str, length: int):
+    line = clean_text(text, length)
+    assert len(line) <= length
+    assert line == " ".join(line.split())
+    assert not {unicodedata.category(character) for character in line} & {"Cc", "Cs", "Zl", "Zp"}
+    line.encode("utf-8")
+    assert clean_text(line, length) == line
+
+
+def test_what_fits_is_not_changed():
+    assert clean_text("Der Mann läuft über die Straße.", 100) == "Der Mann läuft über die Straße."
+
+
+@settings(max_examples=60, deadline=None)
+@given(any_text, st.integers(1, 400), st.integers(1, 3))
+def test_any_text_can_be_drawn_in_few_lines(text: str, width: int, line_count: int):
+    lines = fit(text, 14, width, line_count)
+    assert len(lines) <= line_count
+    picture = Image.new("RGB", (200, 40))
+    for line in lines:
+        write(ImageDraw.Draw(picture), (0, 20), line, (255, 255, 255), "lm")
+
+
+def test_lines_fit_their_width_and_lose_no_word():
+    text = "the man in blue clothes walks slowly to the red sofa and sits down beside the woman"
+    lines = fit(text, 14, 150, 20)
+    assert " ".join(line.text for line in lines) == text
+    assert max(line.width_pixels for line in lines) <= 150
+    assert len(lines) > 3
+    assert fit(text, 14, 150, 2)[1].text.endswith("...")
+    assert fit(text, 14, 150, 2)[1].width_pixels <= 150
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("the café", "the cafe"),
+        ("人在走路 slowly", "[4 CJK characters] slowly"),
+        ("Человек в синем", "[13 Cyrillic characters]"),
+        ("go \N{GRINNING FACE}", "go [1 symbol]"),
+        ("“so” — on", '"so" - on'),
+    ],
+)
+def test_what_no_font_has_is_named(monkeypatch: pytest.MonkeyPatch, text: str, shown: str):
+    monkeypatch.setattr(lettering, "SYSTEM_FONTS", ())
+    assert letter(text, 14).text == shown
+
+
+def test_a_letter_leaves_ink():
+    picture = Image.new("RGB", (100, 30))
+    write(ImageDraw.Draw(picture), (2, 15), letter("man", 14), (255, 255, 255), "lm")
+    assert np.asarray(picture).max() > 200
