@@ -1,0 +1,109 @@
+"""Files appear in a folder all together or not at all.
+
+They are written into a hidden folder on the same file system and then moved into place;
+what stood there before comes back where a move fails. Knows nothing of what the files hold.
+"""
+
+import contextlib
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from stvg_core.errors import OutputError
+
+_CURE = "choose another folder with --out"
+
+
+def check_output_folder(folder: Path) -> None:
+    """Find out whether files could be written to a folder, without writing; worth it before long work.
+
+    Raises:
+        OutputError: it is a file, lies below a file, or may not be written to.
+    """
+    with _own_errors(folder):
+        target = folder.resolve()
+        existing = target
+        # exists() follows links and says False for what cannot be looked at.
+        while not existing.exists() and existing != existing.parent:
+            existing = existing.parent
+        if not existing.is_dir():
+            raise OutputError(f"expected a folder at {folder}, but {existing} is a file; {_CURE}")
+        if not os.access(existing, os.W_OK | os.X_OK):
+            raise OutputError(f"expected a writable folder, but {existing} may not be written to; {_CURE}")
+
+
+@contextmanager
+def staged_files(folder: Path) -> Iterator[Path]:
+    """Hand out an empty folder to write to; move its files to `folder` when the block ends without an error.
+
+    Missing parents are made. Other files in an existing folder stay. When the block or a move
+    fails, everything is as it was before.
+
+    Args:
+        folder: where the files shall be; made where it is missing.
+
+    Raises:
+        OutputError: the folder is a file, lies below one, or cannot be written to.
+    """
+    check_output_folder(folder)
+    with contextlib.ExitStack() as undo:
+        with _own_errors(folder):
+            target = folder.resolve()
+            # Inside an existing folder, which may be a mount point: a rename does not cross file systems.
+            home = target if target.exists() else target.parent
+            for missing in reversed([path for path in (home, *home.parents) if not path.exists()]):
+                missing.mkdir()
+                undo.callback(_remove_if_empty, missing)
+            stage = home / f".stvg-{secrets.token_hex(8)}"
+            stage.mkdir()
+            undo.callback(shutil.rmtree, stage, ignore_errors=True)
+        yield stage
+        with _own_errors(folder):
+            _move(stage, target)
+        # All went well: only the stage itself has to go, and it goes with or without the parents.
+        shutil.rmtree(stage, ignore_errors=True)
+        undo.pop_all()
+
+
+def _move(stage: Path, target: Path) -> None:
+    """Move the stage's files to the target; one failure takes all moves back."""
+    if not target.exists():
+        # One rename, so that nobody ever sees half of the files.
+        stage.replace(target)
+        return
+    names = sorted(path.name for path in stage.iterdir())
+    for name in names:
+        if (target / name).is_dir():
+            raise OutputError(f"expected a file or nothing at {target / name}, got a folder; {_CURE}")
+    kept = stage / f".kept-{secrets.token_hex(8)}"
+    kept.mkdir()
+    with contextlib.ExitStack() as undo:
+        for name in names:
+            if os.path.lexists(target / name):
+                (target / name).replace(kept / name)
+                undo.callback((kept / name).replace, target / name)
+            else:
+                undo.callback((target / name).unlink, missing_ok=True)
+            (stage / name).replace(target / name)
+        undo.pop_all()
+
+
+def _remove_if_empty(folder: Path) -> None:
+    with contextlib.suppress(OSError):
+        folder.rmdir()
+
+
+@contextmanager
+def _own_errors(folder: Path) -> Iterator[None]:
+    """Turn the system's errors into one that names the folder and the cure."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise OutputError(f"cannot write to the folder {folder}: {reason.lower()}; {_CURE}") from error
+    except ValueError as error:
+        # A path with a null character.
+        raise OutputError(f"expected a folder name, got {str(folder)!r} ({error}); {_CURE}") from error
