@@ -19,7 +19,7 @@ from stvg_core.values import Frames, VideoInfo
 from stvg_core.video.decoding import FrameDecoder
 from stvg_core.video.display import Display, PictureMaker
 from stvg_core.video.sampling import sample_indices
-from stvg_core.video.selection import select_frames
+from stvg_core.video.selection import frames_from, select_frames
 from stvg_core.video.source import MAXIMUM_PICTURE_PIXELS, FileIdentity, open_container, picture_stream
 from stvg_core.video.timeline import Timeline, scan
 
@@ -129,10 +129,9 @@ def _stream(
 ) -> Iterator[tuple[int, UInt8[np.ndarray, "height width 3"]]]:
     following = wanted.start
     before: VideoFrame | None = None
-    first_packet = timeline.first_packet_for(wanted.start)
     last_packet = int(timeline.packet_of_frame[wanted.start : wanted.stop].max())
     with FrameDecoder(file, timeline) as decoder:
-        for source_frame, frame in decoder.frames(first_packet, last_packet):
+        for source_frame, frame in frames_from(decoder, timeline, wanted.start, last_packet):
             if source_frame >= wanted.stop:
                 break
             for missing in range(following, source_frame):

@@ -30,6 +30,23 @@ def select_frames(
         yield from _decode_group(decoder, timeline, group)
 
 
+def frames_from(
+    decoder: FrameDecoder, timeline: Timeline, start_frame: int, last_packet: int
+) -> Iterator[tuple[int, VideoFrame]]:
+    """Yield (source frame, decoded frame) in display order, from `start_frame` or some frames before it.
+
+    Where nothing as early as `start_frame` decodes, decoding begins some keyframes earlier.
+    """
+    for keyframes_earlier in (0, _EARLIER_KEYFRAMES_ON_RETRY):
+        first_packet = timeline.first_packet_for(start_frame, keyframes_earlier=keyframes_earlier)
+        decoded = decoder.frames(first_packet, last_packet)
+        first = next(decoded, None)
+        if first is not None and (first[0] <= start_frame or keyframes_earlier):
+            yield first
+            yield from decoded
+            return
+
+
 def _groups(wanted: Sequence[int], timeline: Timeline) -> Iterator[list[int]]:
     """Part wanted frames where a later keyframe makes it worth leaving packets out."""
     group: list[int] = []

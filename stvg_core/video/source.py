@@ -27,6 +27,7 @@ _FORMATS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,flv,ogg,asf,gif,apng,nut,rm,mxf,wtv,dv,h264,hevc,vvc,m4v,"
     "mpegvideo,obu,av1,ivf,yuv4mpegpipe,mp3,wav,flac,aac"
 )
+_DECODER_LIMITS = {"max_pixels": str(MAXIMUM_PICTURE_PIXELS)}
 _PROTOCOL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
 
 
@@ -88,7 +89,7 @@ def open_container(file: FileIdentity) -> InputContainer:
         return av.open(
             f"file:{file.absolute_path}",
             mode="r",
-            options={"protocol_whitelist": "file", "format_whitelist": _FORMATS},
+            options={"protocol_whitelist": "file", "format_whitelist": _FORMATS, **_DECODER_LIMITS},
             metadata_errors="replace",
         )
     except (av.FFmpegError, UnicodeError) as error:
@@ -122,7 +123,7 @@ def picture_stream(container: InputContainer, shown_name: str) -> VideoStream:
             f"expected pictures of at most {MAXIMUM_PICTURE_PIXELS} pixels in {shown_name}, "
             f"got {context.width}x{context.height}; scale the video down"
         )
-    context.options = {"max_pixels": str(MAXIMUM_PICTURE_PIXELS)}
+    context.options = dict(_DECODER_LIMITS)
     context.thread_type = "AUTO"
     context.thread_count = MAXIMUM_DECODER_THREADS
     return stream
