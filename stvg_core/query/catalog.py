@@ -1,15 +1,18 @@
 """Opens a decomposer by the name that the user types.
 
-Reads entry-point group `stvg.decomposers`; imports the chosen one and no other.
+Reads entry-point group `stvg.decomposers`; imports the chosen one and no other. Imports no
+numpy itself, so that the command line can list names at no cost.
 """
 
 import difflib
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from stvg_core.errors import PluginError, UsageError
-from stvg_core.query.decomposer import Decomposer, GenerateText
+
+if TYPE_CHECKING:
+    from stvg_core.query.decomposer import Decomposer, GenerateText
 
 GROUP: Final = "stvg.decomposers"
 _FILE: Final = "file:"
@@ -21,7 +24,7 @@ def decomposer_names() -> tuple[str, ...]:
     return tuple(sorted({*_BUILT_IN, *(point.name for point in entry_points(group=GROUP))}))
 
 
-def open_decomposer(name_or_path: str, *, generate: GenerateText | None, video_name: str | None) -> Decomposer:
+def open_decomposer(name_or_path: str, *, generate: "GenerateText | None", video_name: str | None) -> "Decomposer":
     """Return the decomposer of this name.
 
     Args:
@@ -54,7 +57,7 @@ def open_decomposer(name_or_path: str, *, generate: GenerateText | None, video_n
     return _open_plugin(name_or_path)
 
 
-def _open_plugin(name: str) -> Decomposer:
+def _open_plugin(name: str) -> "Decomposer":
     points = tuple(entry_points(group=GROUP, name=name))
     if not points:
         names = decomposer_names()
@@ -67,7 +70,9 @@ def _open_plugin(name: str) -> Decomposer:
     return _load(points[0])
 
 
-def _load(point: EntryPoint) -> Decomposer:
+def _load(point: EntryPoint) -> "Decomposer":
+    from stvg_core.query.decomposer import Decomposer
+
     owner = _distribution(point)
     try:
         decomposer = point.load()()

@@ -22,7 +22,7 @@ FAILED: Final = "please describe this video"
 class VideoEntry(BaseModel):
     """What the authors store for one video; the last text of each list counts."""
 
-    model_config = ConfigDict(frozen=True, strict=True)
+    model_config = ConfigDict(frozen=True)
 
     decompose_attribute: tuple[str, ...]
     decompose_action: tuple[str, ...]
@@ -87,18 +87,26 @@ class FileDecomposer:
             )
         found, warnings = [], []
         for what, value in pair:
-            sub_query = "" if not value.strip() else as_sub_query(clean_sentence(value))
+            sub_query = self._stored_text(what, value, sentence)
             if sub_query in ("", FAILED):
                 warnings.append(f"{self._path} holds no {what} for this query, so the {what} is the whole sentence")
                 sub_query = whole
             found.append(sub_query)
         return SubQueries(sentence, found[0], found[1], self.name, tuple(warnings))
 
+    def _stored_text(self, what: str, value: str, sentence: str) -> str:
+        if not as_sub_query(value):
+            return ""
+        try:
+            return as_sub_query(clean_sentence(value))
+        except QueryError as error:
+            raise QueryError(f"{what} of {sentence[:80]!r} in {self._path}: {error}") from error
+
     def _add(self, key: str, value: object) -> None:
         by_video = isinstance(value, dict) and bool({"decompose_attribute", "decompose_action"} & value.keys())
         try:
             if by_video:
-                self._by_video[key] = VideoEntry.model_validate(value, strict=False)
+                self._by_video[key] = VideoEntry.model_validate(value)
             else:
                 self._by_sentence[as_sub_query(key)] = SentenceEntry.model_validate(value)
         except ValidationError as error:

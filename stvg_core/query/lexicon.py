@@ -2,16 +2,17 @@
 
 Closed classes and visible verbs come from stvg_core.query.words; everything else from the
 lexicon that TextBlob ships in its wheel (Brill's tagger lexicon, 94,000 words, one tag
-each). It is loaded with the first sentence, not with the module. Knows words, no sentence.
+each). It is read with the first sentence, not with the module. Knows words, no sentence.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Flag, auto
 from functools import cache
-from importlib import import_module
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
 from typing import Final
 
+from stvg_core.errors import PluginError
 from stvg_core.query import words
 
 
@@ -39,6 +40,7 @@ class Kind(Flag):
     PUNCTUATION = auto()
 
 
+_LEXICON: Final = "textblob/en/en-lexicon.txt"
 POSSESSIVE_ENDINGS: Final = ("'s", "\u2019s")
 FINITE: Final = Kind.THIRD | Kind.PAST | Kind.AUXILIARY | Kind.BASE
 
@@ -61,7 +63,7 @@ class Word:
 
     def can_be(self, kind: Kind) -> bool:
         """Whether the word can be any of these."""
-        return bool(self.kind & kind)
+        return self.kind.value & kind.value != 0
 
 
 def third_person(verb: str) -> str:
@@ -203,7 +205,14 @@ def _verb_forms() -> dict[str, Kind]:
 
 
 @cache
-def _tags() -> Mapping[str, str]:
-    """Return TextBlob's lexicon; importing it takes a third of a second, once."""
-    lexicon: Mapping[str, str] = import_module("textblob.en").lexicon
-    return lexicon
+def _tags() -> dict[str, str]:
+    """Read the lexicon from the installed wheel; TextBlob itself would import nltk and scipy for it."""
+    try:
+        path = Path(str(distribution("textblob").locate_file(_LEXICON)))
+        lines = path.read_text("utf-8").splitlines()
+    except (PackageNotFoundError, OSError) as error:
+        raise PluginError(
+            f"expected the word list {_LEXICON} of textblob, got {error}; install it with pip install textblob"
+        ) from error
+    pairs = (line.split(" ", 2) for line in lines if " " in line and not line.startswith(";;;"))
+    return {pair[0]: pair[1] for pair in pairs}

@@ -79,7 +79,9 @@ def starts_noun_phrase(words: Words, position: int) -> bool:
         return True
     if word.can_be(Kind.PARTICIPLE | Kind.ING) and not word.can_be(Kind.NOUN):
         return False
-    return word.can_be(Kind.NOUN | Kind.ADJECTIVE) and not word.can_be(Kind.ADVERB)
+    if word.can_be(Kind.ADVERB):
+        return False
+    return word.can_be(Kind.NOUN) or (word.can_be(Kind.ADJECTIVE) and at(words, position + 1).can_be(_CONTENT))
 
 
 def noun_phrase(words: Words, start: int) -> NounPhrase | None:

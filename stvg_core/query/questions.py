@@ -134,6 +134,8 @@ def _read_yes_no(text: str, words: Words, auxiliary: int) -> Reading | None:
     if verb is None:
         return None
     attribute = describe(text, words, start, verb)
+    if phrase.end > verb:
+        phrase = NounPhrase(start, verb - 1, verb, phrase.plural, (verb - 1,))
     subject = generic_subject(text, words, phrase)
     return Reading(attribute, join(subject, _inflect(helper, words[verb].text), cut(text, words, verb + 1)))
 
