@@ -1,0 +1,163 @@
+"""Attention of a packed pass: SDPA for the output, a few exact rows on the side.
+
+`stvg_attention` is registered with transformers under the name "stvg" and is told what to do
+by a `PackedPass` that travels as a keyword through the language model's forward. It computes
+softmax shares of the wanted query rows at the visual columns only: never a square map. It
+knows neither the model nor what the rows mean.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+from transformers import AttentionInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
+
+ATTENTION_NAME: Final = "stvg"
+"""What the attention function and its mask function are called within transformers."""
+
+
+class LastLayerReached(Exception):  # noqa: N818 - it ends a pass early and is no error
+    """Raised inside the last captured layer, where nothing after it is wanted."""
+
+
+class AttentionCapture:
+    """Collects attention shares, averaged over heads and layers while the pass runs.
+
+    A layer that is computed twice (gradient checkpointing) counts once.
+
+    Args:
+        layers: 0-based decoder layers to average.
+        rows: query positions in the packed sequence, all behind the shared prefix.
+        columns: positions of the visual tokens, in raster order.
+    """
+
+    def __init__(self, layers: Iterable[int], rows: Int[Tensor, " row"], columns: Int[Tensor, " cell"]) -> None:
+        """Collect nothing yet."""
+        self.layers: Final = frozenset(layers)
+        self.last_layer: Final = max(self.layers)
+        self.rows: Final = rows
+        self.columns: Final = columns
+        self._done: set[int] = set()
+        self._sum: Tensor | None = None
+
+    def wants(self, layer: int) -> bool:
+        """Return whether a layer is wanted and was not collected yet."""
+        return layer in self.layers and layer not in self._done
+
+    def add(self, layer: int, shares: Float[Tensor, "row cell"]) -> None:
+        """Add one layer's shares, already averaged over heads."""
+        self._done.add(layer)
+        self._sum = shares if self._sum is None else self._sum + shares
+
+    @property
+    def complete(self) -> bool:
+        """Whether every wanted layer was collected."""
+        return self._done == self.layers
+
+    def mean(self) -> Float[Tensor, "row cell"]:
+        """Return the mean over layers.
+
+        Raises:
+            RuntimeError: a layer is missing; the model did not run through `stvg_attention`.
+        """
+        if self._sum is None or not self.complete:
+            raise RuntimeError(f"layers {sorted(self.layers - self._done)} were not captured")
+        return self._sum / len(self._done)
+
+
+@dataclass(frozen=True, eq=False)
+class PackedPass:
+    """One forward pass over a shared prefix and several suffixes.
+
+    Attributes:
+        prefix_length: tokens of the prefix, which is causal in itself.
+        suffix_mask: what each suffix token sees; True where it attends.
+        capture: what to collect, or None. A pass that captures ends after its last wanted layer.
+    """
+
+    prefix_length: int
+    suffix_mask: Bool[Tensor, "1 1 suffix_token key"]
+    capture: AttentionCapture | None = None
+
+
+def stvg_attention(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    stvg: PackedPass | None = None,
+    **kwargs: Any,  # noqa: ANN401 - transformers hands over what its models know
+) -> tuple[Tensor, Tensor | None]:
+    """Compute attention of one layer; transformers' attention-function protocol.
+
+    Without a `PackedPass` this is transformers' own SDPA. With one, the prefix runs causally
+    without any mask (so that fast kernels qualify) and the suffixes under the small mask that
+    the pass carries; the mask that transformers hands over is not read.
+    """
+    layer = getattr(module, "layer_idx", None)
+    if stvg is None or layer is None:
+        return sdpa_attention_forward(
+            module, query, key, value, attention_mask, scaling=scaling, dropout=dropout, **kwargs
+        )
+    scale = scaling if scaling is not None else query.shape[-1] ** -0.5
+    length, capture = stvg.prefix_length, stvg.capture
+    if capture is not None:
+        if capture.wants(layer):
+            visible = stvg.suffix_mask[0, 0].index_select(0, capture.rows - length)
+            capture.add(layer, attention_shares(query, key, visible, capture.rows, capture.columns, scale))
+        if layer == capture.last_layer:
+            raise LastLayerReached
+    prefix, _ = sdpa_attention_forward(
+        module,
+        query[:, :, :length],
+        key[:, :, :length],
+        value[:, :, :length],
+        None,
+        scaling=scale,
+        dropout=dropout,
+        is_causal=True,
+    )
+    suffix, _ = sdpa_attention_forward(
+        module, query[:, :, length:], key, value, stvg.suffix_mask, scaling=scale, dropout=dropout, is_causal=False
+    )
+    return torch.cat([prefix, suffix], dim=1), None
+
+
+def attention_shares(
+    query: Float[Tensor, "1 head query_token size"],
+    key: Float[Tensor, "1 key_head key size"],
+    visible: Bool[Tensor, "row key"],
+    rows: Int[Tensor, " row"],
+    columns: Int[Tensor, " cell"],
+    scaling: float,
+) -> Float[Tensor, "row cell"]:
+    """Return exact softmax shares of some rows at some columns, averaged over heads.
+
+    Scores are computed in float32 at least. Keys shared by several heads are not repeated.
+    """
+    heads, key_heads, size = query.shape[1], key.shape[1], query.shape[3]
+    wide = torch.promote_types(query.dtype, torch.float32)
+    wanted = query.index_select(2, rows).to(wide)
+    grouped = wanted.reshape(1, key_heads, heads // key_heads * rows.numel(), size)
+    scores = (grouped @ key.to(wide).transpose(2, 3)).view(heads, rows.numel(), key.shape[2]) * scaling
+    scores = scores.masked_fill(~visible, float("-inf"))
+    normalizer = scores.logsumexp(dim=-1, keepdim=True)
+    return (scores.index_select(-1, columns) - normalizer).exp().mean(dim=0)
+
+
+def register_attention() -> None:
+    """Make "stvg" known to transformers; calling it again changes nothing.
+
+    The mask function must be registered under the same name: transformers silently passes no
+    mask at all to an attention function whose name has none, so padding would be attended to.
+    """
+    AttentionInterface.register(ATTENTION_NAME, stvg_attention)
+    AttentionMaskInterface.register(ATTENTION_NAME, sdpa_mask)

@@ -1,0 +1,79 @@
+"""A checkpoint's own chat template, rendered once around a gap for the question.
+
+This module knows templates and placeholders as text; it knows no tokens of any family.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from jinja2 import TemplateError
+from transformers import PreTrainedTokenizerBase
+
+from stvg_core.errors import ModelError
+
+_GAP: Final = "QUESTIONSTANDSHERE"
+"""Stands for the question while a template is rendered: plain letters that no template touches."""
+
+
+@dataclass(frozen=True)
+class PromptFrame:
+    """What a chat template puts around a question.
+
+    Attributes:
+        head: before the question (with the clip's placeholder, where there is one).
+        tail: after it, up to where the answer begins.
+        add_special_tokens: whether the tokenizer must add its own beginning-of-text token.
+    """
+
+    head: str
+    tail: str
+    add_special_tokens: bool
+
+    def with_clip(self, placeholder: str, expanded: str) -> "PromptFrame":
+        """Return the frame with the clip's placeholder replaced by one marker per visual token.
+
+        Raises:
+            ModelError: the placeholder does not stand exactly once before the question.
+        """
+        if self.head.count(placeholder) != 1 or placeholder in self.tail:
+            raise ModelError(
+                f"expected the video's placeholder {placeholder!r} once before the question, the chat template gives "
+                f"{self.head + '...' + self.tail!r}; the checkpoint's chat template is not its family's"
+            )
+        return PromptFrame(self.head.replace(placeholder, expanded), self.tail, self.add_special_tokens)
+
+
+def render_frame(tokenizer: PreTrainedTokenizerBase, template: str | None, *, video: bool) -> PromptFrame:
+    """Render the chat template for one user turn: a video (or none), then the question.
+
+    Args:
+        tokenizer: the checkpoint's tokenizer.
+        template: a chat template beside the tokenizer (older repositories), or None for the tokenizer's own.
+        video: whether the turn shows a video.
+
+    Raises:
+        ModelError: there is no chat template, or it cannot be rendered.
+    """
+    if template is None and not tokenizer.chat_template:
+        raise ModelError(
+            "expected a chat template in the checkpoint (chat_template.jinja, chat_template.json or in "
+            "tokenizer_config.json), found none; download the instruction-tuned model's whole folder"
+        )
+    content: list[dict[str, str]] = [{"type": "text", "text": _GAP}]
+    if video:
+        content.insert(0, {"type": "video"})
+    # Its annotation knows plain strings as content only.
+    conversation: list[Any] = [{"role": "user", "content": content}]
+    try:
+        text = tokenizer.apply_chat_template(
+            conversation, chat_template=template, tokenize=False, add_generation_prompt=True
+        )
+    except (TemplateError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise ModelError(
+            f"cannot render the checkpoint's chat template ({error}); download the folder again"
+        ) from error
+    if not isinstance(text, str) or text.count(_GAP) != 1:
+        raise ModelError("expected a chat template that shows a user's text once; the checkpoint's does not")
+    head, tail = text.split(_GAP)
+    begin = tokenizer.bos_token
+    return PromptFrame(head, tail, add_special_tokens=not (isinstance(begin, str) and begin and head.startswith(begin)))
