@@ -1,0 +1,110 @@
+"""What sets Qwen2-VL and Qwen2.5-VL apart from other families.
+
+A visual token covers two frames and 2 x 2 patches, rotary positions have three axes, and the
+temporal convolution is not symmetric, so a reversed clip must be encoded again.
+"""
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float64, Int
+from stvg_huggingface.family import VisualInputs
+from stvg_huggingface.interception import intercept_visual_tokens
+from torch import Tensor
+from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+from stvg_core.config import InputSettings
+from stvg_core.errors import ModelError
+from stvg_core.values import TokenLayout
+from stvg_qwen2_vl.frame_sizes import DEFAULT_FRAME_SIZE_PIXELS, token_aligned_size
+from stvg_qwen2_vl.patches import cut_patches, merge_in_time
+from stvg_qwen2_vl.positions import MultimodalPositions
+
+QWEN2_VL: Final = "Qwen2VLForConditionalGeneration"
+QWEN2_5_VL: Final = "Qwen2_5_VLForConditionalGeneration"
+
+
+@dataclass(frozen=True)
+class Qwen2VLFamily:
+    """The family's table of differences."""
+
+    architectures: tuple[str, ...] = (QWEN2_VL, QWEN2_5_VL)
+    reversal: Literal["flip", "encode"] = "encode"
+
+    def visual_token_id(self, config: PreTrainedConfig) -> int:
+        """Return the id of `<|video_pad|>`."""
+        token: int = config.video_token_id
+        return token
+
+    def placeholder(self, config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase) -> str:
+        """Return `<|video_pad|>`, as the tokenizer writes it.
+
+        Raises:
+            ModelError: the tokenizer has no such token.
+        """
+        text = tokenizer.convert_ids_to_tokens(self.visual_token_id(config))
+        if not isinstance(text, str):
+            raise ModelError(
+                f"the tokenizer has no token {self.visual_token_id(config)}; download the checkpoint again"
+            )
+        return text
+
+    def frame_size_pixels(self, config: PreTrainedConfig, wanted: int | None) -> int:
+        """Return the wanted side (by default 224) rounded to whole tokens."""
+        vision = config.vision_config
+        return token_aligned_size(
+            DEFAULT_FRAME_SIZE_PIXELS if wanted is None else wanted, vision.patch_size * vision.spatial_merge_size
+        )
+
+    def visual_inputs(
+        self,
+        config: PreTrainedConfig,
+        tokenizer: PreTrainedTokenizerBase,
+        pixels: Float[Tensor, "frame 3 size size"],
+        seconds: Float64[np.ndarray, " frame"],
+        settings: InputSettings,
+    ) -> VisualInputs:
+        """Return patches, their grid, and the clip's layout and positions."""
+        vision = config.vision_config
+        shown, steps = merge_in_time(len(pixels), vision.temporal_patch_size, settings.temporal_merge)
+        side = pixels.shape[2] // vision.patch_size
+        cells = side // vision.spatial_merge_size
+        layout = TokenLayout(max(steps) + 1, cells, cells, steps)
+        frames_apart = 1 if settings.temporal_merge == "duplicate" else vision.temporal_patch_size
+        return VisualInputs(
+            tensors={
+                "pixel_values_videos": cut_patches(
+                    pixels[list(shown)], vision.temporal_patch_size, vision.patch_size, vision.spatial_merge_size
+                ),
+                "video_grid_thw": torch.tensor([[layout.time_steps, side, side]]),
+            },
+            layout=layout,
+            placeholder=self.placeholder(config, tokenizer) * layout.cell_count,
+            positions=MultimodalPositions(layout, time_interval(config, seconds, frames_apart), settings.position_rule),
+        )
+
+    def visual_tokens(
+        self, model: PreTrainedModel, ids: Int[Tensor, " token"], inputs: VisualInputs
+    ) -> Float[Tensor, "cell width"]:
+        """Return the visual tokens at the language model's door."""
+        return intercept_visual_tokens(model, ids, self.visual_token_id(model.config), inputs)
+
+
+def time_interval(config: PreTrainedConfig, seconds: Float64[np.ndarray, " frame"], frames_per_step: int) -> float:
+    """Return time positions per time step.
+
+    Qwen2-VL counts steps. Qwen2.5-VL counts real time: tokens per second times the seconds that
+    one step covers. Its rule knows one interval per video, so unevenly spaced presentation times
+    are approximated by their mean spacing.
+
+    Args:
+        config: the checkpoint's configuration.
+        seconds: presentation times of the sampled frames.
+        frames_per_step: sampled frames from one time step to the next.
+    """
+    if QWEN2_5_VL not in (config.architectures or ()):
+        return 1.0
+    spacing = float(seconds[-1] - seconds[0]) / (len(seconds) - 1) if len(seconds) > 1 else 0.0
+    return float(config.vision_config.tokens_per_second) * spacing * frames_per_step
