@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float64, Int64
 
-from stvg_core.tracks.boxes import intersection_over_union
+from stvg_core.tracks.boxes import overlap_in_pairs
 from stvg_core.tracks.linking import Chain
 from stvg_core.values import Frames, Track, VideoInfo
 
@@ -72,17 +72,6 @@ def _well_inside(box_xyxy: np.ndarray, info: VideoInfo) -> bool:
     return bool((box_xyxy[:2] > edge_pixels).all() and (box_xyxy[2:] < size - edge_pixels).all())
 
 
-def mean_overlap(first: Track, second: Track, frame_numbers: Int64[np.ndarray, " distinct"]) -> float:
-    """Return the mean overlap of two tracks' boxes over the frames where either exists, 0..1."""
-    first_boxes, first_exists = first.boxes_at(frame_numbers)
-    second_boxes, second_exists = second.boxes_at(frame_numbers)
-    either = first_exists | second_exists
-    if not either.any():
-        return 0.0
-    overlap = np.diagonal(intersection_over_union(first_boxes, second_boxes)) * (first_exists & second_exists)
-    return float(overlap[either].mean())
-
-
 def best_distinct(
     tracks: Sequence[Track],
     scores: Sequence[float],
@@ -92,22 +81,16 @@ def best_distinct(
 ) -> tuple[Track, ...]:
     """Return at most `most` tracks, best first, without those that repeat a better one.
 
-    A track repeats another when their mean overlap exceeds `overlap`, or when it shows a part of the
-    other's life only and overlaps that much there.
+    A track repeats a better one when, over its own frames, their mean overlap exceeds `overlap`; so a
+    fragment goes, and what lives on after the better one does not.
     """
-    kept: list[Track] = []
+    found = [track.boxes_at(frame_numbers) for track in tracks]
+    boxes, exists = np.stack([one for one, _ in found]), np.stack([one for _, one in found])
+    kept: list[int] = []
     for index in np.argsort(-np.asarray(scores, dtype=np.float64), kind="stable"):
-        track = tracks[int(index)]
-        if all(_repeated_share(track, other, frame_numbers) <= overlap for other in kept):
-            kept.append(track)
+        shared = overlap_in_pairs(boxes[index], boxes[kept]) * exists[kept]
+        if (shared[:, exists[index]].mean(axis=1) <= overlap).all():
+            kept.append(int(index))
             if len(kept) == most:
                 break
-    return tuple(kept)
-
-
-def _repeated_share(track: Track, other: Track, frame_numbers: np.ndarray) -> float:
-    """Return the mean overlap over the frames of `track` alone."""
-    own = frame_numbers[(frame_numbers >= track.frames[0]) & (frame_numbers <= track.frames[-1])]
-    boxes, _ = track.boxes_at(own)
-    other_boxes, exists = other.boxes_at(own)
-    return float((np.diagonal(intersection_over_union(boxes, other_boxes)) * exists).mean())
+    return tuple(tracks[index] for index in kept)

@@ -15,11 +15,22 @@ def intersection_over_union(
     >>> intersection_over_union(np.array([[0.0, 0, 2, 2]]), np.array([[1.0, 0, 3, 2], [5.0, 5, 6, 6]])).round(2)
     array([[0.33, 0.  ]])
     """
-    low = np.maximum(first[:, None, :2], second[None, :, :2])
-    high = np.minimum(first[:, None, 2:], second[None, :, 2:])
-    shared = np.clip(high - low, 0.0, None).prod(axis=-1)
-    union = areas(first)[:, None] + areas(second)[None, :] - shared
-    return np.asarray(shared / np.maximum(union, np.finfo(np.float64).tiny), dtype=np.float64)
+    return _overlap(first[:, None], second[None])
+
+
+def overlap_in_pairs(
+    boxes_xyxy: Float64[np.ndarray, "frame 4"], others_xyxy: Float64[np.ndarray, "other frame 4"]
+) -> Float64[np.ndarray, "other frame"]:
+    """Return how one box per frame overlaps each of several others in the same frame, 0..1."""
+    return _overlap(boxes_xyxy[None], others_xyxy)
+
+
+def _overlap(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Return intersection over union of boxes whose leading axes broadcast."""
+    sides = np.minimum(first[..., 2:], second[..., 2:]) - np.maximum(first[..., :2], second[..., :2])
+    shared = np.clip(sides, 0.0, None).prod(axis=-1)
+    both = (first[..., 2:] - first[..., :2]).prod(axis=-1) + (second[..., 2:] - second[..., :2]).prod(axis=-1)
+    return np.asarray(shared / np.maximum(both - shared, np.finfo(np.float64).tiny), dtype=np.float64)
 
 
 def areas(boxes_xyxy: Float64[np.ndarray, "box 4"]) -> Float64[np.ndarray, " box"]:

@@ -6,6 +6,7 @@ contrast to its own surroundings, which makes the levels that show one object ag
 This module knows neither time nor the query.
 """
 
+from collections.abc import Iterator
 from typing import Final
 
 import cv2
@@ -27,6 +28,7 @@ _LEAST_CONTRAST: Final = 8.0
 """Lab distance under which a region is not told from its surroundings."""
 _COARSE_OVERLAP: Final = 0.8
 _FINE_OVERLAP: Final = 0.55
+_MOST_COMPONENTS: Final = 400
 _MOST_REGIONS: Final = 40
 _MEDIAN_PIXELS: Final = 400
 _HALF_WAY: Final = 0.5
@@ -55,7 +57,7 @@ def find_regions(lab: Float32[np.ndarray, "height width 3"]) -> Detections:
         At most 40 boxes in pixels of the picture; appearance is the region's mean Lab colour, score its
         Lab distance from its surroundings.
     """
-    found = [region for box, mask in _components(lab) if (region := _redraw(lab, box, mask)) is not None]
+    found = [region for corners, mask in _components(lab) if (region := _redraw(lab, corners, mask)) is not None]
     if not found:
         return Detections(np.zeros((0, 4)), np.zeros((0, 3)), np.zeros(0))
     boxes = np.array([box for box, _, _ in found], dtype=np.float64)
@@ -65,41 +67,54 @@ def find_regions(lab: Float32[np.ndarray, "height width 3"]) -> Detections:
     return Detections(boxes[kept], colors[kept], scores[kept])
 
 
-def _components(lab: np.ndarray) -> list[tuple[tuple[int, int, int, int], np.ndarray]]:
-    """Return box (x, y, width, height) and mask inside it of each distinct component of any level set."""
+def _components(lab: np.ndarray) -> list[tuple[_Corners, np.ndarray]]:
+    """Return corners and mask (of the size of its box) of each distinct component of any level set."""
     pixel_count = lab.shape[0] * lab.shape[1]
     smallest = max(_SMALLEST_PIXELS, pixel_count * _SMALLEST_SHARE)
-    rows: list[tuple[int, int, int, int]] = []
-    masks: list[np.ndarray] = []
+    rows, owners = [np.zeros((0, 6), dtype=np.int64)], [np.zeros(0, dtype=np.int64)]
+    label_maps: list[np.ndarray] = []
+    for side in _level_sets(lab):
+        _, labels, statistics, _ = cv2.connectedComponentsWithStats(side, connectivity=4)
+        fits = (statistics[:, 4] >= smallest) & (statistics[:, 2] * statistics[:, 3] <= _LARGEST_SHARE * pixel_count)
+        fits[0] = False
+        which = np.flatnonzero(fits)
+        rows.append(np.column_stack([statistics[which], which]).astype(np.int64))
+        owners.append(np.full(len(which), len(label_maps)))
+        label_maps.append(labels)
+    found, owner = np.concatenate(rows), np.concatenate(owners)
+    # Texture has thousands of components; those that matter are not the smallest.
+    largest = np.argsort(-found[:, 4], kind="stable")[:_MOST_COMPONENTS]
+    found, owner = found[largest], owner[largest]
+    found[:, 2:4] += found[:, :2]
+    kept = keep_best(found[:, :4].astype(np.float64), found[:, 4].astype(np.float64), _COARSE_OVERLAP)
+    components = []
+    for index in kept:
+        left, top, right, bottom, _, label = (int(value) for value in found[index])
+        mask = label_maps[int(owner[index])][top:bottom, left:right] == label
+        components.append(((left, top, right, bottom), mask))
+    return components
+
+
+def _level_sets(lab: np.ndarray) -> Iterator[np.ndarray]:
+    """Yield, as masks, what lies above and what lies below each level of each channel."""
     for channel in (lab[..., 0], lab[..., 1], lab[..., 2], np.hypot(lab[..., 1], lab[..., 2])):
         low, high = np.percentile(channel, (0.5, 99.5))
         if high - low < _LEAST_SPREAD:
             continue
         for level in np.linspace(low, high, _LEVELS + 2)[1:-1]:
             above = (channel > level).astype(np.uint8)
-            for side in (above, 1 - above):
-                _, labels, statistics, _ = cv2.connectedComponentsWithStats(side, connectivity=4)
-                for label in range(1, len(statistics)):
-                    x, y, width, height, area = (int(value) for value in statistics[label])
-                    if smallest <= area and width * height <= _LARGEST_SHARE * pixel_count:
-                        rows.append((x, y, width, height))
-                        masks.append(labels[y : y + height, x : x + width] == label)
-    if not rows:
-        return []
-    boxes = np.array(rows, dtype=np.float64)
-    boxes[:, 2:] += boxes[:, :2]
-    filled = np.array([mask.sum() for mask in masks], dtype=np.float64)
-    return [(rows[index], masks[index]) for index in keep_best(boxes, filled, _COARSE_OVERLAP)]
+            yield above
+            yield 1 - above
 
 
-def _redraw(lab: np.ndarray, box: tuple[int, int, int, int], mask: np.ndarray) -> _Region | None:
+def _redraw(lab: np.ndarray, corners: _Corners, mask: np.ndarray) -> _Region | None:
     """Return corners, median colour and contrast of a component redrawn at half its contrast; None if it is faint."""
-    x, y, width, height = box
-    margin = max(2, round(_SURROUNDINGS * max(width, height)))
-    left, top = max(0, x - margin), max(0, y - margin)
-    crop = lab[top : y + height + margin, left : x + width + margin]
+    x0, y0, x1, y1 = corners
+    margin = max(2, round(_SURROUNDINGS * max(x1 - x0, y1 - y0)))
+    left, top = max(0, x0 - margin), max(0, y0 - margin)
+    crop = lab[top : y1 + margin, left : x1 + margin]
     inside = np.zeros(crop.shape[:2], dtype=bool)
-    inside[y - top : y - top + height, x - left : x - left + width] = mask
+    inside[y0 - top : y1 - top, x0 - left : x1 - left] = mask
     outside = cv2.dilate(inside.astype(np.uint8), np.ones((5, 5), np.uint8)) == 0
     if not outside.any():
         return None
@@ -113,18 +128,10 @@ def _redraw(lab: np.ndarray, box: tuple[int, int, int, int], mask: np.ndarray) -
     votes[0] = 0
     if not votes.any():
         return None
-    winner = int(votes.argmax())
-    corners = _corners(statistics[winner])
-    if statistics[winner, 2] * statistics[winner, 3] > _MOST_REDRAWN_GROWTH * width * height:
-        corners = (x - left, y - top, x - left + width, y - top + height)
-    shift = np.array([left, top, left, top], dtype=np.float64)
-    return corners + shift, color, contrast
-
-
-def _corners(statistics: np.ndarray) -> _Corners:
-    """Return (x0, y0, x1, y1) of a row of component statistics."""
-    x, y, width, height = (int(value) for value in statistics[:4])
-    return x, y, x + width, y + height
+    x, y, width, height = (int(value) for value in statistics[int(votes.argmax()), :4])
+    redrawn = np.array([left + x, top + y, left + x + width, top + y + height], dtype=np.float64)
+    leaked = width * height > _MOST_REDRAWN_GROWTH * (x1 - x0) * (y1 - y0)
+    return (np.array(corners, dtype=np.float64) if leaked else redrawn), color, contrast
 
 
 def _typical(pixels: np.ndarray) -> np.ndarray:
