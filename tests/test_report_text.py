@@ -12,7 +12,8 @@ from stvg_core.report import lettering
 from stvg_core.report.lettering import fit, letter, write
 from stvg_core.report.text import clean_text
 
-any_text = st.text(st.characters(exclude_categories=()), max_size=80)
+harmful = st.sampled_from("\x00\x1b\x7f\x9b\n\u2028\u202e\u2066\ud800\udfff\uffff\u0301\u200d")
+any_text = st.lists(harmful | st.characters(exclude_categories=()), max_size=80).map("".join)
 
 
 @given(any_text, st.integers(4, 50))
