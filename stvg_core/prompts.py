@@ -89,4 +89,5 @@ def _step(
     if settings.step_rule == "raw":
         return settings.step_size * gradient
     scale = settings.step_size * torch.linalg.vector_norm(visual_tokens.float())
-    return (scale * gradient.float() / norm.clamp_min(torch.finfo(torch.float32).tiny)).to(gradient.dtype)
+    step: Tensor = scale * gradient.float() / norm.clamp_min(torch.finfo(torch.float32).tiny)
+    return step.to(gradient.dtype)

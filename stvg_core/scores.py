@@ -27,7 +27,8 @@ def score_tracks(
     scores = _pooled(spatial, coverage, settings)
     if settings.track_branches == "spatial":
         return scores
-    return _shares(scores) * _shares(_pooled(temporal, coverage, settings))
+    product: Float64[np.ndarray, " track"] = _shares(scores) * _shares(_pooled(temporal, coverage, settings))
+    return product
 
 
 def score_frames(

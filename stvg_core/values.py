@@ -124,7 +124,8 @@ class Frames:
     @property
     def seconds(self) -> Float64[np.ndarray, " frame"]:
         """Presentation time of each sampled frame."""
-        return self.info.frame_seconds[self.indices]
+        times: Float64[np.ndarray, " frame"] = self.info.frame_seconds[self.indices]
+        return times
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ the checkpoint's folder, which is preset `calibrated` for this checkpoint alone.
 import json
 import sys
 from argparse import ArgumentParser
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
@@ -53,6 +53,10 @@ START: Final[Mapping[str, Any]] = {
     "joint": {"boundary": "contiguous", "span_frame_count": 8, "boundary_extent": "midpoint"},
 }
 """What the training fixes (frames as trained), and the step that needs no scale of the embeddings."""
+
+
+Choice = tuple[str, list[Mapping[str, Any]]]
+Report = Callable[[str, Mapping[str, Any], float], None]
 
 
 @dataclass(frozen=True)
@@ -125,7 +129,7 @@ def _mean(readings: Sequence[QuestionAttention]) -> QuestionAttention:
     return QuestionAttention(readings[0].question, readings[0].tokens, rows)
 
 
-def choices(layer_count: int) -> list[tuple[str, list[Mapping[str, Any]]]]:
+def choices(layer_count: int) -> list[Choice]:
     """Return what is chosen in turn: a name, and the candidates as dotted settings."""
     layers = [
         {"start": first / layer_count, "stop": last / layer_count}
@@ -137,17 +141,16 @@ def choices(layer_count: int) -> list[tuple[str, list[Mapping[str, Any]]]]:
         for candidates in ("role", "question")
         for rule in ("max_activation", "min_entropy", "mean")
     ]
-    tokens += [{"rule": "fixed", "fixed_position": position} for position in range(-9, 0)]
+    tokens += [{"rule": "fixed", "fixed_position": position} for position in range(-12, 0)]
     relative: list[dict[str, Any]] = [{"mode": "raw"}, {"epsilon": "uniform"}, {"epsilon": 1e-4}]
-    joint = ("contiguous", "top_k")
-    return [
-        *(
-            (
-                f"{branch}: layers and tokens",
-                [{f"{branch}.layers": some, f"{branch}.tokens": rule} for some in layers for rule in tokens],
-            )
-            for branch in ("temporal", "spatial")
-        ),
+    branches: list[Choice] = [
+        (
+            f"{branch}: layers and tokens",
+            [{f"{branch}.layers": some, f"{branch}.tokens": rule} for some in layers for rule in tokens],
+        )
+        for branch in ("temporal", "spatial")
+    ]
+    joint: list[Choice] = [
         ("relative", [{"relative": {**START["relative"], **choice}} for choice in relative]),
         (
             "tracks",
@@ -159,13 +162,18 @@ def choices(layer_count: int) -> list[tuple[str, list[Mapping[str, Any]]]]:
         ),
         (
             "span",
-            [{"joint.boundary": rule, "joint.span_frame_count": count} for rule in joint for count in range(5, 11)],
+            [
+                {"joint.boundary": rule, "joint.span_frame_count": count}
+                for rule in ("contiguous", "top_k")
+                for count in range(5, 11)
+            ],
         ),
         ("views", [{"augment.enabled": False}, {"augment.enabled": True}]),
     ]
+    return branches + joint
 
 
-def calibrate(readings: Sequence[Reading], layer_count: int, report: Any = None) -> dict[str, Any]:  # noqa: ANN401
+def calibrate(readings: Sequence[Reading], layer_count: int, report: Report) -> dict[str, Any]:
     """Return settings, as the file holds them, chosen by mean vIoU over the readings."""
     chosen: dict[str, Any] = json.loads(json.dumps(START))
     for _ in range(2):
@@ -176,8 +184,7 @@ def calibrate(readings: Sequence[Reading], layer_count: int, report: Any = None)
                 rated.append(float(np.mean([video_iou(reading, settings) for reading in readings])))
             best = int(np.argmax(rated))
             chosen = _with(chosen, candidates[best])
-            if report is not None:
-                report(name, candidates[best], rated[best])
+            report(name, candidates[best], rated[best])
     return chosen
 
 
