@@ -106,7 +106,7 @@ def test_a_bad_video_is_one_line_and_leaves_nothing(kind: str, stvg: Run, easy: 
     video = BAD_VIDEOS[kind](tmp_path / "clip.mp4", easy)
     ran = stvg("ground", video, QUERY, "--model", MODEL, "--out", tmp_path / "out", "--json")
     assert ran.code == 1
-    assert ran.out == ""
+    assert json.loads(ran.out) == {"schema_version": 1, "status": "error", "error": ran.error[7:].strip()}
     assert ran.error.startswith("error: ")
     assert ran.error.count("\n") == 1
     assert not (tmp_path / "out").exists()

@@ -1,13 +1,15 @@
 """`stvg ground`: one query in one video."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from stvg_core.cli.terminal import one_line, progress
-from stvg_core.errors import UsageError
+from stvg_core.errors import StvgError, UsageError
 
 if TYPE_CHECKING:
     from stvg_core.api import GroundingResult
@@ -32,6 +34,8 @@ BackendOption = Annotated[str | None, typer.Option("--backend", help="backend, w
 OutOption = Annotated[
     Path | None, typer.Option("--out", "-o", help="folder for tube.json, overlay.mp4, contact_sheet.png")
 ]
+NOTHING_WRITTEN = "no files written; add --out FOLDER"
+
 JsonOption = Annotated[bool, typer.Option("--json", help="print one JSON document and nothing else")]
 
 
@@ -51,40 +55,50 @@ def ground(
 ) -> None:
     """Find when and where a video shows what a sentence describes."""
     overrides = read_overrides(setting or [])
-    if out is not None and out.exists() and not out.is_dir():
-        raise UsageError(f"expected a folder for --out, got the file {out}; name another folder")
-    from stvg_core.api import DEFAULT_DECOMPOSER, DEFAULT_TRACKER
-    from stvg_core.api import ground as run
-    from stvg_core.identity import LoadOptions
-
-    with progress("stvg ground") as on_stage:
-        result = run(
-            video,
-            query,
-            model=model,
-            preset=preset,
-            overrides=overrides,
-            tracks=tracks or DEFAULT_TRACKER,
-            decomposer=decomposer or DEFAULT_DECOMPOSER,
-            options=LoadOptions(device, dtype),
-            backend=backend,
-            on_stage=on_stage,
-        )
-        if out is not None:
-            on_stage("save")
-            result.save(out)
-    if as_json:
+    with errors_as_json(as_json):
+        from stvg_core.api import DEFAULT_DECOMPOSER, DEFAULT_TRACKER
+        from stvg_core.api import ground as run
+        from stvg_core.identity import LoadOptions
         from stvg_core.report.document import dump_document
+        from stvg_core.report.staging import check_output_folder
 
+        if out is not None:
+            check_output_folder(out)
+        with progress("stvg ground") as on_stage:
+            result = run(
+                video,
+                query,
+                model=model,
+                preset=preset,
+                overrides=overrides,
+                tracks=tracks or DEFAULT_TRACKER,
+                decomposer=decomposer or DEFAULT_DECOMPOSER,
+                options=LoadOptions(device, dtype),
+                backend=backend,
+                on_stage=on_stage,
+            )
+            if out is not None:
+                on_stage("save")
+                result.save(out)
+    if as_json:
         typer.echo(dump_document(result.document))
         return
     for line in summary(result):
         typer.echo(line)
-    typer.echo(
-        f"written   {out / 'tube.json'}, overlay.mp4, contact_sheet.png"
-        if out
-        else "no files written; add --out FOLDER"
-    )
+    typer.echo(f"written   {out / 'tube.json'}, overlay.mp4, contact_sheet.png" if out else NOTHING_WRITTEN)
+
+
+@contextmanager
+def errors_as_json(wanted: bool) -> Iterator[None]:
+    """Print a failure as the error document of the same schema, where JSON is wanted; then pass it on."""
+    try:
+        yield
+    except StvgError as error:
+        if wanted:
+            from stvg_core.report.document import build_error_document, dump_document
+
+            typer.echo(dump_document(build_error_document(error)))
+        raise
 
 
 def read_overrides(settings: list[str]) -> dict[str, Any]:
