@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from stvg_core.config import SamplingSettings
 from stvg_core.errors import VideoError
 from stvg_core.video import decoding, iterate_frames, probe_video, read_frames, sample_indices
+from stvg_core.video.source import FileIdentity, open_container, picture_stream
+from stvg_core.video.timeline import Timeline, scan
 
 LOSSY = {
     "h264-mp4": {"options": {"bf": "3", "g": "24"}},
@@ -39,7 +41,6 @@ LOSSY = {
         "codec": "libvpx-vp9",
         "options": {"deadline": "realtime", "cpu-used": "8", "g": "24", "lag-in-frames": "16", "auto-alt-ref": "1"},
     },
-    # Alternate reference frames are packets of their own that are never shown.
     "vp8-webm": {
         "name": "clip.webm",
         "codec": "libvpx",
@@ -106,19 +107,81 @@ def test_any_range_streams_the_named_frames(long_clip, start, length):
 
 def test_sparse_frames_are_sought_and_few_packets_decoded(long_clip, monkeypatch):
     path, _ = long_clip
-    decoded = []
-    original = decoding.FrameDecoder._next_numbered
+    decoded, moves = [], []
+    next_numbered, move_to = decoding.FrameDecoder._next_numbered, decoding.FrameDecoder._move_to
 
     def counting(self):
-        packet = original(self)
+        packet = next_numbered(self)
         decoded.append(packet)
         return packet
 
-    monkeypatch.setattr(decoding.FrameDecoder, "_next_numbered", counting)
+    def noting(self, packet_number):
+        moves.append(packet_number)
+        move_to(self, packet_number)
+
     probe_video(path)
-    decoded.clear()
-    read_frames(path, SamplingSettings(frame_count=5))
-    assert len(decoded) < 5 * (30 + 16)
+    monkeypatch.setattr(decoding.FrameDecoder, "_next_numbered", counting)
+    monkeypatch.setattr(decoding.FrameDecoder, "_move_to", noting)
+    read_frames(path, SamplingSettings(frame_count=9))
+    assert len(decoded) < 9 * (30 + 16)
+    assert len(moves) == 9
+
+
+@pytest.mark.parametrize("kind", ["h264-open-gop-mkv", "hevc-mkv", "mpeg2-ps", "h264-mp4"])
+def test_decoding_from_a_keyframe_gives_nothing_that_leans_on_earlier_pictures(studio, kind):
+    path = studio.write(frame_count=120, **LOSSY[kind])
+    file = FileIdentity.of(path)
+    with open_container(file) as container:
+        timeline = scan(container, picture_stream(container, file.shown_name), file.shown_name)
+    with decoding.FrameDecoder(file, timeline) as decoder:
+        for keyframe in timeline.keyframe_packets[1:].tolist():
+            numbers = [number for number, _ in decoder.frames(keyframe, 119)]
+            assert numbers == list(range(int(timeline.frame_of_packet[keyframe]), 120))
+
+
+def test_a_frame_shown_before_its_keyframe_is_decoded_from_an_earlier_one():
+    """File order I0 P3 B1 B2 | I6 B4 B5 P9 B7 B8: frames 4 and 5 lean on frame 3, before the keyframe."""
+    shown = np.array([0, 3, 1, 2, 6, 4, 5, 9, 7, 8])
+    timeline = Timeline(
+        frame_seconds=np.arange(10) / 25,
+        duration_seconds=0.4,
+        packet_of_frame=np.argsort(shown),
+        frame_of_packet=shown,
+        packet_ticks=shown * 40,
+        keyframe_packets=np.array([0, 4]),
+        timed=True,
+        seekable=True,
+    )
+    assert [timeline.first_packet_for(frame) for frame in range(10)] == [0, 0, 0, 0, 0, 0, 4, 4, 4, 4]
+    assert timeline.first_packet_for(9, keyframes_earlier=1) == 0
+
+
+def test_packets_that_show_nothing_are_no_frames(studio):
+    """Alternate reference frames of VP8 are packets of their own; here a hidden copy before every keyframe."""
+    source = studio.write(frame_count=100, **LOSSY["vp8-webm"])
+    path = studio.folder / "b.webm"
+    hidden_count = 0
+    with av.open(str(source)) as reader, av.open(str(path), "w") as writer:
+        stream = writer.add_stream_from_template(reader.streams.video[0])
+        for packet in reader.demux(reader.streams.video[0]):
+            if not packet.size:
+                continue
+            if packet.is_keyframe and packet.pts:
+                data = bytearray(bytes(packet))
+                data[0] &= ~0x10 & 0xFF
+                hidden = av.Packet(bytes(data))
+                hidden.pts = hidden.dts = packet.pts - 5
+                hidden.time_base, hidden.stream = packet.time_base, stream
+                writer.mux_one(hidden)
+                hidden_count += 1
+            packet.stream = stream
+            writer.mux_one(packet)
+    assert hidden_count >= 3
+    info = probe_video(path)
+    assert info.frame_count == 100
+    assert studio.numbers(p for _, p in iterate_frames(path, info, 0, 99)) == list(range(100))
+    ((_, picture),) = iterate_frames(path, info, 77, 77)
+    assert studio.numbers([picture]) == [77]
 
 
 def test_a_misleading_index_is_found_out(long_clip, monkeypatch):
@@ -180,7 +243,9 @@ def test_equal_presentation_times_keep_their_order(studio):
     def double(position, packet):
         packet.pts = packet.dts = position // 2 * 40
 
-    path = _remux(studio.write(name="a.mkv", codec="ffv1", frame_count=100), studio.folder / "b.mkv", double)
+    path = _remux(
+        studio.write(name="a.mkv", codec="ffv1", options={"g": "1"}, frame_count=100), studio.folder / "b.mkv", double
+    )
     info = probe_video(path)
     assert info.frame_seconds[:4].tolist() == [0.0, 0.0, 0.04, 0.04]
     assert studio.numbers(p for _, p in iterate_frames(path, info, 0, 99)) == list(range(100))
@@ -215,7 +280,12 @@ def test_a_late_start_counts_only_within_the_container(studio, name):
 
 
 def test_sound_that_starts_a_little_earlier_does_not_shift_the_first_frame(studio):
-    info = probe_video(studio.write(name="clip.mkv", with_sound=True, frame_count=25))
+    ticks = range(20, 1020, 40)
+    info = probe_video(
+        studio.write(
+            name="clip.mkv", codec="ffv1", with_sound=True, frame_count=25, ticks=ticks, time_base=Fraction(1, 1000)
+        )
+    )
     assert info.frame_seconds[0] == 0.0
     assert info.duration_seconds == pytest.approx(1.0, abs=2e-3)
 
