@@ -97,7 +97,7 @@ def ground(
     )
     settings = choose_settings(checkpoint, preset, overrides)
     with watch.stage("video"):
-        frames = read_frames(video, settings.sampling)
+        frames = read_frames(video, settings.sampling, maximum_side_pixels=settings.sampling.maximum_side_pixels)
     if isinstance(model, Session):
         session = model
     else:

@@ -29,6 +29,11 @@ class SamplingSettings(_Settings):
     frame_count: int = Field(20, ge=1, le=4096, description="frames, evenly spread over the video (mode uniform)")
     frames_per_second: float = Field(2.0, gt=0, description="sampling rate (mode fps)")
     maximum_frame_count: int = Field(256, ge=1, le=4096, description="upper bound on frames (mode fps)")
+    maximum_side_pixels: int | None = Field(
+        None,
+        ge=16,
+        description="frames are shrunk to this longer side while decoding, to save memory; None: not at all",
+    )
 
 
 class InputSettings(_Settings):
