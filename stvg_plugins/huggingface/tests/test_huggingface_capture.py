@@ -4,6 +4,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import Tensor, nn
+from transformers import AttentionInterface
+from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
+
 from stvg_huggingface.capture import (
     ATTENTION_NAME,
     AttentionCapture,
@@ -14,9 +18,6 @@ from stvg_huggingface.capture import (
     stvg_attention,
 )
 from stvg_huggingface.packing import suffix_mask
-from torch import Tensor, nn
-from transformers import AttentionInterface
-from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
 
 class Layer(nn.Module):
@@ -48,7 +49,7 @@ def plain_attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, sca
     st.lists(st.integers(1, 4), min_size=1, max_size=3),
     st.integers(0, 99),
 )
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 def test_output_and_rows(key_heads: int, groups: int, prefix: int, lengths: list[int], seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     total, size = prefix + sum(lengths), 4

@@ -9,12 +9,12 @@ import huggingface_hub.constants
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from stvg_huggingface.capture import ATTENTION_NAME
-from stvg_huggingface.loading import LoadedCheckpoint, load_checkpoint
-from stvg_huggingface.testing import save_tiny_qwen2_vl
 
 from stvg_core.errors import ModelError
 from stvg_core.identity import LoadOptions, ModelReference
+from stvg_huggingface.capture import ATTENTION_NAME
+from stvg_huggingface.loading import LoadedCheckpoint, load_checkpoint
+from stvg_huggingface.testing import save_tiny_qwen2_vl
 
 QWEN = ("Qwen2VLForConditionalGeneration",)
 

@@ -10,12 +10,6 @@ from typing import Any, Literal
 import numpy as np
 import pytest
 import torch
-from stvg_huggingface.adapter import HuggingFaceAdapter
-from stvg_huggingface.family import FamilyDifferences, SequentialPositions, VisualInputs
-from stvg_huggingface.hooks import HuggingFaceHooks
-from stvg_huggingface.interception import intercept_visual_tokens
-from stvg_huggingface.loading import load_checkpoint
-from stvg_huggingface.testing import tiny_tokenizer
 from torch import Tensor
 from transformers import (
     AutoModelForImageTextToText,
@@ -32,6 +26,12 @@ from stvg_core.backend import AttentionRequest
 from stvg_core.config import InputSettings
 from stvg_core.identity import LoadOptions, ModelReference
 from stvg_core.values import Frames, TokenLayout, VideoInfo
+from stvg_huggingface.adapter import HuggingFaceAdapter
+from stvg_huggingface.family import FamilyDifferences, SequentialPositions, VisualInputs
+from stvg_huggingface.hooks import HuggingFaceHooks
+from stvg_huggingface.interception import intercept_visual_tokens
+from stvg_huggingface.loading import load_checkpoint
+from stvg_huggingface.testing import tiny_tokenizer
 
 SIDE, PATCH, CELLS = 24, 4, 3
 QUESTIONS = ("Is there a man standing by the stairs in this video?", "please describe this video")

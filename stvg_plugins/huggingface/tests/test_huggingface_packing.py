@@ -1,15 +1,16 @@
 """Packing against its definition, token by token."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from stvg_core.errors import TokenLayoutError
 from stvg_huggingface.packing import pack, suffix_mask
 from stvg_huggingface.questions import TokenizedPrompt
 
-from stvg_core.errors import TokenLayoutError
-
 
 @given(st.integers(0, 5), st.lists(st.integers(1, 5), min_size=1, max_size=4))
+@settings(deadline=None)
 def test_mask_by_definition(prefix: int, lengths: list[int]) -> None:
     owners = [number for number, length in enumerate(lengths) for _ in range(length)]
     mask = suffix_mask(prefix, lengths)
@@ -22,6 +23,7 @@ def test_mask_by_definition(prefix: int, lengths: list[int]) -> None:
 
 
 @given(st.lists(st.lists(st.integers(1, 3), min_size=1, max_size=6), min_size=1, max_size=4), st.integers(0, 1))
+@settings(deadline=None)
 def test_prompts_can_be_read_back(questions: list[list[int]], spare: int) -> None:
     """Head: text, visual token, text; then the question. Every prompt is found again in the packed ids."""
     head = (8, 9, 7) + (7,) * spare

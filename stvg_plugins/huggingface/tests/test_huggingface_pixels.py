@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from stvg_huggingface.pixels import PixelStatistics, normalize, read_statistics, square_frames
 
 from stvg_core.errors import ModelError
+from stvg_huggingface.pixels import PixelStatistics, normalize, read_statistics, square_frames
 
 
 @pytest.mark.parametrize("shape", [(40, 64), (17, 9), (24, 24)])

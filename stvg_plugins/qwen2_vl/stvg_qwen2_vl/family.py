@@ -10,14 +10,14 @@ from typing import Final, Literal
 import numpy as np
 import torch
 from jaxtyping import Float, Float64, Int
-from stvg_huggingface.family import VisualInputs
-from stvg_huggingface.interception import intercept_visual_tokens
 from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from stvg_core.config import InputSettings
 from stvg_core.errors import ModelError
 from stvg_core.values import TokenLayout
+from stvg_huggingface.family import VisualInputs
+from stvg_huggingface.interception import intercept_visual_tokens
 from stvg_qwen2_vl.frame_sizes import DEFAULT_FRAME_SIZE_PIXELS, token_aligned_size
 from stvg_qwen2_vl.patches import cut_patches, merge_in_time
 from stvg_qwen2_vl.positions import MultimodalPositions

@@ -1,5 +1,6 @@
 """Frame sizes that Qwen's vision tower can cut into whole tokens; it knows no frames."""
 
+import math
 from collections.abc import Callable
 from functools import cache
 from typing import Final
@@ -34,14 +35,16 @@ def token_aligned_size(wanted_pixels: int, token_pixels: int) -> int:
 
 
 def square_size(height: int, width: int, factor: int, min_pixels: int, max_pixels: int) -> tuple[int, int]:
-    """Return what `smart_resize` returns for a square whose limits are whole squares of tokens.
+    """Return what `smart_resize` returns for a square, its rounding of tiny ones included.
 
     >>> square_size(224, 224, 28, 4 * 28**2, 16384 * 28**2)
     (224, 224)
     """
-    side = max(factor, round(min(height, width) / factor) * factor)
-    least, most = round(min_pixels**0.5), round(max_pixels**0.5)
-    side = min(max(side, least), most)
+    side = max(factor, round(height / factor) * factor)
+    if side * side > max_pixels:
+        side = math.floor(height / math.sqrt((height * width) / max_pixels) / factor) * factor
+    elif side * side < min_pixels:
+        side = math.ceil(height * math.sqrt(min_pixels / (height * width)) / factor) * factor
     return side, side
 
 

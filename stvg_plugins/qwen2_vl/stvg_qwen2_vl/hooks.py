@@ -3,7 +3,6 @@
 from typing import TYPE_CHECKING
 
 from stvg_huggingface.hooks import HuggingFaceHooks
-
 from stvg_qwen2_vl.family import Qwen2VLFamily
 
 if TYPE_CHECKING:

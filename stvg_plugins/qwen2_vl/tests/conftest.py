@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from stvg_huggingface.adapter import HuggingFaceAdapter
-from stvg_huggingface.hooks import HuggingFaceHooks
-from stvg_huggingface.testing import save_tiny_qwen2_vl
-from stvg_qwen2_vl.hooks import Qwen2VLBackend
 from torch import Tensor
 from transformers import AutoModelForImageTextToText, AutoTokenizer
 
 from stvg_core.identity import LoadOptions, ModelReference
 from stvg_core.values import Frames, VideoInfo
+from stvg_huggingface.adapter import HuggingFaceAdapter
+from stvg_huggingface.hooks import HuggingFaceHooks
+from stvg_huggingface.testing import save_tiny_qwen2_vl
+from stvg_qwen2_vl.hooks import Qwen2VLBackend
 
 SIZE, PATCH, MERGE = 24, 4, 2
 MEAN, DEVIATION = (0.5, 0.4, 0.3), (0.25, 0.3, 0.35)

@@ -8,9 +8,6 @@ from pathlib import Path
 import pluggy
 import pytest
 import torch
-from stvg_huggingface.testing import save_tiny_qwen2_vl
-from stvg_qwen2_vl.family import Qwen2VLFamily
-from stvg_qwen2_vl.hooks import Qwen2VLBackend
 
 from stvg_core import hookspecs
 from stvg_core.backend import AnswerLogits, AttentionRequest, EncodedClip, MLLMAdapter
@@ -18,6 +15,9 @@ from stvg_core.config import InputSettings, PromptSettings, TokenSettings
 from stvg_core.errors import QueryError, SettingsError, TokenLayoutError, UsageError
 from stvg_core.identity import HOOK_API, LoadOptions, ModelReference
 from stvg_core.values import Frames
+from stvg_huggingface.testing import save_tiny_qwen2_vl
+from stvg_qwen2_vl.family import Qwen2VLFamily
+from stvg_qwen2_vl.hooks import Qwen2VLBackend
 
 from .conftest import SIZE, Subject, open_adapter
 

@@ -16,11 +16,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
+
 from stvg_huggingface.pixels import PixelStatistics, normalize, square_frames
 from stvg_qwen2_vl import frame_sizes
 from stvg_qwen2_vl.frame_sizes import square_size, token_aligned_size
 from stvg_qwen2_vl.patches import cut_patches, merge_in_time
-from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
 
 @cache
@@ -42,7 +43,7 @@ def smart_resize_from_source() -> Callable[..., tuple[int, int]]:
 
 
 @given(st.integers(16, 4096), st.sampled_from([8, 16, 28, 32]))
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 def test_own_square_rule_is_smart_resize(side: int, factor: int) -> None:
     limits = {"factor": factor, "min_pixels": 4 * factor**2, "max_pixels": 16384 * factor**2}
     assert square_size(side, side, **limits) == smart_resize_from_source()(side, side, **limits)
@@ -61,6 +62,7 @@ def test_frame_sizes_come_from_qwen_vl_utils_where_it_can_be_imported(monkeypatc
 
 
 @given(st.integers(1, 40), st.integers(1, 3))
+@settings(deadline=None)
 def test_temporal_merging(count: int, per_step: int) -> None:
     shown, steps = merge_in_time(count, per_step, "duplicate")
     assert list(shown) == np.repeat(np.arange(count), per_step).tolist()

@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 import torch
-from stvg_huggingface.capture import ATTENTION_NAME
-from stvg_huggingface.testing import save_tiny_qwen2_vl
 from torch import Tensor
 from transformers import AttentionInterface
 
 from stvg_core.backend import AttentionRequest, EncodedClip
 from stvg_core.config import InputSettings
 from stvg_core.values import Frames
+from stvg_huggingface.capture import ATTENTION_NAME
+from stvg_huggingface.testing import save_tiny_qwen2_vl
 
 from .conftest import SIZE, Subject, open_adapter
 

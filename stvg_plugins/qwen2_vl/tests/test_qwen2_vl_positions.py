@@ -3,15 +3,17 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+import transformers
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from stvg_huggingface.testing import tiny_qwen2_vl
-from stvg_qwen2_vl.family import QWEN2_5_VL, QWEN2_VL, time_interval
-from stvg_qwen2_vl.positions import MultimodalPositions
+from packaging.version import Version
 from transformers import Qwen2_5_VLConfig, Qwen2VLConfig
 
 from stvg_core.errors import TokenLayoutError
 from stvg_core.values import TokenLayout
+from stvg_huggingface.testing import tiny_qwen2_vl
+from stvg_qwen2_vl.family import QWEN2_5_VL, QWEN2_VL, time_interval
+from stvg_qwen2_vl.positions import MultimodalPositions
 
 GRIDS = st.tuples(st.integers(1, 12), st.integers(1, 6), st.integers(1, 6))
 
@@ -30,6 +32,8 @@ def visual_mask(before: int, count: int, after: int) -> torch.Tensor:
 def test_transformers_rule_is_the_installed_one(
     version: str, grid: tuple[int, int, int], seconds_per_step: float
 ) -> None:
+    if version == "2.5" and seconds_per_step % 1 and Version(transformers.__version__) < Version("5.23"):
+        pytest.skip("earlier transformers cut seconds per step to whole numbers (pull request 48669)")
     model, _ = tiny_qwen2_vl(version, layers=1)
     interval = 1.0 if version == "2" else 2 * seconds_per_step
     visual = visual_mask(7, grid[0] * grid[1] * grid[2], 5)
@@ -45,6 +49,7 @@ def test_transformers_rule_is_the_installed_one(
 
 
 @given(GRIDS, st.integers(0, 6), st.integers(0, 6), st.floats(0, 8))
+@settings(deadline=None)
 def test_original_rule_token_by_token(grid: tuple[int, int, int], before: int, after: int, interval: float) -> None:
     expected = [(place,) * 3 for place in range(before)]
     expected += [
