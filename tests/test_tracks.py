@@ -92,10 +92,15 @@ def test_a_gap_is_bridged_up_to_its_limit_and_no_further():
 
 
 def test_velocity_keeps_two_alike_objects_apart_when_they_cross():
-    pictures = [seen((5 * t, 0, 5 * t + 10, 10), (42 - 5 * t, 4, 52 - 5 * t, 14)) for t in range(9)]
+    pictures = [seen((8 * t, 0, 8 * t + 10, 10), (68 - 8 * t, 0, 78 - 8 * t, 10)) for t in range(9)]
     chains = link(pictures, LinkRules())
     assert [len(chain.positions) for chain in chains] == [9, 9]
-    assert [float(chain.boxes[-1][0]) for chain in chains] == [40.0, 2.0]
+    assert [float(chain.boxes[-1][0]) for chain in chains] == [64.0, 4.0]
+
+
+def test_another_color_in_the_same_place_is_another_object():
+    pictures = [seen((0, 0, 10, 10), look=(0,)), seen((0, 0, 10, 10), look=(60,))]
+    assert [chain.positions for chain in link(pictures, LinkRules())] == [[0], [1]]
 
 
 def test_appearance_decides_where_place_does_not():
