@@ -60,7 +60,7 @@ class ScriptedAdapter:
     def encode(self, frames: Frames, settings: InputSettings, frame_order: tuple[int, ...]) -> EncodedClip:
         self.encoded.append(frame_order)
         layout = TokenLayout(len(frames), GRID, GRID, tuple(range(len(frames))))
-        numbers = torch.arange(layout.cell_count * 3.0).reshape(-1, 3) + 1
+        numbers = torch.linspace(0.1, 1.0, layout.cell_count * 3).reshape(-1, 3)
         return EncodedClip(numbers, layout, frame_order, {"order": frame_order})
 
     def answer_logits(self, clip: EncodedClip, questions: Sequence[str], prompt: Tensor | None) -> AnswerLogits:
