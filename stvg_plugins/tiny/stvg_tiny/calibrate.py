@@ -20,8 +20,6 @@ from typing import Any, Final
 import numpy as np
 import torch
 from jaxtyping import Float64
-from stvg_core.tracks.catalog import open_tracker
-from stvg_core.tracks.cells import cell_coverage
 
 from stvg_core import attention, augment, scores
 from stvg_core.backend import AttentionRequest, EncodedClip, QuestionAttention
@@ -29,6 +27,8 @@ from stvg_core.config import CALIBRATED_FILE, BranchSettings, Settings, load_set
 from stvg_core.metrics import tube_overlap
 from stvg_core.query.catalog import open_decomposer
 from stvg_core.session import Session, open_session
+from stvg_core.tracks.catalog import open_tracker
+from stvg_core.tracks.cells import cell_coverage
 from stvg_core.tracks.tracker import TrackRequest
 from stvg_core.tube import assemble_tube, choose_span
 from stvg_core.values import FrameMaps, Frames, SubQueries, Track, Tube

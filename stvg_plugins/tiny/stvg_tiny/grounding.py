@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from stvg_core.tracks.catalog import open_tracker
 
 from stvg_core.api import choose_settings
 from stvg_core.config import Settings
@@ -21,6 +20,7 @@ from stvg_core.metrics import TubeOverlap, tube_overlap
 from stvg_core.pipeline import ground_frames
 from stvg_core.query.catalog import open_decomposer
 from stvg_core.session import Session, open_session
+from stvg_core.tracks.catalog import open_tracker
 from stvg_core.tracks.tracker import Tracker
 from stvg_core.tube import assemble_tube
 from stvg_tiny.clips import OracleTracker, clip_frames, clip_info, query, true_tube

@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 import torch
+from transformers import Qwen2VLImageProcessorPil
+
 from stvg_tiny.architectures import ARCHITECTURES
 from stvg_tiny.batches import Batch, training_batch
 from stvg_tiny.evaluate import next_token_logits
@@ -10,7 +12,6 @@ from stvg_tiny.packing import batched_vision, encode_videos, packed_forward
 from stvg_tiny.pixels import normalized_patches, preprocessor_config, rotary_positions
 from stvg_tiny.recipe import Recipe
 from stvg_tiny.training import Learner
-from transformers import Qwen2VLImageProcessorPil
 
 ARCHITECTURE = ARCHITECTURES["qwen2-vl"]
 GRID = ARCHITECTURE.grid

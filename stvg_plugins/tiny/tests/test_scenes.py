@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from stvg_tiny.errors import SceneError
 from stvg_tiny.rendering import render
 from stvg_tiny.sampling import Split, held_out_scene, sample_scene, split_generator

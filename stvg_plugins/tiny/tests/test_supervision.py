@@ -1,6 +1,7 @@
 """Dense labels against the scene they describe."""
 
 import numpy as np
+
 from stvg_tiny.architectures import VideoGrid
 from stvg_tiny.sampling import Split, held_out_scene
 from stvg_tiny.scenes import COLOR_NAMES, EVENTS, STILL, Scene, SceneObject, Span, Texture, frame_times

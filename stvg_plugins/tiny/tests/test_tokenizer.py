@@ -1,13 +1,14 @@
 """The chat template gives exactly the tokens that training uses."""
 
 import pytest
+from transformers import AutoTokenizer
+
 from stvg_tiny.architectures import VideoGrid
 from stvg_tiny.batches import exchange
 from stvg_tiny.evaluate import prompt_ids
 from stvg_tiny.packing import SharedHead
 from stvg_tiny.questions import Question, vocabulary_texts
 from stvg_tiny.tokenizer import build_tokenizer, token_id
-from transformers import AutoTokenizer
 
 GRID = VideoGrid()
 TEXTS = ["Is there the red circle that moves left in this video?", "Describe this video in details."]

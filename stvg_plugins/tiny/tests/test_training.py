@@ -1,23 +1,36 @@
 """The recipe's schedule, and short runs of the training loop."""
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+
 from stvg_tiny.architectures import ARCHITECTURES
 from stvg_tiny.batches import Batch, training_batch
 from stvg_tiny.errors import RecipeError
 from stvg_tiny.evaluate import evaluate, load_checkpoint
 from stvg_tiny.export import export_checkpoint
-from stvg_tiny.recipe import Recipe
+from stvg_tiny.recipe import CYCLES, STAGES, RateCycle, Recipe, Stage
 from stvg_tiny.sampling import Split
 from stvg_tiny.tokenizer import build_tokenizer
 from stvg_tiny.training import LOG_NAME, Run
 
-SHORT = Recipe(steps=6, vision_steps=3, batch_videos=2, evaluate_every=100, save_every=2, ramp_steps=2)
+
+def short_recipe(steps: int, vision_steps: int, batch_videos: int) -> Recipe:
+    return Recipe(
+        steps=steps,
+        stages=(Stage(vision_steps, 0.9, 2, None), Stage(steps, 0.5, 3, 1.0)),
+        cycles=(RateCycle(vision_steps, steps),),
+        batch_videos=batch_videos,
+        evaluate_every=100,
+        save_every=2,
+        ramp_steps=2,
+    )
+
+
+SHORT = short_recipe(steps=6, vision_steps=3, batch_videos=2)
 
 
 @pytest.fixture(autouse=True)
@@ -41,22 +54,25 @@ def test_batches_depend_on_seed_and_step_alone() -> None:
     assert not torch.equal(first.patches, other.patches)
 
 
-def test_learning_rate_rises_twice_and_falls_to_its_end() -> None:
+def test_learning_rate_rises_in_every_cycle_and_falls_to_its_end() -> None:
     recipe = Recipe()
     rates = [recipe.learning_rate(step) for step in range(recipe.steps)]
     assert rates[0] < rates[100] < rates[300] == recipe.peak_learning_rate
-    assert rates[recipe.vision_steps] < 0.01 * recipe.peak_learning_rate
+    for cycle in CYCLES:
+        assert rates[cycle.first_step] < 0.01 * recipe.peak_learning_rate
+        assert rates[cycle.first_step + 250] == recipe.peak_learning_rate
     assert max(rates) == recipe.peak_learning_rate
     assert rates[-1] == pytest.approx(recipe.final_rate_share * recipe.peak_learning_rate, rel=0.01)
 
 
 def test_scenes_get_harder() -> None:
     recipe = Recipe()
+    assert [stage.until_step for stage in STAGES] == sorted(stage.until_step for stage in STAGES)
     counts = {
         step: np.mean([len(recipe.scene(recipe.item_generator(step, index), step).objects) for index in range(100)])
-        for step in (0, 1200, 3000)
+        for step in (0, 1200, 2200)
     }
-    assert counts[0] < 2 < counts[1200] < counts[3000]
+    assert counts[0] < 2 < counts[1200] < counts[2200]
 
 
 def test_a_missing_state_cannot_be_resumed(tmp_path: Path) -> None:
@@ -88,7 +104,7 @@ def test_a_resumed_run_is_bit_equal(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.slow
 def test_some_steps_lower_the_loss_and_the_checkpoint_opens(tmp_path: Path) -> None:
-    run = Run("qwen2-vl", replace(SHORT, steps=40, vision_steps=30, batch_videos=4), tmp_path)
+    run = Run("qwen2-vl", short_recipe(steps=40, vision_steps=30, batch_videos=4), tmp_path)
     run.train()
     values = losses(tmp_path)
     assert np.mean(values[20:30]) < 0.8 * np.mean(values[:5])
