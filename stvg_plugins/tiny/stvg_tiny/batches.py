@@ -16,7 +16,7 @@ from transformers import PreTrainedTokenizerFast
 from stvg_tiny.architectures import VideoGrid
 from stvg_tiny.packing import Exchange, PackedQuestions, pack
 from stvg_tiny.pixels import normalized_patches
-from stvg_tiny.questions import Question, training_questions
+from stvg_tiny.questions import Question, drill_questions, training_questions
 from stvg_tiny.recipe import Recipe
 from stvg_tiny.rendering import render
 from stvg_tiny.scenes import Scene, Times
@@ -70,7 +70,7 @@ def training_batch(recipe: Recipe, grid: VideoGrid, tokenizer: PreTrainedTokeniz
         generator = recipe.item_generator(step, video)
         scene: Scene = recipe.scene(generator, step)
         times = sampling_times(generator, grid.frame_count)
-        asked = training_questions(generator, scene)
+        asked = drill_questions(scene) if recipe.stage(step).drill else training_questions(generator, scene)
         frames.append(render(scene, times, grid.size_pixels))
         dense.append(dense_labels(scene, times, grid))
         questions.append(asked)

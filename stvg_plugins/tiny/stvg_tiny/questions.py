@@ -64,6 +64,14 @@ def training_questions(generator: np.random.Generator, scene: Scene) -> list[Que
     return questions + _open_questions(generator, scene)
 
 
+def drill_questions(scene: Scene) -> list[Question]:
+    """Ask for each colour and each shape on its own."""
+    colors, shapes = ({getattr(item, name) for item in scene.objects} for name in ("color", "shape"))
+    return [_ask("single", f"something {color}", color in colors) for color in COLOR_NAMES] + [
+        _ask("single", f"a {shape}", shape in shapes) for shape in SHAPE_NAMES
+    ]
+
+
 def yes_no_questions(generator: np.random.Generator, scene: Scene) -> list[Question]:
     """Draw one question with answer yes and one with answer no of each yes/no kind.
 

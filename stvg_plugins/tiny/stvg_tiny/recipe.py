@@ -34,25 +34,70 @@ KIND_WEIGHTS: Final[Mapping[Kind, float]] = MappingProxyType(
 
 
 @dataclass(frozen=True)
+class Stage:
+    """What the scenes and losses are like, up to a step.
+
+    Attributes:
+        until_step: First step that is no longer of this stage.
+        few_share: Share of scenes with few objects; of the others, `Recipe.hard_share` is `hard`.
+        few_objects: The most objects that such a scene has.
+        dense_weight: Weight of the dense losses beside the answers; None while they are alone.
+        middle_looks: Whether the middle layer's dense loss has colour and shape, not action alone.
+        drill: Whether scenes are asked about each single colour and shape, and nothing else.
+    """
+
+    until_step: int
+    few_share: float
+    few_objects: int
+    dense_weight: float | None
+    middle_looks: bool = False
+    drill: bool = False
+
+
+STAGES: Final = (
+    Stage(768, few_share=0.9, few_objects=2, dense_weight=None),
+    Stage(1050, few_share=0.9, few_objects=2, dense_weight=1.0),
+    Stage(1650, few_share=0.6, few_objects=3, dense_weight=1.0),
+    Stage(2100, few_share=0.0, few_objects=3, dense_weight=1.0),
+    Stage(2400, few_share=0.0, few_objects=3, dense_weight=0.3),
+    # Up to here colours and actions are learned, but "a circle" is still answered by chance. Shapes
+    # that are legible in the middle of the model, and a drill, make them break through.
+    Stage(2720, few_share=0.9, few_objects=2, dense_weight=1.0, middle_looks=True, drill=True),
+    Stage(2820, few_share=0.0, few_objects=3, dense_weight=1.0, middle_looks=True, drill=True),
+    Stage(3300, few_share=0.0, few_objects=3, dense_weight=1.0, middle_looks=True),
+    Stage(100_000, few_share=0.0, few_objects=3, dense_weight=0.3, middle_looks=True),
+)
+
+
+@dataclass(frozen=True)
+class RateCycle:
+    """A course of the learning rate: a ramp, a constant part, a cosine decay to `end_step`.
+
+    A later cycle cuts an earlier one short.
+    """
+
+    first_step: int
+    ramp_steps: int
+    end_step: int
+
+
+CYCLES: Final = (RateCycle(0, 200, 4000), RateCycle(768, 200, 4000), RateCycle(2400, 50, 4500))
+
+
+@dataclass(frozen=True)
 class Recipe:
     """All settings of one training run.
 
     Attributes:
         seed: Seed of the weights and of the data.
         steps: Optimiser steps in all.
-        vision_steps: The first of them train the vision tower alone, on the dense labels.
-        pairs_until_step: Before this step a share `pairs_share` of the scenes has one or two objects.
-        pairs_share: See above.
-        triples_until_step: Before this step a share `triples_share` has one to three objects.
-        triples_share: See above.
-        hard_share: Share of `hard` scenes among all others; the rest is `easy`.
-        dense_until_step: After this step the dense losses weigh `late_dense_weight` instead of 1.
-        late_dense_weight: See above.
+        stages: What is learned when; the first stage, without answers, trains the vision tower.
+        cycles: The course of the learning rate.
+        hard_share: Share of `hard` scenes among those without few objects; the rest is `easy`.
         batch_videos: Videos per step.
-        peak_learning_rate: Of AdamW; reached after `ramp_steps` in each of the two phases.
-        ramp_steps: See above.
-        constant_share: Share of the joint phase before the cosine decay begins.
-        final_rate_share: Learning rate at the end, as a share of the peak.
+        peak_learning_rate: Of AdamW; reached after the ramp of a cycle.
+        constant_share: Share of a cycle before its decay begins.
+        final_rate_share: Learning rate at a cycle's end, as a share of the peak.
         weight_decay: Of matrices; vectors have none.
         betas: Of AdamW.
         clip_norm: Largest norm of the model's gradient.
@@ -63,18 +108,12 @@ class Recipe:
     """
 
     seed: int = 0
-    steps: int = 4000
-    vision_steps: int = 768
-    pairs_until_step: int = 1050
-    pairs_share: float = 0.9
-    triples_until_step: int = 1650
-    triples_share: float = 0.6
+    steps: int = 4500
+    stages: tuple[Stage, ...] = STAGES
+    cycles: tuple[RateCycle, ...] = CYCLES
     hard_share: float = 0.6
-    dense_until_step: int = 2100
-    late_dense_weight: float = 0.3
     batch_videos: int = 8
     peak_learning_rate: float = 1.3e-3
-    ramp_steps: int = 200
     constant_share: float = 0.3
     final_rate_share: float = 0.02
     weight_decay: float = 0.05
@@ -85,20 +124,19 @@ class Recipe:
     evaluate_every: int = 250
     save_every: int = 200
 
+    def stage(self, step: int) -> Stage:
+        """Return the stage that a step belongs to."""
+        return next((stage for stage in self.stages if step < stage.until_step), self.stages[-1])
+
     def learning_rate(self, step: int) -> float:
         """Return the learning rate at a step."""
-        if step < self.vision_steps:
-            return self.peak_learning_rate * min(1.0, (step + 1) / self.ramp_steps)
-        joint_step = step - self.vision_steps
-        share_done = joint_step / max(1, self.steps - self.vision_steps)
+        cycle = [cycle for cycle in self.cycles if cycle.first_step <= step][-1]
+        cycle_step = step - cycle.first_step
+        share_done = min(1.0, cycle_step / (cycle.end_step - cycle.first_step))
         decayed = max(0.0, (share_done - self.constant_share) / (1.0 - self.constant_share))
         cosine = 0.5 * (1.0 + math.cos(math.pi * decayed))
         scale = self.final_rate_share + (1.0 - self.final_rate_share) * cosine
-        return self.peak_learning_rate * min(1.0, (joint_step + 1) / self.ramp_steps) * scale
-
-    def dense_weight(self, step: int) -> float:
-        """Return the weight of the dense losses in the joint phase."""
-        return 1.0 if step < self.dense_until_step else self.late_dense_weight
+        return self.peak_learning_rate * min(1.0, (cycle_step + 1) / cycle.ramp_steps) * scale
 
     def item_generator(self, step: int, video: int) -> np.random.Generator:
         """Return the source of all randomness of one training video."""
@@ -106,10 +144,8 @@ class Recipe:
 
     def scene(self, generator: np.random.Generator, step: int) -> Scene:
         """Draw a training scene of the difficulty that the step calls for."""
-        draw = generator.random()
-        if step < self.pairs_until_step and draw < self.pairs_share:
-            return sample_scene(generator, "easy", int(generator.integers(1, 3)))
-        if step < self.triples_until_step and draw < self.triples_share:
-            return sample_scene(generator, "easy", int(generator.integers(1, 4)))
+        stage = self.stage(step)
+        if chance(generator, stage.few_share):
+            return sample_scene(generator, "easy", int(generator.integers(1, stage.few_objects + 1)))
         difficulty: Difficulty = "hard" if chance(generator, self.hard_share) else "easy"
         return sample_scene(generator, difficulty)

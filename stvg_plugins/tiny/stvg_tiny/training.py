@@ -71,17 +71,17 @@ def vision_loss(learner: Learner, batch: Batch) -> StepLoss:
     return StepLoss(losses.total(), _named("visual", losses))
 
 
-def joint_loss(learner: Learner, batch: Batch, dense_weight: float) -> StepLoss:
+def joint_loss(learner: Learner, batch: Batch, dense_weight: float, *, middle_looks: bool) -> StepLoss:
     """Return the loss of the second phase: the answers, and the dense labels at three depths."""
     visual_tokens = encode_videos(learner.model, batch.patches, learner.grid)
     states = packed_forward(learner.model, visual_tokens, batch.packed, learner.head)
     visual = learner.visual_head(visual_tokens, batch.dense)
     middle = learner.middle_head(states.visual_middle, batch.dense)
     last = learner.last_head(states.visual, batch.dense)
-    dense = 0.5 * visual.total() + middle.action + 0.5 * last.action + 0.2 * (last.color + last.shape)
+    middle_loss = middle.total() if middle_looks else middle.action
+    dense = 0.5 * visual.total() + middle_loss + 0.5 * last.action + 0.2 * (last.color + last.shape)
     answers, parts = _answer_loss(learner, batch, states.predicting)
-    named = {**parts, **_named("visual", visual), **_named("last", last)}
-    named["middle_action"] = middle.action.item()
+    named = {**parts, **_named("visual", visual), **_named("middle", middle), **_named("last", last)}
     return StepLoss(answers + dense_weight * dense, named)
 
 
@@ -167,7 +167,8 @@ class Run:
         ):
             for step, batch in enumerate(batches, start=self.next_step):
                 entries = [self._step(step, batch)]
-                if step >= self.recipe.vision_steps and self._is_due(step, self.recipe.evaluate_every):
+                answers = self.recipe.stage(step).dense_weight is not None
+                if answers and self._is_due(step, self.recipe.evaluate_every):
                     accuracy = development_accuracy(
                         self.learner.model, self.learner.tokenizer, self.learner.head, self.learner.grid
                     )
@@ -188,10 +189,11 @@ class Run:
         rate = recipe.learning_rate(step)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        if step < recipe.vision_steps:
+        stage = recipe.stage(step)
+        if stage.dense_weight is None:
             loss = vision_loss(self.learner, batch)
         else:
-            loss = joint_loss(self.learner, batch, recipe.dense_weight(step))
+            loss = joint_loss(self.learner, batch, stage.dense_weight, middle_looks=stage.middle_looks)
         self.optimizer.zero_grad()
         torch.autograd.backward(loss.total)
         norm = nn.utils.clip_grad_norm_(self.learner.model.parameters(), recipe.clip_norm)

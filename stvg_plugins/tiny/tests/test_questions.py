@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from stvg_tiny.questions import Question, caption, training_questions, yes_no_questions
+from stvg_tiny.questions import Question, caption, drill_questions, training_questions, yes_no_questions
 from stvg_tiny.sampling import Split, held_out_scene, sample_scene
 from stvg_tiny.scenes import COLOR_NAMES, EVENTS, SHAPE_NAMES, Scene
 
@@ -58,15 +58,14 @@ def test_about_a_third_of_the_training_action_questions_name_a_shape() -> None:
     assert 0.3 < share < 0.4
 
 
-def test_every_shape_is_asked_about_on_demand() -> None:
+def test_the_drill_asks_for_every_color_and_shape() -> None:
     scene = held_out_scene(Split.DEVELOPMENT, 2, "hard")
-    plain, longer = (
-        training_questions(np.random.default_rng(0), scene, every_shape=every_shape) for every_shape in (False, True)
-    )
-    assert longer[: len(plain)] == plain
-    added = longer[len(plain) :]
-    assert [item.text.split()[3] for item in added] == list(SHAPE_NAMES)
-    assert all(brute_force_answer(scene, item.text) == item.answer for item in added)
+    drill = drill_questions(scene)
+    assert [re.search("something (.+) in|a (.+) in", item.text).group(1, 2) for item in drill] == [
+        *((name, None) for name in COLOR_NAMES),
+        *((None, name) for name in SHAPE_NAMES),
+    ]
+    assert all(brute_force_answer(scene, item.text) == item.answer for item in drill)
 
 
 def test_open_questions_have_one_right_answer() -> None:

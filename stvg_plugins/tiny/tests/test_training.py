@@ -22,11 +22,10 @@ def short_recipe(steps: int, vision_steps: int, batch_videos: int) -> Recipe:
     return Recipe(
         steps=steps,
         stages=(Stage(vision_steps, 0.9, 2, None), Stage(steps, 0.5, 3, 1.0)),
-        cycles=(RateCycle(vision_steps, steps),),
+        cycles=(RateCycle(0, 2, steps), RateCycle(vision_steps, 2, steps)),
         batch_videos=batch_videos,
         evaluate_every=100,
         save_every=2,
-        ramp_steps=2,
     )
 
 
