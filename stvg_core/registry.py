@@ -12,7 +12,6 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from packaging.requirements import InvalidRequirement, Requirement
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from stvg_core.errors import PluginError
@@ -146,6 +145,9 @@ def _read_manifest(package: str) -> BackendManifest:
 
 
 def _unmet_requirements(distribution: importlib.metadata.Distribution) -> list[str]:
+    # Its grammar takes a tenth of a second to compile: not for `stvg --help`.
+    from packaging.requirements import InvalidRequirement, Requirement
+
     unmet = []
     for line in distribution.requires or ():
         try:

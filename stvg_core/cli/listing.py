@@ -2,20 +2,23 @@
 
 import json
 from collections.abc import Sequence
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from stvg_core.cli.terminal import one_line
 from stvg_core.errors import ModelError
-from stvg_core.models import named_models, resolve_model
-from stvg_core.registry import FoundBackend, find_backends
+
+if TYPE_CHECKING:
+    from stvg_core.registry import FoundBackend
 
 JsonOption = Annotated[bool, typer.Option("--json", help="print one JSON document and nothing else")]
 
 
 def plugins(as_json: JsonOption = False) -> None:
     """List the installed backends, their state, and what mends them."""
+    from stvg_core.registry import find_backends
+
     backends = find_backends()
     if as_json:
         typer.echo(json.dumps({"plugins": [_row(backend) for backend in backends]}))
@@ -37,6 +40,8 @@ def plugins(as_json: JsonOption = False) -> None:
 
 def models(as_json: JsonOption = False) -> None:
     """List the named checkpoints that are installed."""
+    from stvg_core.models import named_models, resolve_model
+
     rows = []
     for name, entry in named_models().items():
         distribution = entry.dist.name if entry.dist is not None else ""
@@ -68,7 +73,7 @@ def models(as_json: JsonOption = False) -> None:
     typer.echo("A folder or a hub id (Qwen/Qwen2-VL-7B-Instruct) is a model as well.")
 
 
-def _row(backend: FoundBackend) -> dict[str, object]:
+def _row(backend: "FoundBackend") -> dict[str, object]:
     return {
         "name": backend.name,
         "distribution": backend.distribution,
