@@ -35,11 +35,6 @@ _NOTES: Final[dict[Difficulty, str]] = {
 }
 
 
-def demo_folder() -> Path:
-    """Return the folder of the shipped clips (entry-point group `stvg.demos`)."""
-    return Path(__file__).parent / "demo_clips"
-
-
 def write_clip(path: Path, scene: Scene) -> None:
     """Write a scene as an H.264 file."""
     with av.open(str(path), "w") as container:
