@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from stvg_core import extensions
 from stvg_core.errors import PluginError, QueryError, UsageError
 from stvg_core.query import catalog, from_file, lexicon
 from stvg_core.query.decomposer import Decomposer
@@ -213,7 +214,7 @@ def install(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     def add(**values: tuple[str, ...]) -> None:
         points = [EntryPoint(name, value, catalog.GROUP) for name, targets in values.items() for value in targets]
         monkeypatch.setitem(sys.modules, "decomposer_plugin", sys.modules[__name__])
-        monkeypatch.setattr(catalog, "entry_points", lambda **wanted: EntryPoints(points).select(**wanted))
+        monkeypatch.setattr(extensions, "entry_points", lambda **wanted: EntryPoints(points).select(**wanted))
 
     return add
 
