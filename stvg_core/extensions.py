@@ -50,9 +50,10 @@ def open_extension(group: str, kind: str, protocol: type[_Extension], name: str,
             f"reinstall it (pip install --force-reinstall {owner}) or uninstall it"
         ) from error
     if not isinstance(extension, protocol):
+        members = ", ".join(member for member in vars(protocol) if not member.startswith("_"))
         raise PluginError(
-            f"expected {points[0].value} of {owner} to return a {protocol.__name__}, got {type(extension).__name__}; "
-            f"update it (pip install --upgrade {owner})"
+            f"expected {points[0].value} of {owner} to return a {protocol.__name__} ({members}), "
+            f"got {type(extension).__name__}; update it (pip install --upgrade {owner})"
         )
     return extension
 
