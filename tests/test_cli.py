@@ -114,7 +114,7 @@ def test_a_bad_video_is_one_line_and_leaves_nothing(kind: str, stvg: Run, easy: 
 
 @pytest.mark.parametrize(
     ("query", "message"),
-    [("", "expected"), ("   \n", "expected"), ("the man walks " * 1700, "word|character"), ("\x00\x1b[31m", "error: ")],
+    [("", "expected"), ("   \n", "expected"), ("the man walks " * 1700, "word|character"), ("\x00\x1b", "expected")],
 )
 def test_a_bad_query_is_one_line(query: str, message: str, stvg: Run, easy: DemoCase, tmp_path: Path) -> None:
     ran = stvg("ground", easy.video, query, "--model", MODEL, "--out", tmp_path / "out")

@@ -129,9 +129,31 @@ def _redraw(lab: np.ndarray, corners: _Corners, mask: np.ndarray) -> _Region | N
     if not votes.any():
         return None
     x, y, width, height = (int(value) for value in statistics[int(votes.argmax()), :4])
-    redrawn = np.array([left + x, top + y, left + x + width, top + y + height], dtype=np.float64)
+    columns, rows = share[y : y + height].max(axis=0), share[:, x : x + width].max(axis=1)
+    redrawn = np.array(
+        [
+            left + _low_edge(columns, x),
+            top + _low_edge(rows, y),
+            left + len(columns) - _low_edge(columns[::-1], len(columns) - x - width),
+            top + len(rows) - _low_edge(rows[::-1], len(rows) - y - height),
+        ]
+    )
     leaked = width * height > _MOST_REDRAWN_GROWTH * (x1 - x0) * (y1 - y0)
     return (np.array(corners, dtype=np.float64) if leaked else redrawn), color, contrast
+
+
+def _low_edge(profile: np.ndarray, first: int) -> float:
+    """Return where a profile rises through half-way, between pixels; `first` is the first pixel above.
+
+    Without it a box would jump by a whole pixel of the search size, which may be many of the video.
+
+    >>> _low_edge(np.array([0.0, 0.0, 1.0, 1.0]), 2), _low_edge(np.array([0.0, 0.4, 0.9, 1.0]), 2)
+    (2.0, 1.7)
+    """
+    if first == 0 or profile[first - 1] > _HALF_WAY:
+        return float(first)
+    below, above = float(profile[first - 1]), float(profile[first])
+    return first - 0.5 + (_HALF_WAY - below) / (above - below)
 
 
 def _typical(pixels: np.ndarray) -> np.ndarray:
