@@ -65,6 +65,10 @@ STAGES: Final = (
     Stage(2720, few_share=0.9, few_objects=2, dense_weight=1.0, middle_looks=True, drill=True),
     Stage(2820, few_share=0.0, few_objects=3, dense_weight=1.0, middle_looks=True, drill=True),
     Stage(3300, few_share=0.0, few_objects=3, dense_weight=1.0, middle_looks=True),
+    Stage(3600, few_share=0.0, few_objects=3, dense_weight=0.3, middle_looks=True),
+    # Circles and squares are told apart now; the other three shapes need the drill once more.
+    Stage(3800, few_share=0.9, few_objects=2, dense_weight=1.0, middle_looks=True, drill=True),
+    Stage(3900, few_share=0.0, few_objects=3, dense_weight=1.0, middle_looks=True, drill=True),
     Stage(100_000, few_share=0.0, few_objects=3, dense_weight=0.3, middle_looks=True),
 )
 
@@ -81,7 +85,12 @@ class RateCycle:
     end_step: int
 
 
-CYCLES: Final = (RateCycle(0, 200, 4000), RateCycle(768, 200, 4000), RateCycle(2400, 50, 4500))
+CYCLES: Final = (
+    RateCycle(0, 200, 4000),
+    RateCycle(768, 200, 4000),
+    RateCycle(2400, 50, 4500),
+    RateCycle(3600, 50, 4800),
+)
 
 
 @dataclass(frozen=True)
@@ -108,7 +117,7 @@ class Recipe:
     """
 
     seed: int = 0
-    steps: int = 4500
+    steps: int = 4800
     stages: tuple[Stage, ...] = STAGES
     cycles: tuple[RateCycle, ...] = CYCLES
     hard_share: float = 0.6

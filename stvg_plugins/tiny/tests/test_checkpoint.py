@@ -1,0 +1,70 @@
+"""The shipped checkpoint: complete, small, found without torch, and not at chance."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from stvg_tiny.architectures import ARCHITECTURES
+from stvg_tiny.evaluate import evaluate
+from stvg_tiny.models import qwen2_vl
+from stvg_tiny.pixels import preprocessor_config
+from stvg_tiny.sampling import Split
+from stvg_tiny.tokenizer import CHAT_TEMPLATE, build_tokenizer
+
+MEGABYTE = 1024 * 1024
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def folder() -> Path:
+    return qwen2_vl()
+
+
+def test_it_is_found_without_importing_torch() -> None:
+    code = (
+        "import sys; from stvg_tiny.models import qwen2_vl; assert qwen2_vl().is_dir(); print('torch' in sys.modules)"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "False"
+
+
+def test_it_is_complete_and_small(folder: Path) -> None:
+    names = {path.name for path in folder.iterdir()}
+    assert {"README.md", "config.json", "model.safetensors", "preprocessor_config.json", "tokenizer.json"} <= names
+    assert sum(path.stat().st_size for path in folder.iterdir()) < 8 * MEGABYTE
+
+
+def test_weights_are_finite_half_precision(folder: Path) -> None:
+    weights = load_file(folder / "model.safetensors")
+    assert {value.dtype for value in weights.values()} == {torch.float16}
+    assert all(value.isfinite().all() for value in weights.values())
+
+
+def test_its_files_are_what_the_code_would_write(folder: Path) -> None:
+    grid = ARCHITECTURES["qwen2-vl"].grid
+    assert json.loads((folder / "preprocessor_config.json").read_text()) == preprocessor_config(grid)
+    assert (folder / "chat_template.jinja").read_text() == CHAT_TEMPLATE
+    saved = json.loads((folder / "tokenizer.json").read_text())
+    assert saved["model"]["vocab"] == {
+        word: index for word, index in build_tokenizer().get_vocab().items() if word in saved["model"]["vocab"]
+    }
+    assert len(saved["model"]["vocab"]) == len(build_tokenizer())
+
+
+def test_it_answers_far_better_than_chance(folder: Path) -> None:
+    accuracy = evaluate(folder, Split.DEVELOPMENT, "easy", scenes=6)["accuracy"]
+    kinds = [accuracy[kind] for kind in ("attribute", "single", "action", "subject_action", "combined")]
+    assert np.mean(kinds) > 0.8
