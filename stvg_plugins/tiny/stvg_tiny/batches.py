@@ -66,11 +66,12 @@ def training_batch(recipe: Recipe, grid: VideoGrid, tokenizer: PreTrainedTokeniz
     frames, dense, questions, exchanges = [], [], [], []
     unknown = token_id(tokenizer, UNKNOWN)
     tail_length = len(tokenizer(PROMPT_TAIL, add_special_tokens=False)["input_ids"])
+    stage = recipe.stage(step)
     for video in range(recipe.batch_videos):
         generator = recipe.item_generator(step, video)
         scene: Scene = recipe.scene(generator, step)
         times = sampling_times(generator, grid.frame_count)
-        asked = drill_questions(scene) if recipe.stage(step).drill else training_questions(generator, scene)
+        asked = drill_questions(scene) if stage.drill else training_questions(generator, scene, stage.attribute_pairs)
         frames.append(render(scene, times, grid.size_pixels))
         dense.append(dense_labels(scene, times, grid))
         questions.append(asked)

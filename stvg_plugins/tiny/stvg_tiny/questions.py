@@ -53,9 +53,10 @@ class Question:
     answer: str
 
 
-def training_questions(generator: np.random.Generator, scene: Scene) -> list[Question]:
+def training_questions(generator: np.random.Generator, scene: Scene, attribute_pairs: int = 1) -> list[Question]:
     """Draw the questions that one training scene is asked, of every kind."""
-    questions = _pair(_attribute, generator, scene) + _pair(_action, generator, scene)
+    questions = [item for _ in range(attribute_pairs) for item in _pair(_attribute, generator, scene)]
+    questions += _pair(_action, generator, scene)
     if chance(generator, _SUBJECT_ACTION_SHARE):
         questions += _pair(_subject_action, generator, scene)
     questions += _pair(_combined, generator, scene) + _pair(_combined, generator, scene)

@@ -44,6 +44,7 @@ class Stage:
         dense_weight: Weight of the dense losses beside the answers; None while they are alone.
         middle_looks: Whether the middle layer's dense loss has colour and shape, not action alone.
         drill: Whether scenes are asked about each single colour and shape, and nothing else.
+        attribute_pairs: How often a scene is asked for a colour with a shape, once with answer yes, once no.
     """
 
     until_step: int
@@ -52,6 +53,7 @@ class Stage:
     dense_weight: float | None
     middle_looks: bool = False
     drill: bool = False
+    attribute_pairs: int = 1
 
 
 STAGES: Final = (
@@ -69,7 +71,9 @@ STAGES: Final = (
     # Circles and squares are told apart now; the other three shapes need the drill once more.
     Stage(3800, few_share=0.9, few_objects=2, dense_weight=1.0, middle_looks=True, drill=True),
     Stage(3900, few_share=0.0, few_objects=3, dense_weight=1.0, middle_looks=True, drill=True),
-    Stage(100_000, few_share=0.0, few_objects=3, dense_weight=0.3, middle_looks=True),
+    Stage(4800, few_share=0.0, few_objects=3, dense_weight=0.3, middle_looks=True),
+    # What is left are absent pairs of a colour and a shape that are both there: ask for more of them.
+    Stage(100_000, few_share=0.0, few_objects=3, dense_weight=0.3, middle_looks=True, attribute_pairs=4),
 )
 
 
@@ -90,6 +94,7 @@ CYCLES: Final = (
     RateCycle(768, 200, 4000),
     RateCycle(2400, 50, 4500),
     RateCycle(3600, 50, 4800),
+    RateCycle(4800, 50, 5400),
 )
 
 
@@ -117,7 +122,7 @@ class Recipe:
     """
 
     seed: int = 0
-    steps: int = 4800
+    steps: int = 5400
     stages: tuple[Stage, ...] = STAGES
     cycles: tuple[RateCycle, ...] = CYCLES
     hard_share: float = 0.6
