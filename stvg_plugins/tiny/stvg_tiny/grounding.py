@@ -89,7 +89,7 @@ def random_choice(settings: Settings, scenes: Sequence[Scene]) -> Row:
         frames = clip_frames(scene, CLIP_PIXELS, settings.sampling)
         length = min(settings.joint.span_frame_count, len(frames))
         first = int(generator.integers(len(frames) - length + 1))
-        tracks = OracleTracker(scene, CLIP_PIXELS).propose(None)  # type: ignore[arg-type]  # looks at nothing
+        tracks = OracleTracker(scene, CLIP_PIXELS).tracks()
         track = tracks[int(generator.integers(len(tracks)))]
         tube = assemble_tube(track, (first, first + length - 1), frames, settings.joint)
         overlaps.append(tube_overlap(tube, true_tube(scene, CLIP_PIXELS)))
