@@ -12,6 +12,12 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 
 jaxtyping.install_import_hook(["stvg_core", "stvg_huggingface", "stvg_qwen2_vl", "stvg_tiny"], "beartype.beartype")
 
+import hypothesis  # noqa: E402
+
+# A slow machine is no failure; where a change is judged, every run draws the same examples.
+hypothesis.settings.register_profile("stvg", deadline=None, derandomize="CI" in os.environ)
+hypothesis.settings.load_profile("stvg")
+
 import numpy as np  # noqa: E402  # the hook must come before what it watches
 import pytest  # noqa: E402
 import torch  # noqa: E402
