@@ -8,7 +8,7 @@ result.tube.span, result.save("output")
 import importlib.metadata
 import platform
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,8 @@ from stvg_core.report.document import GroundingDocument, ModelIdentity, build_do
 from stvg_core.report.folder import write_output_folder
 from stvg_core.session import Session, open_session
 from stvg_core.tracks.catalog import open_tracker
-from stvg_core.values import Grounding, Tube
-from stvg_core.video import iterate_frames, read_frames
+from stvg_core.values import Frames, Grounding, Tube
+from stvg_core.video import iterate_frames, read_frames, sample_indices
 
 DEFAULT_TRACKER = "regions"
 DEFAULT_DECOMPOSER = "rules"
@@ -107,6 +107,7 @@ def ground(
     with watch.stage("query"):
         sub_queries = splitter.decompose(query)
     grounding = ground_frames(frames, sub_queries, session, tracker, settings, watch)
+    grounding = replace(grounding, warnings=(*grounding.warnings, *lost_frames(frames, settings)))
     recorded = settings.model_dump(mode="json") | {"tracker": tracker.name, "decomposer": splitter.name}
     document = build_document(
         grounding,
@@ -128,6 +129,13 @@ def choose_settings(
     if preset is None:
         preset = "calibrated" if has_calibration(checkpoint) else "paper"
     return load_settings(preset, checkpoint=checkpoint, overrides=overrides)
+
+
+def lost_frames(frames: Frames, settings: Settings) -> tuple[str, ...]:
+    """Return a warning where sampled frames did not decode and neighbours stand in; else nothing."""
+    wanted = sample_indices(frames.info, settings.sampling)
+    lost = int((wanted != frames.indices).sum())
+    return (f"{lost} of {len(wanted)} sampled frames do not decode; neighbours stand in",) if lost else ()
 
 
 def installed_versions(*distributions: str) -> dict[str, str]:
