@@ -17,6 +17,7 @@ from stvg_core.identity import LoadOptions
 from stvg_core.models import resolve_model
 from stvg_core.pipeline import Stopwatch, ground_frames
 from stvg_core.query.catalog import open_decomposer
+from stvg_core.query.sentence import clean_sentence
 from stvg_core.report.document import GroundingDocument, ModelIdentity, build_document
 from stvg_core.report.folder import write_output_folder
 from stvg_core.session import Session, open_session
@@ -91,18 +92,17 @@ def ground(
     watch = Stopwatch(on_stage)
     # Whatever can be wrong with the arguments is told before a model is loaded.
     tracker = open_tracker(tracks)
-    open_decomposer(DEFAULT_DECOMPOSER, generate=None, video_name=None).decompose(query)
-    checkpoint = (
-        model.adapter.description.checkpoint if isinstance(model, Session) else resolve_model(model).reference.folder
-    )
+    clean_sentence(query)
+    wanted = model if isinstance(model, Session) else resolve_model(model)
+    checkpoint = wanted.adapter.description.checkpoint if isinstance(wanted, Session) else wanted.reference.folder
     settings = choose_settings(checkpoint, preset, overrides)
     with watch.stage("video"):
         frames = read_frames(video, settings.sampling, maximum_side_pixels=settings.sampling.maximum_side_pixels)
-    if isinstance(model, Session):
-        session = model
+    if isinstance(wanted, Session):
+        session = wanted
     else:
         with watch.stage("load"):
-            session = open_session(model, options, backend)
+            session = open_session(wanted, options, backend)
     splitter = open_decomposer(decomposer, generate=session.adapter.generate_text, video_name=Path(video).name)
     with watch.stage("query"):
         sub_queries = splitter.decompose(query)

@@ -9,17 +9,18 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from jaxtyping import Float
+import numpy as np
+from jaxtyping import Float, Float64
 from torch import Tensor
 
 from stvg_core import attention, augment, prompts, scores
 from stvg_core.backend import AttentionRequest, EncodedClip
-from stvg_core.config import BranchSettings, Settings
+from stvg_core.config import BranchSettings, JointSettings, Settings
 from stvg_core.session import Session
 from stvg_core.tracks.cells import cell_coverage
 from stvg_core.tracks.tracker import Tracker, TrackRequest
 from stvg_core.tube import assemble_tube, choose_span
-from stvg_core.values import FrameMaps, Frames, Grounding, SubQueries
+from stvg_core.values import FrameMaps, Frames, Grounding, SubQueries, Track, Tube
 
 
 class Stopwatch:
@@ -55,6 +56,17 @@ class _Reading:
     margins: tuple[float, ...]
 
 
+@dataclass(frozen=True, eq=False)
+class Joined:
+    """What both branches' maps chose together; the fields are those of Grounding."""
+
+    chosen_track: int
+    track_scores: Float64[np.ndarray, " track"]
+    frame_scores: Float64[np.ndarray, " frame"]
+    span_frames: tuple[int, int]
+    tube: Tube
+
+
 def ground_frames(
     frames: Frames,
     sub_queries: SubQueries,
@@ -87,8 +99,9 @@ def ground_frames(
     if settings.augment.enabled:
         with watch.stage("encode"):
             reversed_clip = session.augment_frames(frames, clip, settings.input)
-        shared = settings.augment.prompts == "flipped" and spatial.prompt is not None
-        flipped = augment.flip_time(spatial.prompt, clip.layout) if shared and spatial.prompt is not None else None
+        flipped = None
+        if settings.augment.prompts == "flipped" and spatial.prompt is not None:
+            flipped = augment.flip_time(spatial.prompt, clip.layout)
         backward = method.read(reversed_clip, sub_queries.attribute, settings.spatial, flipped)
         spatial_maps = augment.assemble([spatial.maps, backward.maps])
 
@@ -97,25 +110,37 @@ def ground_frames(
     with watch.stage("tube"):
         _, rows, columns = clip.layout.shape
         coverage = cell_coverage(tracks, frames.indices, frames.info, rows, columns)
-        track_scores = scores.score_tracks(spatial_maps, temporal.maps, coverage, settings.joint)
-        chosen = int(track_scores.argmax())
-        frame_scores = scores.score_frames(temporal.maps, coverage[chosen])
-        span = choose_span(frame_scores, settings.joint)
-        tube = assemble_tube(tracks[chosen], span, frames, settings.joint)
+        joined = join_branches(frames, tracks, coverage, spatial_maps, temporal.maps, settings.joint)
     return Grounding(
         frames=frames,
         sub_queries=sub_queries,
         tracks=tracks,
-        chosen_track=chosen,
-        track_scores=track_scores,
-        frame_scores=frame_scores,
-        span_frames=span,
+        chosen_track=joined.chosen_track,
+        track_scores=joined.track_scores,
+        frame_scores=joined.frame_scores,
+        span_frames=joined.span_frames,
         spatial_maps=spatial_maps,
         temporal_maps=temporal.maps,
-        tube=tube,
+        tube=joined.tube,
         diagnostics=_margins("spatial", spatial) | _margins("temporal", temporal),
         timings_seconds=watch.seconds,
     )
+
+
+def join_branches(
+    frames: Frames,
+    tracks: tuple[Track, ...],
+    coverage: Float64[np.ndarray, "track frame row column"],
+    spatial_maps: FrameMaps,
+    temporal_maps: FrameMaps,
+    settings: JointSettings,
+) -> Joined:
+    """Choose a track and a span from both branches' maps (paper section 3.5, joint inference)."""
+    track_scores = scores.score_tracks(spatial_maps, temporal_maps, coverage, settings)
+    chosen = int(track_scores.argmax())
+    frame_scores = scores.score_frames(temporal_maps, coverage[chosen])
+    span = choose_span(frame_scores, settings)
+    return Joined(chosen, track_scores, frame_scores, span, assemble_tube(tracks[chosen], span, frames, settings))
 
 
 @dataclass(frozen=True)

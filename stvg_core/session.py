@@ -16,7 +16,7 @@ from stvg_core.backend import AnswerLogits, AttentionRequest, EncodedClip, MLLMA
 from stvg_core.config import InputSettings, PromptSettings, TokenSettings
 from stvg_core.errors import ModelError, PluginError, StvgError
 from stvg_core.identity import HOOK_API, LoadOptions, ModelReference
-from stvg_core.models import resolve_model
+from stvg_core.models import ResolvedModel, resolve_model
 from stvg_core.registry import FoundBackend, backend_for, find_backends
 from stvg_core.values import Frames
 
@@ -105,11 +105,11 @@ class Session:
         del self.adapter
 
 
-def open_session(model: str, options: LoadOptions | None = None, backend: str | None = None) -> Session:
+def open_session(model: str | ResolvedModel, options: LoadOptions | None = None, backend: str | None = None) -> Session:
     """Open the backend that handles a model, and load it.
 
     Args:
-        model: a named checkpoint, a folder, or a hub id.
+        model: a named checkpoint, a folder, a hub id, or what `resolve_model` made of one.
         options: device and dtype.
         backend: name of the backend; None: the one that declares the checkpoint's architecture.
 
@@ -117,7 +117,7 @@ def open_session(model: str, options: LoadOptions | None = None, backend: str | 
         ModelError: the checkpoint is missing or cannot be loaded.
         PluginError: no healthy backend handles it, or the backend is incomplete.
     """
-    resolved = resolve_model(model)
+    resolved = model if isinstance(model, ResolvedModel) else resolve_model(model)
     backends = find_backends()
     found = _named(backend, backends) if backend is not None else backend_for(resolved.architecture, backends)
     return open_backend(_load_plugin(found), found, resolved.reference, options or LoadOptions())

@@ -1,6 +1,7 @@
 """`stvg decompose`: what the method asks about a query."""
 
 import json
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
@@ -32,14 +33,7 @@ def decompose(
     else:
         parts = open_decomposer(decomposer, generate=None, video_name=None).decompose(sentence)
     if as_json:
-        document = {
-            "text": parts.text,
-            "attribute": parts.attribute,
-            "action": parts.action,
-            "decomposer": parts.decomposer,
-            "warnings": list(parts.warnings),
-        }
-        typer.echo(json.dumps(document, ensure_ascii=False))
+        typer.echo(json.dumps(asdict(parts), ensure_ascii=False))
         return
     typer.echo(f"attribute {one_line(parts.attribute)}")
     typer.echo(f"action    {one_line(parts.action)}")

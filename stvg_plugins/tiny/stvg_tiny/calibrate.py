@@ -21,17 +21,17 @@ import numpy as np
 import torch
 from jaxtyping import Float64
 
-from stvg_core import attention, augment, scores
+from stvg_core import attention, augment
 from stvg_core.backend import AttentionRequest, EncodedClip, QuestionAttention
 from stvg_core.config import CALIBRATED_FILE, BranchSettings, Settings, load_settings
 from stvg_core.metrics import tube_overlap
+from stvg_core.pipeline import join_branches
 from stvg_core.query.catalog import open_decomposer
 from stvg_core.session import Session, open_session
 from stvg_core.tracks.catalog import open_tracker
 from stvg_core.tracks.cells import cell_coverage
 from stvg_core.tracks.tracker import TrackRequest
-from stvg_core.tube import assemble_tube, choose_span
-from stvg_core.values import FrameMaps, Frames, SubQueries, Track, Tube
+from stvg_core.values import FrameMaps, Frames, Track, Tube
 from stvg_tiny.clips import CLIP_FRAMES, clip_frames, query, true_tube
 from stvg_tiny.grounding import CLIP_PIXELS, measure, scenes_of
 from stvg_tiny.sampling import NOMINAL_FRAMES, NOMINAL_PIXELS, Split
@@ -64,7 +64,6 @@ class Reading:
     """One scene, read once: per branch and view, one attention per layer for query and neutral question."""
 
     frames: Frames
-    sub_queries: SubQueries
     tracks: tuple[Track, ...]
     coverage: Float64[np.ndarray, "track frame row column"]
     truth: Tube
@@ -91,7 +90,6 @@ def read_scene(scene: Scene, session: Session, settings: Settings) -> Reading:
     tracks = open_tracker(TRACKER).propose(TrackRequest(frames, sub_queries, flat, flat))
     return Reading(
         frames,
-        sub_queries,
         tracks,
         cell_coverage(tracks, frames.indices, frames.info, *clip.layout.shape[1:]),
         true_tube(scene, CLIP_PIXELS),
@@ -105,11 +103,8 @@ def video_iou(reading: Reading, settings: Settings) -> float:
     views = reading.spatial if settings.augment.enabled else reading.spatial[:1]
     spatial = augment.assemble([_maps(*view, settings.spatial, settings) for view in views])
     temporal = _maps(*reading.temporal, settings.temporal, settings)
-    track_scores = scores.score_tracks(spatial, temporal, reading.coverage, settings.joint)
-    chosen = int(track_scores.argmax())
-    span = choose_span(scores.score_frames(temporal, reading.coverage[chosen]), settings.joint)
-    tube = assemble_tube(reading.tracks[chosen], span, reading.frames, settings.joint)
-    return tube_overlap(tube, reading.truth).video_iou
+    joined = join_branches(reading.frames, reading.tracks, reading.coverage, spatial, temporal, settings.joint)
+    return tube_overlap(joined.tube, reading.truth).video_iou
 
 
 def _maps(

@@ -23,7 +23,7 @@ from stvg_core.session import Session, open_session
 from stvg_core.tracks.catalog import open_tracker
 from stvg_core.tracks.tracker import Tracker
 from stvg_core.tube import assemble_tube
-from stvg_tiny.clips import OracleTracker, clip_frames, clip_info, query, true_tube
+from stvg_tiny.clips import OracleTracker, clip_frames, query, true_tube
 from stvg_tiny.sampling import Split, held_out_scene
 from stvg_tiny.scenes import Difficulty, Scene
 
@@ -60,7 +60,7 @@ class Row:
         }
 
 
-def measure(session: Session, settings: Settings, tracker: str, scenes: Sequence[Scene], name: str = "") -> Row:
+def measure(session: Session, settings: Settings, tracker: str, scenes: Sequence[Scene]) -> Row:
     """Ground every scene and compare with its true tube.
 
     `tracker` is the name of an installed tracker, or "oracle" for the true tracks of all objects.
@@ -78,7 +78,7 @@ def measure(session: Session, settings: Settings, tracker: str, scenes: Sequence
             overlaps.append(TubeOverlap(0.0, 0.0))
             continue
         overlaps.append(tube_overlap(grounding.tube, true_tube(scene, CLIP_PIXELS)))
-    return Row(name or f"{settings.preset}, {tracker}", tuple(overlaps), failures)
+    return Row(f"{settings.preset}, {tracker}", tuple(overlaps), failures)
 
 
 def random_choice(settings: Settings, scenes: Sequence[Scene]) -> Row:
@@ -111,8 +111,7 @@ def main() -> None:
     parser.add_argument("--scenes", type=int, default=100, help="of each difficulty")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    info = clip_info(CLIP_PIXELS)
-    sys.stdout.write(json.dumps({"model": arguments.model, "split": arguments.split, "pixels": info.width}) + "\n")
+    sys.stdout.write(json.dumps({"model": arguments.model, "split": arguments.split, "pixels": CLIP_PIXELS}) + "\n")
     with open_session(arguments.model) as session:
         checkpoint = session.adapter.description.checkpoint
         for difficulty in ("easy", "hard"):
