@@ -27,7 +27,7 @@ from stvg_core.video import iterate_frames, read_frames, sample_indices
 
 DEFAULT_TRACKER = "regions"
 DEFAULT_DECOMPOSER = "rules"
-_REPORTED_DISTRIBUTIONS = ("stvg-core", "torch", "transformers", "av", "numpy")
+_REPORTED_DISTRIBUTIONS = ("stvg-core", "torch", "transformers", "av", "numpy", "accelerate", "bitsandbytes")
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,6 +68,7 @@ def ground(
     tracks: str = DEFAULT_TRACKER,
     decomposer: str = DEFAULT_DECOMPOSER,
     options: LoadOptions | None = None,
+    revision: str | None = None,
     backend: str | None = None,
     on_stage: Callable[[str], None] | None = None,
 ) -> GroundingResult:
@@ -82,7 +83,8 @@ def ground(
         overrides: dotted setting names to values, such as {"prompt.steps": 0}.
         tracks: name of a tracker.
         decomposer: "rules", "mllm", "file:PATH", or the name of an installed one.
-        options: device and dtype for loading.
+        options: device, dtype and the rest of how the model is loaded; for an opened session as it was opened.
+        revision: branch, tag or commit of a hub id.
         backend: which backend to use where several would do.
         on_stage: told the name of each stage as it begins.
 
@@ -93,7 +95,7 @@ def ground(
     # Whatever can be wrong with the arguments is told before a model is loaded.
     tracker = open_tracker(tracks)
     clean_sentence(query)
-    wanted = model if isinstance(model, Session) else resolve_model(model)
+    wanted = model if isinstance(model, Session) else resolve_model(model, revision)
     checkpoint = wanted.adapter.description.checkpoint if isinstance(wanted, Session) else wanted.reference.folder
     settings = choose_settings(checkpoint, preset, overrides)
     with watch.stage("video"):
@@ -108,7 +110,11 @@ def ground(
         sub_queries = splitter.decompose(query)
     grounding = ground_frames(frames, sub_queries, session, tracker, settings, watch)
     grounding = replace(grounding, warnings=(*grounding.warnings, *lost_frames(frames, settings)))
-    recorded = settings.model_dump(mode="json") | {"tracker": tracker.name, "decomposer": splitter.name}
+    recorded = settings.model_dump(mode="json") | {
+        "tracker": tracker.name,
+        "decomposer": splitter.name,
+        "load": loaded_as(session) | {"revision": revision},
+    }
     document = build_document(
         grounding,
         ModelIdentity(**asdict(session.identity)),
@@ -116,6 +122,13 @@ def ground(
         installed_versions(session.identity.distribution),
     )
     return GroundingResult(grounding, document)
+
+
+def loaded_as(session: Session) -> dict[str, Any]:
+    """Return how a session's model was loaded: what was asked for, and the device and dtype it has."""
+    description = session.adapter.description
+    actual = {"device": description.device, "dtype": description.dtype}
+    return asdict(session.options) | {name: value for name, value in actual.items() if value}
 
 
 def choose_settings(

@@ -42,7 +42,10 @@ def _neutral_rows(query: QuestionAttention, neutral: QuestionAttention) -> Float
 
 
 def select_tokens(
-    attention: QuestionAttention, relative: Float[Tensor, "token cell"], settings: TokenSettings
+    attention: QuestionAttention,
+    relative: Float[Tensor, "token cell"],
+    settings: TokenSettings,
+    family_position: int = -5,
 ) -> tuple[int, ...]:
     """Return the positions of the grounding tokens; reference for `stvg_select_grounding_tokens`.
 
@@ -50,16 +53,23 @@ def select_tokens(
     relative attention over all cells of all frames (section 3.2; the released research code
     computes it on relative attention).
 
+    Args:
+        attention: rows of the question's tokens.
+        relative: the same rows against a neutral question.
+        settings: which tokens are candidates, and the rule.
+        family_position: place from the prompt's end that the rule `fixed` means where the settings
+            give none; -5 is the released research code's for its main model, LLaVA-NeXT-Video.
+
     Raises:
         SettingsError: the fixed position lies outside the prompt.
         TokenLayoutError: the backend marked no token as a candidate.
     """
     if settings.rule == "fixed":
-        position = len(attention.tokens) + settings.fixed_position
+        from_end = family_position if settings.fixed_position is None else settings.fixed_position
+        position = len(attention.tokens) + from_end
         if position < 0:
             raise SettingsError(
-                f"expected tokens.fixed_position within the last {len(attention.tokens)} tokens, "
-                f"got {settings.fixed_position}"
+                f"expected tokens.fixed_position within the last {len(attention.tokens)} tokens, got {from_end}"
             )
         return (position,)
     candidates = [

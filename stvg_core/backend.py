@@ -40,6 +40,8 @@ class ModelDescription:
         yes_id: token id of "yes" as the first answer token.
         no_id: token id of "no".
         checkpoint: folder of the checkpoint, where it is on disk.
+        device: where the model runs, for the record.
+        dtype: precision of its visual tokens, for the record.
     """
 
     id: str
@@ -47,6 +49,8 @@ class ModelDescription:
     yes_id: int
     no_id: int
     checkpoint: Path | None = None
+    device: str = ""
+    dtype: str = ""
 
 
 @dataclass(frozen=True, eq=False)

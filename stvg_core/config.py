@@ -49,6 +49,17 @@ class InputSettings(_Settings):
         "duplicate",
         description="families whose tokens cover two frames: show each frame twice (C) or let neighbours share a token",
     )
+    pooling_stride: int | None = Field(
+        None,
+        ge=1,
+        le=64,
+        description="families that pool a frame's tokens (LLaVA-NeXT-Video): patches per token side; None: the "
+        "backend's default (4: 6 x 6 tokens a frame, C; transformers and the checkpoints' training: 2)",
+    )
+    pooling_order: Literal["before_projector", "after_projector"] = Field(
+        "before_projector",
+        description="families that pool a frame's tokens: before the projector (transformers) or after it (C)",
+    )
     position_rule: Literal["original", "transformers"] = Field(
         "original", description="rotary position of text after a video: the family's own rule, or transformers 5.x's"
     )
@@ -89,7 +100,12 @@ class TokenSettings(_Settings):
         description="max_activation: the candidate with the highest visual activation (paper); fixed: one place (C); "
         "mean: all of them (paper Table 2, first row); min_entropy: the candidate with the most peaked attention",
     )
-    fixed_position: int = Field(-5, le=-1, description="position from the prompt's end (rule fixed); C: -5 or -3")
+    fixed_position: int | None = Field(
+        None,
+        le=-1,
+        description="position from the prompt's end (rule fixed); None: the backend's own (C: -5 for "
+        "LLaVA-NeXT-Video, -3 for Qwen2-VL and InternVL)",
+    )
 
 
 class RelativeSettings(_Settings):
@@ -211,12 +227,13 @@ class Settings(_Settings):
 
 
 _RELEASED_BRANCH = {
-    "tokens": {"candidates": "role", "rule": "fixed", "fixed_position": -5},
+    "tokens": {"candidates": "role", "rule": "fixed"},
     "layers": {"start": 6 / 32, "stop": 26 / 32},
 }
 _PRESETS: Mapping[str, Mapping[str, Any]] = {
     "paper": {},
     "released": {
+        "input": {"pooling_order": "after_projector"},
         "relative": {"neutral_question": "please describe this video"},
         "prompt": {"steps": 2, "objective": "linear", "contrast_neutral": True, "momentum": 0.5},
         "spatial": _RELEASED_BRANCH,

@@ -45,5 +45,9 @@ class ModelError(StvgError):
     """A checkpoint is missing, unreadable, or of an unknown architecture."""
 
 
+class DeviceMemoryError(StvgError):
+    """A device has too little memory for what was asked; smaller requests still work."""
+
+
 class OutputError(StvgError):
     """A result cannot be written where it was asked for."""

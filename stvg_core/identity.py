@@ -7,6 +7,12 @@ ModelReference.
 from dataclasses import dataclass
 from pathlib import Path
 
+from stvg_core.errors import UsageError
+
+DEVICE_MAPS = ("auto", "balanced", "sequential")
+QUANTIZATIONS = ("8bit", "4bit")
+ATTENTION_KERNELS = ("auto", "sdpa", "eager", "flash_attention_2")
+
 HOOK_API = 1
 """Version of hooks and adapter; a backend's manifest names the one it was written for."""
 
@@ -33,12 +39,39 @@ class ModelReference:
 
 @dataclass(frozen=True)
 class LoadOptions:
-    """How a model is loaded.
+    """How a model is loaded, and how it computes.
 
     Attributes:
         device: "cpu", "cuda", "cuda:1", or "auto" (CUDA where there is one).
         dtype: "auto" (float32 on the CPU, the checkpoint's own elsewhere) or a torch dtype's name.
+        device_map: spreads the weights over several devices ("auto", "balanced", "sequential");
+            None: all on `device`.
+        quantization: "8bit" or "4bit" weights; None: as dtype says.
+        attention: kernel of vision tower and language model. "sdpa" (and "auto"): torch picks the
+            fastest; "eager": plain matrix products; "flash_attention_2": the vision tower's, while
+            the language model stays with SDPA (whose flash kernel needs no package).
+        deterministic: only algorithms that give the same bits on every run; slower, and an error
+            where torch has none.
     """
 
     device: str = "auto"
     dtype: str = "auto"
+    device_map: str | None = None
+    quantization: str | None = None
+    attention: str = "auto"
+    deterministic: bool = False
+
+    def __post_init__(self) -> None:
+        """Check the names; whether a device or package is there is the loader's question."""
+        for name, value, known in (
+            ("device_map", self.device_map, (None, *DEVICE_MAPS)),
+            ("quantization", self.quantization, (None, *QUANTIZATIONS)),
+            ("attention", self.attention, ATTENTION_KERNELS),
+        ):
+            if value not in known:
+                wanted = ", ".join(str(option) for option in known if option is not None)
+                raise UsageError(f"expected {name} of {wanted}, got {value!r}")
+        if self.device_map is not None and self.device != "auto":
+            raise UsageError(
+                f"expected device 'auto' beside device_map {self.device_map!r}, got {self.device!r}; give one of them"
+            )

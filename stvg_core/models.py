@@ -8,10 +8,11 @@ import difflib
 import importlib.metadata
 import json
 import re
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
-from stvg_core.errors import ModelError
+from stvg_core.errors import ModelError, UsageError
 from stvg_core.identity import ModelReference
 
 MODEL_GROUP = "stvg.models"
@@ -32,29 +33,49 @@ def named_models() -> dict[str, importlib.metadata.EntryPoint]:
     return {entry.name: entry for entry in sorted(importlib.metadata.entry_points(group=MODEL_GROUP))}
 
 
-def resolve_model(model: str) -> ResolvedModel:
+def resolve_model(model: str, revision: str | None = None) -> ResolvedModel:
     """Return the checkpoint and architecture that a model name stands for.
 
+    Args:
+        model: a named checkpoint, a folder, or a hub id.
+        revision: a hub id's branch, tag or commit; None: its main branch.
+
     Raises:
+        UsageError: a revision was given for what is no hub id.
         ModelError: the name is unknown, or its folder or config.json cannot be read.
     """
     named = named_models()
+    path = _local_path(model)
+    if revision is not None and (model in named or path is not None):
+        raise UsageError(
+            f"expected a hub id such as Qwen/Qwen2-VL-7B-Instruct beside revision {revision!r}, got "
+            f"{'the named checkpoint' if model in named else 'the local path'} {model}; leave the revision out"
+        )
     if model in named:
         folder = _named_folder(named[model])
         return ResolvedModel(ModelReference(model, folder), read_architecture(folder / "config.json"))
-    path = Path(model).expanduser()
-    if path.is_dir():
+    if path is not None and path.is_dir():
         return ResolvedModel(ModelReference(model, path.resolve()), read_architecture(path / "config.json"))
-    if path.exists():
+    if path is not None:
         raise ModelError(f"expected a checkpoint folder, got the file {model}; name the folder that holds config.json")
     if _HUB_ID.fullmatch(model):
-        return ResolvedModel(ModelReference(model), read_architecture(_hub_config(model)))
+        config = _hub_config(model, revision)
+        return ResolvedModel(ModelReference(model, revision=revision), read_architecture(config))
     near = difflib.get_close_matches(model, named, n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""
     raise ModelError(
         f"unknown model {model!r}: {hint}expected a folder, a hub id such as Qwen/Qwen2-VL-7B-Instruct, "
         f"or one of {', '.join(named) or 'no named models (pip install stvg-tiny has some)'}"
     )
+
+
+def download_command(model: str, revision: str | None = None) -> str:
+    """Return the command that puts a hub model into the local cache.
+
+    >>> download_command("Qwen/Qwen2-VL-7B-Instruct", "v1.0")
+    'hf download Qwen/Qwen2-VL-7B-Instruct --revision v1.0'
+    """
+    return f"hf download {model}" + ("" if revision is None else f" --revision {shlex.quote(revision)}")
 
 
 def read_architecture(config: Path) -> str:
@@ -79,6 +100,16 @@ def read_architecture(config: Path) -> str:
     return architectures[0]
 
 
+def _local_path(model: str) -> Path | None:
+    """Return the file or folder of that name, where there is one."""
+    try:
+        path = Path(model).expanduser()
+        return path if path.exists() else None
+    except (OSError, RuntimeError, ValueError):
+        # Too long for a path, of an unknown user, or with a null character.
+        return None
+
+
 def _named_folder(entry: importlib.metadata.EntryPoint) -> Path:
     try:
         folder = entry.load()()
@@ -89,16 +120,17 @@ def _named_folder(entry: importlib.metadata.EntryPoint) -> Path:
     return folder
 
 
-def _hub_config(model: str) -> Path:
+def _hub_config(model: str, revision: str | None) -> Path:
     try:
         from huggingface_hub import hf_hub_download
         from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
     except ImportError as error:
         raise ModelError(f"hub id {model!r} needs huggingface_hub; pip install stvg-huggingface") from error
     try:
-        return Path(hf_hub_download(model, "config.json"))
-    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
+        return Path(hf_hub_download(model, "config.json", revision=revision))
+    except (LocalEntryNotFoundError, HfHubHTTPError, OSError, ValueError) as error:
+        wanted = model if revision is None else f"{model} at revision {revision}"
         raise ModelError(
-            f"{model!r} is neither a folder nor in the local hub cache, and the hub did not give it; "
-            f"download it where there is a network: hf download {model}"
+            f"{wanted!r} is neither a folder nor in the local hub cache, and the hub did not give it; "
+            f"download it where there is a network: {download_command(model, revision)}"
         ) from error

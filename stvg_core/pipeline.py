@@ -16,6 +16,8 @@ from torch import Tensor
 from stvg_core import attention, augment, prompts, scores
 from stvg_core.backend import AttentionRequest, EncodedClip
 from stvg_core.config import BranchSettings, JointSettings, Settings
+from stvg_core.determinism import deterministic_algorithms
+from stvg_core.memory import memory_errors
 from stvg_core.session import Session
 from stvg_core.tracks.cells import cell_coverage
 from stvg_core.tracks.tracker import Tracker, TrackRequest
@@ -86,18 +88,24 @@ def ground_frames(
         watch: collects the time per stage; pass the one that timed decoding.
 
     Raises:
+        DeviceMemoryError: a stage needs more memory than there is; the session still works.
         StvgError: any stage failed; the message says which and what to do.
     """
     watch = watch or Stopwatch()
-    method = _Method(session, settings, sub_queries, watch)
-    with watch.stage("encode"):
+    with deterministic_algorithms(session.options.deterministic):
+        return _ground(frames, _Method(session, settings, sub_queries, watch), tracker)
+
+
+def _ground(frames: Frames, method: "_Method", tracker: Tracker) -> Grounding:
+    settings, sub_queries, session = method.settings, method.sub_queries, method.session
+    with method.device_stage("encode", f"{len(frames)} frames"):
         clip = session.adapter.encode(frames, settings.input, tuple(range(len(frames))))
 
     spatial = method.read(clip, sub_queries.attribute, settings.spatial)
     temporal = method.read(clip, sub_queries.action, settings.temporal)
     spatial_maps = spatial.maps
     if settings.augment.enabled:
-        with watch.stage("encode"):
+        with method.device_stage("encode", f"{len(frames)} frames"):
             reversed_clip = session.augment_frames(frames, clip, settings.input)
         flipped = None
         if settings.augment.prompts == "flipped" and spatial.prompt is not None:
@@ -105,9 +113,9 @@ def ground_frames(
         backward = method.read(reversed_clip, sub_queries.attribute, settings.spatial, flipped)
         spatial_maps = augment.assemble([spatial.maps, backward.maps])
 
-    with watch.stage("tracks"):
+    with method.watch.stage("tracks"):
         tracks = tracker.propose(TrackRequest(frames, sub_queries, spatial_maps, temporal.maps))
-    with watch.stage("tube"):
+    with method.watch.stage("tube"):
         _, rows, columns = clip.layout.shape
         coverage = cell_coverage(tracks, frames.indices, frames.info, rows, columns)
         joined = join_branches(frames, tracks, coverage, spatial_maps, temporal.maps, settings.joint)
@@ -123,7 +131,7 @@ def ground_frames(
         temporal_maps=temporal.maps,
         tube=joined.tube,
         diagnostics=_margins("spatial", spatial) | _margins("temporal", temporal),
-        timings_seconds=watch.seconds,
+        timings_seconds=method.watch.seconds,
     )
 
 
@@ -152,6 +160,16 @@ class _Method:
     sub_queries: SubQueries
     watch: Stopwatch
 
+    @contextmanager
+    def device_stage(self, name: str, size: str) -> Iterator[None]:
+        """Time a stage that runs the model, and name it and its size where memory runs out."""
+        cure = (
+            f"lower sampling.frame_count or input.frame_size_pixels, raise input.pooling_stride where the family "
+            f"pools{', set prompt.steps=0' if name == 'prompts' else ''}, or load with quantization"
+        )
+        with self.watch.stage(name), memory_errors(f"stage {name!r} with {size}", cure):
+            yield
+
     def read(
         self,
         clip: EncodedClip,
@@ -162,10 +180,10 @@ class _Method:
         """Learn the branch's prompt on a clip (unless one is given), then read its attention."""
         margins: tuple[float, ...] = ()
         if prompt is None and branch.tune and self.settings.prompt.steps > 0:
-            with self.watch.stage("prompts"):
+            with self.device_stage("prompts", _size(clip)):
                 learned = self._learn(clip, sub_query)
             prompt, margins = learned.applied, learned.margins
-        with self.watch.stage("attention"):
+        with self.device_stage("attention", _size(clip)):
             maps = self._attend(clip, sub_query, branch, prompt)
         return _Reading(maps, prompt, margins)
 
@@ -198,6 +216,10 @@ class _Method:
         relative = attention.relative_rows(rows[0], rows[-1], relative_settings)
         chosen = self.session.select_grounding_tokens(rows[0], relative, branch.tokens)
         return attention.frame_maps(clip, rows[0], relative, chosen)
+
+
+def _size(clip: EncodedClip) -> str:
+    return f"{clip.layout.frame_count} frames as {clip.layout.cell_count} visual tokens"
 
 
 def _margins(branch: str, reading: _Reading) -> dict[str, float]:

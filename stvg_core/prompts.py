@@ -64,30 +64,36 @@ def learn_prompt(
         SettingsError: the gradient is not finite.
     """
     share = 1.0 if settings.momentum is None else settings.momentum
-    iterate = torch.zeros_like(visual_tokens)
+    # In half precision a step would round away: the prompt itself is float32 at least.
+    wide = torch.promote_types(visual_tokens.dtype, torch.float32)
+    iterate = torch.zeros_like(visual_tokens, dtype=wide)
     previous = iterate
-    margins = []
+    margins, norms = [], []
     for step in range(settings.steps):
         applied = torch.lerp(previous, iterate, share).requires_grad_()
         logits = answer(applied)
         (gradient,) = torch.autograd.grad(loss(logits), applied)
-        margins.append(float(logits.margins[0].detach()))
+        margins.append(logits.margins[0].detach())
         if step > 0:
             gradient = gradient * share
-        previous, iterate = iterate, iterate - _step(gradient, visual_tokens, settings)
-    return LearnedPrompt(torch.lerp(previous, iterate, share), tuple(margins))
-
-
-def _step(
-    gradient: Float[Tensor, "cell width"], visual_tokens: Float[Tensor, "cell width"], settings: PromptSettings
-) -> Float[Tensor, "cell width"]:
-    norm = torch.linalg.vector_norm(gradient.float())
-    if not torch.isfinite(norm):
+        norms.append(torch.linalg.vector_norm(gradient))
+        previous, iterate = iterate, iterate - _step(gradient, norms[-1], visual_tokens, settings)
+    # The one place that waits for the device: inside the loop nothing is read back.
+    if norms and not bool(torch.isfinite(torch.stack(norms)).all()):
         raise SettingsError(
             "the prompt's gradient is not finite; use prompt.objective=linear or load the model in a wider dtype"
         )
+    return LearnedPrompt(torch.lerp(previous, iterate, share), tuple(torch.stack(margins).tolist() if margins else ()))
+
+
+def _step(
+    gradient: Float[Tensor, "cell width"],
+    norm: Float[Tensor, ""],
+    visual_tokens: Float[Tensor, "cell width"],
+    settings: PromptSettings,
+) -> Float[Tensor, "cell width"]:
     if settings.step_rule == "raw":
         return settings.step_size * gradient
-    scale = settings.step_size * torch.linalg.vector_norm(visual_tokens.float())
-    step: Tensor = scale * gradient.float() / norm.clamp_min(torch.finfo(torch.float32).tiny)
-    return step.to(gradient.dtype)
+    scale = settings.step_size * torch.linalg.vector_norm(visual_tokens.to(gradient.dtype))
+    step: Tensor = scale * gradient / norm.clamp_min(torch.finfo(torch.float32).tiny)
+    return step

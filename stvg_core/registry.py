@@ -21,6 +21,14 @@ BACKEND_GROUP = "stvg.backends"
 MANIFEST_FILE = "stvg-backend.toml"
 _MANIFEST_BYTES = 64 * 1024
 
+PUBLISHED_BACKENDS = {
+    "InternVLForConditionalGeneration": "stvg-internvl",
+    "LlavaNextVideoForConditionalGeneration": "stvg-llava-next",
+    "Qwen2VLForConditionalGeneration": "stvg-qwen2-vl",
+    "Qwen2_5_VLForConditionalGeneration": "stvg-qwen2-vl",
+}
+"""Which distribution to install for an architecture: advice for those who lack it, never read where one is found."""
+
 
 class BackendManifest(BaseModel):
     """The static file by which a backend introduces itself."""
@@ -81,10 +89,8 @@ def backend_for(architecture: str, backends: tuple[FoundBackend, ...]) -> FoundB
     """
     matching = [backend for backend in backends if architecture in backend.architectures]
     if not matching:
-        known = sorted({name for backend in backends for name in backend.architectures})
         raise PluginError(
-            f"no installed backend handles architecture {architecture!r} (known: {', '.join(known) or 'none'}); "
-            "install a backend plugin, such as `pip install stvg-qwen2-vl`"
+            f"no installed backend handles architecture {architecture!r}; {_advice(architecture, backends)}"
         )
     healthy = [backend for backend in matching if backend.status == "ok"]
     if not healthy:
@@ -96,6 +102,14 @@ def backend_for(architecture: str, backends: tuple[FoundBackend, ...]) -> FoundB
         names = ", ".join(f"{backend.name} ({backend.distribution})" for backend in healthy)
         raise PluginError(f"several backends handle {architecture!r}: {names}; uninstall all but one")
     return healthy[0]
+
+
+def _advice(architecture: str, backends: tuple[FoundBackend, ...]) -> str:
+    if architecture in PUBLISHED_BACKENDS:
+        return f"pip install {PUBLISHED_BACKENDS[architecture]}"
+    installed = {name: backend.distribution for backend in backends for name in backend.architectures}
+    supported = ", ".join(f"{name} ({owner})" for name, owner in sorted((PUBLISHED_BACKENDS | installed).items()))
+    return f"supported: {supported}; docs/hooks.md tells how to write a backend for another"
 
 
 def _inspect(entry_point: importlib.metadata.EntryPoint, distribution: importlib.metadata.Distribution) -> FoundBackend:

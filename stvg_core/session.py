@@ -16,6 +16,7 @@ from stvg_core.backend import AnswerLogits, AttentionRequest, EncodedClip, MLLMA
 from stvg_core.config import InputSettings, PromptSettings, TokenSettings
 from stvg_core.errors import ModelError, PluginError, StvgError
 from stvg_core.identity import HOOK_API, LoadOptions, ModelReference
+from stvg_core.memory import LOADING_CURE, memory_errors
 from stvg_core.models import ResolvedModel, resolve_model
 from stvg_core.registry import FoundBackend, backend_for, find_backends
 from stvg_core.values import Frames
@@ -37,11 +38,18 @@ class SessionIdentity:
 class Session:
     """A loaded model with its backend's hooks; make one with `open_session`."""
 
-    def __init__(self, manager: pluggy.PluginManager, adapter: MLLMAdapter, identity: SessionIdentity) -> None:
+    def __init__(
+        self,
+        manager: pluggy.PluginManager,
+        adapter: MLLMAdapter,
+        identity: SessionIdentity,
+        options: LoadOptions | None = None,
+    ) -> None:
         """Hold an opened backend; the manager must hold this backend alone."""
         self._hooks = manager.hook
         self.adapter = adapter
         self.identity = identity
+        self.options = options or LoadOptions()
 
     def capture_attention(self, request: AttentionRequest) -> tuple[QuestionAttention, ...]:
         """Call `stvg_capture_attention`."""
@@ -110,7 +118,7 @@ def open_session(model: str | ResolvedModel, options: LoadOptions | None = None,
 
     Args:
         model: a named checkpoint, a folder, a hub id, or what `resolve_model` made of one.
-        options: device and dtype.
+        options: device, dtype and the rest of how it is loaded.
         backend: name of the backend; None: the one that declares the checkpoint's architecture.
 
     Raises:
@@ -129,6 +137,7 @@ def open_backend(plugin: object, found: FoundBackend, reference: ModelReference,
     Raises:
         PluginError: a hook is missing or takes other arguments than its specification.
         ModelError: the checkpoint cannot be loaded.
+        DeviceMemoryError: the device is too small for it.
     """
     manager = pluggy.PluginManager(hookspecs.PROJECT)
     manager.add_hookspecs(hookspecs)
@@ -146,11 +155,12 @@ def open_backend(plugin: object, found: FoundBackend, reference: ModelReference,
             f"backend {found.name!r} of {found.distribution} lacks {', '.join(missing)}; "
             "every hook of docs/hooks.md is needed"
         )
-    adapter = manager.hook.stvg_create_adapter(reference=reference, options=options)
+    with memory_errors(f"loading {reference.id}", LOADING_CURE):
+        adapter = manager.hook.stvg_create_adapter(reference=reference, options=options)
     if adapter is None:
         raise ModelError(f"backend {found.name!r} of {found.distribution} does not take {reference.id!r}")
     identity = SessionIdentity(reference.id, found.name, found.distribution, found.version)
-    return Session(manager, adapter, identity)
+    return Session(manager, adapter, identity, options)
 
 
 def _named(name: str, backends: tuple[FoundBackend, ...]) -> FoundBackend:

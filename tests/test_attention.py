@@ -71,6 +71,15 @@ def test_mean_takes_all_candidates_and_fixed_counts_from_the_end() -> None:
     assert select_tokens(asked, asked.rows, TokenSettings(rule="fixed", fixed_position=-5)) == (3,)
 
 
+def test_a_fixed_place_that_is_not_named_is_the_family_s() -> None:
+    asked = random_attention("wwprrrrr")
+    fixed = TokenSettings(rule="fixed")
+    assert select_tokens(asked, asked.rows, fixed) == (3,)
+    assert select_tokens(asked, asked.rows, fixed, family_position=-3) == (5,)
+    named = TokenSettings(rule="fixed", fixed_position=-1)
+    assert select_tokens(asked, asked.rows, named, family_position=-3) == (7,)
+
+
 def test_min_entropy_takes_the_most_peaked_row_whatever_its_size() -> None:
     rows = torch.tensor([[0.3, 0.3, 0.3], [0.001, 0.0, 0.0], [0.5, 0.1, 0.1]])
     asked = attention("rrr", rows)

@@ -143,7 +143,8 @@ def test_an_architecture_without_backend_is_named(stvg: Run, easy: DemoCase, tmp
     (tmp_path / "config.json").write_text('{"architectures": ["OtherModel"]}', encoding="utf-8")
     ran = stvg("ground", easy.video, QUERY, "--model", tmp_path)
     assert ran.code == 1
-    assert "OtherModel" in ran.error
+    for part in ("OtherModel", "InternVLForConditionalGeneration (stvg-internvl)", "docs/hooks.md"):
+        assert part in ran.error
 
 
 def test_damaged_weights_are_one_line(stvg: Run, easy: DemoCase, tmp_path: Path) -> None:
@@ -167,6 +168,9 @@ def test_damaged_weights_are_one_line(stvg: Run, easy: DemoCase, tmp_path: Path)
         ("ground", "clip.mp4", QUERY),
         ("ground", "clip.mp4", QUERY, "--model", MODEL, "--set", "prompt.steps"),
         ("ground", "clip.mp4", QUERY, "--model", MODEL, "--tracks", "region"),
+        ("ground", "clip.mp4", QUERY, "--model", MODEL, "--attention", "sideways"),
+        ("ground", "clip.mp4", QUERY, "--model", MODEL, "--quantization", "3bit"),
+        ("ground", "clip.mp4", QUERY, "--model", MODEL, "--device", "cpu", "--device-map", "auto"),
     ],
 )
 def test_wrong_usage_is_code_two(arguments: tuple[str, ...], stvg: Run) -> None:
@@ -229,6 +233,28 @@ def test_every_preset_runs(stvg: Run, easy: DemoCase) -> None:
         ran = stvg("ground", easy.video, easy.query, "--model", MODEL, "--preset", preset, "--json")
         assert ran.code == 0, ran.error
         assert json.loads(ran.out)["settings"]["preset"] == preset
+
+
+def test_how_the_model_was_loaded_is_told_in_the_result(stvg: Run, easy: DemoCase) -> None:
+    ran = stvg(
+        "ground", easy.video, QUERY, "--model", MODEL, "--attention", "eager", "--deterministic", "--dtype", "bfloat16",
+        "--device", "cpu", "--json",
+    )  # fmt: skip
+    load = json.loads(ran.out)["settings"]["load"]
+    assert load == {
+        "device": "cpu", "dtype": "bfloat16", "device_map": None, "quantization": None, "attention": "eager",
+        "deterministic": True, "revision": None,
+    }  # fmt: skip
+    automatic = json.loads(stvg("ground", easy.video, QUERY, "--model", MODEL, "--json").out)["settings"]["load"]
+    assert automatic["dtype"] in {"float32", "float16"}, "what was used, not the word auto"
+    assert automatic["device"].split(":")[0] in {"cpu", "cuda"}
+
+
+def test_more_frames_than_the_model_s_context_holds_are_refused(stvg: Run, easy: DemoCase) -> None:
+    ran = stvg("ground", easy.video, QUERY, "--model", MODEL, "--set", "sampling.frame_count=2000", "--json")
+    assert ran.code == 1
+    assert "the model's context" in ran.error
+    assert "sampling.frame_count" in ran.error
 
 
 def test_an_output_that_is_a_file_is_refused_before_any_work(stvg: Run, easy: DemoCase, tmp_path: Path) -> None:

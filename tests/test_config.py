@@ -20,7 +20,7 @@ def test_paper_is_the_text_and_released_is_the_code() -> None:
     assert paper.relative.neutral_question == "Describe this video in details."
     assert (released.prompt.steps, released.prompt.objective, released.prompt.momentum) == (2, "linear", 0.5)
     assert released.prompt.contrast_neutral
-    assert (released.temporal.tokens.rule, released.temporal.tokens.fixed_position) == ("fixed", -5)
+    assert (released.temporal.tokens.rule, released.temporal.tokens.fixed_position) == ("fixed", None)
     assert released.spatial.layers.layers(32) == tuple(range(6, 26))
     assert (released.joint.boundary, released.joint.span_frame_count) == ("contiguous", 11)
     assert released.relative.neutral_question == "please describe this video"

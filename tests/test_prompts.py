@@ -91,3 +91,28 @@ def test_a_gradient_that_overflows_says_what_to_do() -> None:
     settings = PromptSettings(objective="exponential")
     with pytest.raises(SettingsError, match=r"prompt\.objective=linear"):
         learn_prompt(torch.ones(1, 2), explodes, lambda logits: margin_loss(logits, settings), settings)
+
+
+def test_a_normalized_step_has_its_length_whatever_factor_the_gradient_carries() -> None:
+    """With momentum the second gradient is halved; a normalized step must not be."""
+    settings = PromptSettings(steps=2, step_size=0.1, step_rule="normalized", objective="linear", momentum=0.5)
+    first = gradient(torch.zeros_like(TOKENS), settings)
+    length = 0.1 * TOKENS.norm()
+    moved = -length * first / first.norm()
+    second = gradient(0.5 * moved, settings)
+    expected = moved - 0.5 * length * second / second.norm()
+    torch.testing.assert_close(learn(settings).applied, expected, atol=1e-6, rtol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_in_half_precision_the_prompt_keeps_steps_that_the_tokens_would_round_away(dtype: torch.dtype) -> None:
+    tokens = torch.full((4, 3), 100.0, dtype=dtype)
+
+    def answer(prompt: Tensor) -> AnswerLogits:
+        assert prompt.dtype == torch.float32
+        yes = ((tokens + prompt) * 1e-3).sum()[None]
+        return AnswerLogits(yes=yes, no=torch.zeros(1))
+
+    settings = PromptSettings(steps=3, step_size=1.0, objective="linear")
+    learned = learn_prompt(tokens, answer, lambda logits: margin_loss(logits, settings), settings)
+    torch.testing.assert_close(learned.applied, torch.full((4, 3), 3e-3), rtol=1e-5, atol=0)

@@ -1,12 +1,13 @@
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 
 from stvg_core.errors import ModelError, PluginError
 from stvg_core.models import read_architecture, resolve_model
-from stvg_core.registry import FoundBackend, backend_for, find_backends
+from stvg_core.registry import PUBLISHED_BACKENDS, FoundBackend, backend_for, find_backends
 from tests.conftest import found_backend
 
 MANIFEST = """
@@ -84,11 +85,23 @@ def test_an_architecture_has_exactly_one_backend() -> None:
     assert backend_for("ScriptedModel", (one,)) == one
     with pytest.raises(PluginError, match="several backends"):
         backend_for("ScriptedModel", (one, two))
-    with pytest.raises(PluginError, match="known: ScriptedModel"):
+    with pytest.raises(
+        PluginError, match=r"supported: .*InternVL.*, ScriptedModel \(stvg-one\).*how to write a backend"
+    ):
         backend_for("Other", (one,))
+    with pytest.raises(PluginError, match=r"pip install stvg-internvl$"):
+        backend_for("InternVLForConditionalGeneration", (one,))
     ill = found_backend("ill", status="unmet-deps", reason="needs more", fix="pip install more")
     with pytest.raises(PluginError, match="needs more; pip install more"):
         backend_for("ScriptedModel", (ill,))
+
+
+def test_the_advice_is_what_the_manifests_say() -> None:
+    declared = {}
+    for manifest in Path(__file__).parents[1].glob("stvg_plugins/*/*/stvg-backend.toml"):
+        project = tomllib.loads((manifest.parents[1] / "pyproject.toml").read_text())["project"]["name"]
+        declared |= dict.fromkeys(tomllib.loads(manifest.read_text())["architectures"], project)
+    assert declared == PUBLISHED_BACKENDS
 
 
 def test_listings_import_no_torch_and_no_plugin() -> None:

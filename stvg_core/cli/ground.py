@@ -30,6 +30,17 @@ DecomposerOption = Annotated[
 ]
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1")]
 DtypeOption = Annotated[str, typer.Option("--dtype", help="auto, float32, bfloat16, float16")]
+RevisionOption = Annotated[str | None, typer.Option("--revision", help="branch, tag or commit of a hub id")]
+DeviceMapOption = Annotated[
+    str | None, typer.Option("--device-map", help="spread over devices: auto, balanced, sequential")
+]
+QuantizationOption = Annotated[
+    str | None, typer.Option("--quantization", help="8bit or 4bit weights (stvg-huggingface[quantization])")
+]
+AttentionOption = Annotated[str, typer.Option("--attention", help="kernel: auto, sdpa, eager, flash_attention_2")]
+DeterministicOption = Annotated[
+    bool, typer.Option("--deterministic", help="only algorithms that give the same bits on every run")
+]
 BackendOption = Annotated[str | None, typer.Option("--backend", help="backend, where several handle the model")]
 OutOption = Annotated[
     Path | None, typer.Option("--out", "-o", help="folder for tube.json, overlay.mp4, contact_sheet.png")
@@ -51,6 +62,11 @@ def ground(
     as_json: JsonOption = False,
     device: DeviceOption = "auto",
     dtype: DtypeOption = "auto",
+    revision: RevisionOption = None,
+    device_map: DeviceMapOption = None,
+    quantization: QuantizationOption = None,
+    attention: AttentionOption = "auto",
+    deterministic: DeterministicOption = False,
     backend: BackendOption = None,
 ) -> None:
     """Find when and where a video shows what a sentence describes."""
@@ -73,7 +89,8 @@ def ground(
                 overrides=overrides,
                 tracks=tracks or DEFAULT_TRACKER,
                 decomposer=decomposer or DEFAULT_DECOMPOSER,
-                options=LoadOptions(device, dtype),
+                options=LoadOptions(device, dtype, device_map, quantization, attention, deterministic),
+                revision=revision,
                 backend=backend,
                 on_stage=on_stage,
             )
