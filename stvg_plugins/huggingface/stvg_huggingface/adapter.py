@@ -7,21 +7,22 @@ family: differences come from a `FamilyDifferences`.
 
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from transformers import PreTrainedConfig
 
 from stvg_core.backend import AnswerLogits, AttentionRequest, EncodedClip, ModelDescription, QuestionAttention
 from stvg_core.config import InputSettings
 from stvg_core.errors import SettingsError, TokenLayoutError, UsageError
-from stvg_core.values import Frames
+from stvg_core.values import Frames, TokenLayout
 from stvg_huggingface.answers import answer_ids
 from stvg_huggingface.capture import AttentionCapture, LastLayerReached, PackedPass
 from stvg_huggingface.chat import PromptFrame, render_frame
-from stvg_huggingface.family import FamilyDifferences, PositionRule
+from stvg_huggingface.family import FamilyDifferences, PositionRule, VisualInputs
 from stvg_huggingface.generation import generate_greedily
 from stvg_huggingface.interception import as_position_ids
 from stvg_huggingface.loading import LoadedCheckpoint
@@ -30,6 +31,9 @@ from stvg_huggingface.pixels import normalize, square_frames
 from stvg_huggingface.questions import tokenize_question
 
 _STATE: Final = "huggingface"
+_QUESTION_TOKENS: Final = 48
+"""Left for a question where the number of frames that fit is told."""
+_STRETCHING: Final = ("linear", "dynamic")
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,13 +61,17 @@ class HuggingFaceAdapter:
         self._family = family
         self._frame = render_frame(checkpoint.tokenizer, checkpoint.chat_template, video=True)
         self._visual_token_id = family.visual_token_id(checkpoint.model.config)
+        self._context_tokens = context_tokens(checkpoint.text_config)
+        self._template_tokens = len(checkpoint.tokenizer(self._frame.head + self._frame.tail)["input_ids"])
         yes_id, no_id = answer_ids(checkpoint.tokenizer)
         self._description = ModelDescription(
             id=checkpoint.reference.id,
             layer_count=checkpoint.text_config.num_hidden_layers,
             yes_id=yes_id,
             no_id=no_id,
-            checkpoint=checkpoint.reference.folder,
+            checkpoint=checkpoint.folder,
+            device=str(checkpoint.device),
+            dtype=str(checkpoint.dtype).removeprefix("torch."),
         )
 
     @property
@@ -81,26 +89,32 @@ class HuggingFaceAdapter:
 
         Raises:
             UsageError: frame_order is no permutation of the frames.
+            SettingsError: the frames make more tokens than the model's context holds, or the family
+                cannot read them as the settings say.
             TokenLayoutError: the prompt or the vision tower disagrees with the family's layout.
         """
         if sorted(frame_order) != list(range(len(frames))):
             raise UsageError(f"expected each of {len(frames)} frames once in frame_order, got {frame_order}")
         model, tokenizer, family = self._checkpoint.model, self._checkpoint.tokenizer, self._family
         size = family.frame_size_pixels(model.config, settings.frame_size_pixels)
-        pixels = normalize(square_frames(frames.pixels[list(frame_order)], size), self._checkpoint.statistics)
-        inputs = family.visual_inputs(model.config, tokenizer, pixels, frames.seconds, settings)
-        frame = self._frame.with_clip(family.placeholder(model.config, tokenizer), inputs.placeholder)
+        layout = family.layout(model.config, len(frames), size, settings)
+        frame = self._frame.with_clip(
+            family.placeholder(model.config, tokenizer), family.clip_text(model.config, tokenizer, layout)
+        )
         encoded = tokenizer(frame.head, add_special_tokens=frame.add_special_tokens, return_attention_mask=False)
         ids = torch.tensor(encoded["input_ids"])
-        places = self._visual_places(ids, inputs.layout.cell_count)
+        # Before any pixel is touched: a clip that is far too long would fill the memory first.
+        self._check_context(ids.numel(), layout)
+        places = self._visual_places(ids, layout.cell_count)
+        pixels = normalize(square_frames(frames.pixels[list(frame_order)], size), self._checkpoint.statistics)
+        device, dtype = self._checkpoint.device, self._checkpoint.dtype
         tensors = {
-            name: tensor.to(model.device, model.dtype if tensor.is_floating_point() else tensor.dtype)
-            for name, tensor in inputs.tensors.items()
+            name: tensor.to(device, dtype if tensor.is_floating_point() else tensor.dtype)
+            for name, tensor in family.pixel_tensors(model.config, pixels, settings).items()
         }
-        tokens = family.visual_tokens(
-            model, ids[: int(places[-1]) + 1].to(model.device), replace(inputs, tensors=tensors)
-        )
-        return EncodedClip(tokens, inputs.layout, frame_order, {_STATE: _ClipPrompt(frame, inputs.positions)})
+        inputs = VisualInputs(tensors, layout, family.positions(model.config, layout, frames.seconds, settings))
+        tokens = family.visual_tokens(model, ids[: int(places[-1]) + 1].to(device), inputs, settings)
+        return EncodedClip(tokens, layout, frame_order, {_STATE: _ClipPrompt(frame, inputs.positions)})
 
     def answer_logits(
         self, clip: EncodedClip, questions: Sequence[str], prompt: Float[Tensor, "cell width"] | None
@@ -119,9 +133,9 @@ class HuggingFaceAdapter:
         last = hidden[torch.tensor(packed.last_tokens, device=hidden.device)]
         model: Any = self._checkpoint.model
         head = model.get_output_embeddings()
-        answers = torch.tensor([self._description.yes_id, self._description.no_id], device=hidden.device)
+        answers = torch.tensor([self._description.yes_id, self._description.no_id], device=head.weight.device)
         wide = torch.promote_types(hidden.dtype, torch.float32)
-        logits = last.to(wide) @ head.weight[answers].to(wide).T
+        logits = last.to(head.weight.device, wide) @ head.weight[answers].to(wide).T
         if head.bias is not None:
             logits = logits + head.bias[answers].to(wide)
         return AnswerLogits(yes=logits[:, 0], no=logits[:, 1])
@@ -172,8 +186,22 @@ class HuggingFaceAdapter:
         frame = _clip_prompt(clip).frame
         prompts = [tokenize_question(self._checkpoint.tokenizer, frame, question) for question in questions]
         for prompt in prompts:
+            self._check_context(len(prompt.ids), clip.layout)
             last_visual = int(self._visual_places(torch.tensor(prompt.ids), clip.layout.cell_count)[-1])
         return pack(prompts, last_visual)
+
+    def _check_context(self, token_count: int, layout: TokenLayout) -> None:
+        """Refuse a prompt that the model has no positions for; nothing is ever cut off."""
+        if self._context_tokens is None or token_count <= self._context_tokens:
+            return
+        fixed = self._template_tokens + _QUESTION_TOKENS
+        steps = max(0, (self._context_tokens - fixed) * layout.time_steps // token_count)
+        raise SettingsError(
+            f"expected at most {self._context_tokens} tokens (the model's context), {layout.frame_count} frames make "
+            f"{layout.cell_count} and the text around them {token_count - layout.cell_count}; with "
+            f"{steps * layout.frame_count // layout.time_steps} frames (sampling.frame_count) it fits, or use a "
+            "smaller input.frame_size_pixels or a larger input.pooling_stride"
+        )
 
     def _visual_places(self, ids: Int[Tensor, " token"], expected: int) -> Int[Tensor, " cell"]:
         places = (ids == self._visual_token_id).nonzero()[:, 0]
@@ -195,15 +223,16 @@ class HuggingFaceAdapter:
         if prompt is not None and prompt.shape != tokens.shape:
             raise TokenLayoutError(f"expected a prompt of shape {tuple(tokens.shape)}, got {tuple(prompt.shape)}")
         device = tokens.device
-        ids = torch.tensor(packed.ids, device=device)
+        # Places and positions are found on the CPU and sent over: asking the device for them would wait for it.
+        ids = torch.tensor(packed.ids)
         places = self._visual_places(ids, clip.layout.cell_count)
-        embed: Any = self._checkpoint.model.get_input_embeddings()
-        text = embed(ids)
-        shown = tokens if prompt is None else tokens + prompt
-        embeddings = text.index_put((places,), shown.to(text.dtype))
-        longest = torch.zeros(packed.prefix_length + max(packed.suffix_lengths), dtype=torch.bool, device=device)
+        longest = torch.zeros(packed.prefix_length + max(packed.suffix_lengths), dtype=torch.bool)
         longest[places] = True
-        positions = _clip_prompt(clip).positions(longest)[:, torch.tensor(packed.own_places(), device=device)]
+        positions = _clip_prompt(clip).positions(longest)[:, torch.tensor(packed.own_places())].to(device)
+        embed: Any = self._checkpoint.model.get_input_embeddings()
+        text = embed(ids.to(device))
+        shown = tokens if prompt is None else tokens + prompt
+        embeddings = text.index_put((places.to(device),), shown.to(text.dtype))
         mask = suffix_mask(packed.prefix_length, packed.suffix_lengths, device)
         # A mask of four axes is handed through unread; without it transformers would guess packed
         # sequences from the positions and build a square mask.
@@ -212,10 +241,28 @@ class HuggingFaceAdapter:
             position_ids=as_position_ids(positions),
             attention_mask=mask,
             use_cache=False,
-            stvg=PackedPass(packed.prefix_length, mask, capture),
+            stvg=PackedPass(packed.prefix_length, mask, capture, exact=self._checkpoint.options.attention == "eager"),
         )
         hidden: Tensor = output.last_hidden_state[0]
         return hidden
+
+
+def context_tokens(text_config: PreTrainedConfig) -> int | None:
+    """Return how many tokens a language model has positions for; None where its configuration is silent.
+
+    Linear and dynamic rotary scaling stretch max_position_embeddings by their factor; for other
+    kinds transformers states the stretched number there.
+
+    >>> from transformers import LlamaConfig
+    >>> scaled = {"rope_type": "linear", "factor": 2.5, "rope_theta": 1e4}
+    >>> context_tokens(LlamaConfig(max_position_embeddings=4096, rope_parameters=scaled))
+    10240
+    """
+    longest = getattr(text_config, "max_position_embeddings", None)
+    if not isinstance(longest, int):
+        return None
+    rotary = getattr(text_config, "rope_parameters", None) or {}
+    return int(longest * rotary.get("factor", 1.0)) if rotary.get("rope_type") in _STRETCHING else longest
 
 
 def _clip_prompt(clip: EncodedClip) -> _ClipPrompt:

@@ -7,12 +7,14 @@ knows neither the model nor what the rows mean.
 """
 
 from collections.abc import Iterable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Final
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
@@ -52,7 +54,7 @@ class AttentionCapture:
     def add(self, layer: int, shares: Float[Tensor, "row cell"]) -> None:
         """Add one layer's shares, already averaged over heads."""
         self._done.add(layer)
-        self._sum = shares if self._sum is None else self._sum + shares
+        self._sum = shares if self._sum is None else self._sum + shares.to(self._sum.device)
 
     @property
     def complete(self) -> bool:
@@ -78,11 +80,13 @@ class PackedPass:
         prefix_length: tokens of the prefix, which is causal in itself.
         suffix_mask: what each suffix token sees; True where it attends.
         capture: what to collect, or None. A pass that captures ends after its last wanted layer.
+        exact: plain matrix products instead of the fastest kernel.
     """
 
     prefix_length: int
     suffix_mask: Bool[Tensor, "1 1 suffix_token key"]
     capture: AttentionCapture | None = None
+    exact: bool = False
 
 
 def stvg_attention(
@@ -109,25 +113,29 @@ def stvg_attention(
         )
     scale = scaling if scaling is not None else query.shape[-1] ** -0.5
     length, capture = stvg.prefix_length, stvg.capture
+    # A model spread over devices moves its own tensors; what travels with the pass follows here.
+    mask = stvg.suffix_mask.to(query.device)
     if capture is not None:
         if capture.wants(layer):
-            visible = stvg.suffix_mask[0, 0].index_select(0, capture.rows - length)
-            capture.add(layer, attention_shares(query, key, visible, capture.rows, capture.columns, scale))
+            rows, columns = capture.rows.to(query.device), capture.columns.to(query.device)
+            visible = mask[0, 0].index_select(0, rows - length)
+            capture.add(layer, attention_shares(query, key, visible, rows, columns, scale))
         if layer == capture.last_layer:
             raise LastLayerReached
-    prefix, _ = sdpa_attention_forward(
-        module,
-        query[:, :, :length],
-        key[:, :, :length],
-        value[:, :, :length],
-        None,
-        scaling=scale,
-        dropout=dropout,
-        is_causal=True,
-    )
-    suffix, _ = sdpa_attention_forward(
-        module, query[:, :, length:], key, value, stvg.suffix_mask, scaling=scale, dropout=dropout, is_causal=False
-    )
+    with sdpa_kernel(SDPBackend.MATH) if stvg.exact else nullcontext():
+        prefix, _ = sdpa_attention_forward(
+            module,
+            query[:, :, :length],
+            key[:, :, :length],
+            value[:, :, :length],
+            None,
+            scaling=scale,
+            dropout=dropout,
+            is_causal=True,
+        )
+        suffix, _ = sdpa_attention_forward(
+            module, query[:, :, length:], key, value, mask, scaling=scale, dropout=dropout, is_causal=False
+        )
     return torch.cat([prefix, suffix], dim=1), None
 
 

@@ -1,11 +1,18 @@
-"""Where a model runs and in which precision; it knows no model."""
+"""Where a model runs, in which precision and with which attention kernels; it knows no model."""
+
+import importlib.util
+from typing import Final
 
 import torch
+from transformers import PreTrainedConfig
 
 from stvg_core.errors import ModelError
 from stvg_core.identity import LoadOptions
+from stvg_huggingface.capture import ATTENTION_NAME
 
-_DTYPES = ("float16", "bfloat16", "float32", "float64")
+_DTYPES: Final = ("float16", "bfloat16", "float32", "float64")
+_FLASH: Final = "flash_attention_2"
+_FLASH_DTYPES: Final = (None, torch.float16, torch.bfloat16)
 
 
 def choose_device(options: LoadOptions) -> torch.device:
@@ -50,3 +57,34 @@ def choose_dtype(options: LoadOptions, device: torch.device) -> torch.dtype | No
     if not isinstance(dtype, torch.dtype):
         raise ModelError(f"this torch has no dtype {options.dtype!r}")
     return dtype
+
+
+def attention_kernels(
+    config: PreTrainedConfig, options: LoadOptions, device: torch.device, dtype: torch.dtype | None
+) -> dict[str, str]:
+    """Return transformers' attention implementation of each part of a model.
+
+    The language model's is always the one that captures; the wish is for the vision tower.
+
+    Raises:
+        ModelError: flash_attention_2 has no package, no CUDA device, or an unfit dtype.
+    """
+    vision = "sdpa" if options.attention == "auto" else options.attention
+    if vision == _FLASH:
+        _check_flash(device, dtype)
+    text = config.get_text_config()
+    return {
+        name: ATTENTION_NAME if getattr(config, name, None) is text else vision for name in sorted(config.sub_configs)
+    }
+
+
+def _check_flash(device: torch.device, dtype: torch.dtype | None) -> None:
+    # Asked here, since transformers may otherwise fetch a kernel from the hub.
+    if importlib.util.find_spec("flash_attn") is None:
+        raise ModelError(
+            f"attention {_FLASH!r} needs the package flash-attn; pip install flash-attn, or use attention sdpa"
+        )
+    if device.type != "cuda":
+        raise ModelError(f"attention {_FLASH!r} needs a CUDA device, got {device.type}; use attention sdpa")
+    if dtype not in _FLASH_DTYPES:
+        raise ModelError(f"attention {_FLASH!r} needs float16 or bfloat16, got {dtype}; use --dtype bfloat16")

@@ -15,6 +15,7 @@ from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from stvg_core.config import InputSettings
+from stvg_core.errors import ModelError
 from stvg_core.values import TokenLayout
 
 
@@ -50,14 +51,11 @@ class VisualInputs:
     Attributes:
         tensors: keyword arguments of the model's forward that carry the pixels.
         layout: where each visual token will lie.
-        placeholder: replaces the clip's placeholder in the template; holds one visual token's
-            text per cell, and whatever text the family writes between frames.
         positions: rotary positions of a prompt with this clip.
     """
 
     tensors: Mapping[str, Tensor]
     layout: TokenLayout
-    placeholder: str
     positions: PositionRule
 
 
@@ -75,6 +73,11 @@ class FamilyDifferences(Protocol):
         """How a clip is reversed: flip the tokens (encoding is per frame: exact) or encode again."""
         ...
 
+    @property
+    def token_position(self) -> int:
+        """Place of the grounding token from the prompt's end, for the rule `fixed` (released research code)."""
+        ...
+
     def visual_token_id(self, config: PreTrainedConfig) -> int:
         """Return the token id that stands for a visual token."""
         ...
@@ -87,27 +90,61 @@ class FamilyDifferences(Protocol):
         """Return the side of the square that frames are squashed to; None wants the family's default."""
         ...
 
-    def visual_inputs(
-        self,
-        config: PreTrainedConfig,
-        tokenizer: PreTrainedTokenizerBase,
-        pixels: Float[Tensor, "frame 3 size size"],
-        seconds: Float64[np.ndarray, " frame"],
-        settings: InputSettings,
-    ) -> VisualInputs:
-        """Return what the vision tower reads.
+    def layout(
+        self, config: PreTrainedConfig, frame_count: int, size_pixels: int, settings: InputSettings
+    ) -> TokenLayout:
+        """Return where each visual token of a clip will lie, before any pixel is touched.
 
         Args:
             config: the checkpoint's configuration.
-            tokenizer: the checkpoint's tokenizer.
-            pixels: normalised frames in the order the model sees them, on the CPU.
+            frame_count: frames shown.
+            size_pixels: side of a frame, as `frame_size_pixels` gives it.
+            settings: temporal merging and pooling.
+
+        Raises:
+            SettingsError: the family cannot read frames as the settings say.
+        """
+        ...
+
+    def clip_text(self, config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase, layout: TokenLayout) -> str:
+        """Return what replaces the placeholder: one visual token's text per cell, and text between frames.
+
+        Raises:
+            ModelError: the tokenizer lacks a marker of the family.
+        """
+        ...
+
+    def positions(
+        self,
+        config: PreTrainedConfig,
+        layout: TokenLayout,
+        seconds: Float64[np.ndarray, " frame"],
+        settings: InputSettings,
+    ) -> PositionRule:
+        """Return the rotary positions of a prompt with a clip.
+
+        Args:
+            config: the checkpoint's configuration.
+            layout: the clip's tokens.
             seconds: presentation times of the sampled frames, in source order.
             settings: temporal merging and position rule.
         """
         ...
 
+    def pixel_tensors(
+        self, config: PreTrainedConfig, pixels: Float[Tensor, "frame 3 size size"], settings: InputSettings
+    ) -> Mapping[str, Tensor]:
+        """Return what the vision tower reads, under the names that the model's forward takes.
+
+        Args:
+            config: the checkpoint's configuration.
+            pixels: normalised frames in the order the model sees them, on the CPU.
+            settings: temporal merging.
+        """
+        ...
+
     def visual_tokens(
-        self, model: PreTrainedModel, ids: Int[Tensor, " token"], inputs: VisualInputs
+        self, model: PreTrainedModel, ids: Int[Tensor, " token"], inputs: VisualInputs, settings: InputSettings
     ) -> Float[Tensor, "cell width"]:
         """Return the visual tokens as the language model receives them.
 
@@ -117,5 +154,21 @@ class FamilyDifferences(Protocol):
             model: the loaded model.
             ids: the prompt up to its last visual token, on the model's device.
             inputs: tensors on the model's device.
+            settings: how frames become tokens.
         """
         ...
+
+
+def marker_text(tokenizer: PreTrainedTokenizerBase, token_id: int) -> str:
+    """Return how a tokenizer writes a marker that config.json knows by its id.
+
+    Raises:
+        ModelError: the tokenizer has no marker of that id, so it is not this checkpoint's.
+    """
+    marker = tokenizer.added_tokens_decoder.get(token_id)
+    if marker is None or tokenizer.convert_tokens_to_ids(marker.content) != token_id:
+        raise ModelError(
+            f"expected a tokenizer with the visual token {token_id} that config.json names, it has none; the "
+            "tokenizer files are not this checkpoint's, download the whole checkpoint again"
+        )
+    return str(marker.content)

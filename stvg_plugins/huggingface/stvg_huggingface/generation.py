@@ -32,7 +32,7 @@ def generate_greedily(checkpoint: LoadedCheckpoint, instruction: str, maximum_to
     frame = render_frame(tokenizer, checkpoint.chat_template, video=False)
     text = frame.head + instruction.strip() + frame.tail
     encoded = tokenizer(text, add_special_tokens=frame.add_special_tokens, return_attention_mask=False)
-    ids = torch.tensor([encoded["input_ids"]], device=model.device)
+    ids = torch.tensor([encoded["input_ids"]], device=checkpoint.device)
     stops = stop_ids(model, tokenizer)
     embed, head = model.get_input_embeddings(), model.get_output_embeddings()
     cache = DynamicCache(config=checkpoint.text_config)
@@ -44,7 +44,7 @@ def generate_greedily(checkpoint: LoadedCheckpoint, instruction: str, maximum_to
             if token in stops:
                 break
             answer.append(token)
-            ids = torch.tensor([[token]], device=model.device)
+            ids = torch.tensor([[token]], device=checkpoint.device)
     return str(tokenizer.decode(answer, skip_special_tokens=True)).strip()
 
 

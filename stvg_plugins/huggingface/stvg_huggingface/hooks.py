@@ -55,8 +55,8 @@ class HuggingFaceHooks:
         relative: Float[Tensor, "token cell"],
         settings: TokenSettings,
     ) -> tuple[int, ...] | None:
-        """Select tokens as the core does."""
-        return select_tokens(attention, relative, settings)
+        """Select tokens as the core does; the family names the place that the rule `fixed` means."""
+        return select_tokens(attention, relative, settings, self.family.token_position)
 
     @hookimpl
     def stvg_regularize_logits(

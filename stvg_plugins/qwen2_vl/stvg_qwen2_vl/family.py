@@ -4,6 +4,7 @@ A visual token covers two frames and 2 x 2 patches, rotary positions have three 
 temporal convolution is not symmetric, so a reversed clip must be encoded again.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -14,11 +15,10 @@ from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from stvg_core.config import InputSettings
-from stvg_core.errors import ModelError
 from stvg_core.values import TokenLayout
-from stvg_huggingface.family import VisualInputs
+from stvg_huggingface.family import PositionRule, VisualInputs, marker_text
 from stvg_huggingface.interception import intercept_visual_tokens
-from stvg_qwen2_vl.frame_sizes import DEFAULT_FRAME_SIZE_PIXELS, token_aligned_size
+from stvg_qwen2_vl.frame_sizes import DEFAULT_TOKENS_PER_SIDE, token_aligned_size
 from stvg_qwen2_vl.patches import cut_patches, merge_in_time
 from stvg_qwen2_vl.positions import MultimodalPositions
 
@@ -31,6 +31,7 @@ class Qwen2VLFamily:
     """The family's table of differences."""
 
     architectures: tuple[str, ...] = (QWEN2_VL, QWEN2_5_VL)
+    token_position: int = -3
     reversal: Literal["flip", "encode"] = "encode"
 
     def visual_token_id(self, config: PreTrainedConfig) -> int:
@@ -44,49 +45,52 @@ class Qwen2VLFamily:
         Raises:
             ModelError: the tokenizer has no such token.
         """
-        text = tokenizer.convert_ids_to_tokens(self.visual_token_id(config))
-        if not isinstance(text, str):
-            raise ModelError(
-                f"the tokenizer has no token {self.visual_token_id(config)}; download the checkpoint again"
-            )
-        return text
+        return marker_text(tokenizer, self.visual_token_id(config))
 
     def frame_size_pixels(self, config: PreTrainedConfig, wanted: int | None) -> int:
-        """Return the wanted side (by default 224) rounded to whole tokens."""
-        vision = config.vision_config
-        return token_aligned_size(
-            DEFAULT_FRAME_SIZE_PIXELS if wanted is None else wanted, vision.patch_size * vision.spatial_merge_size
-        )
+        """Return the wanted side (by default 8 tokens: 224 in published checkpoints) rounded to whole tokens."""
+        token = config.vision_config.patch_size * config.vision_config.spatial_merge_size
+        return token_aligned_size(DEFAULT_TOKENS_PER_SIDE * token if wanted is None else wanted, token)
 
-    def visual_inputs(
+    def layout(
+        self, config: PreTrainedConfig, frame_count: int, size_pixels: int, settings: InputSettings
+    ) -> TokenLayout:
+        """Return one grid per time step; with temporal merging a step covers several frames."""
+        vision = config.vision_config
+        _, steps = merge_in_time(frame_count, vision.temporal_patch_size, settings.temporal_merge)
+        cells = size_pixels // vision.patch_size // vision.spatial_merge_size
+        return TokenLayout(max(steps) + 1, cells, cells, steps)
+
+    def clip_text(self, config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase, layout: TokenLayout) -> str:
+        """Return all visual tokens in one row."""
+        return self.placeholder(config, tokenizer) * layout.cell_count
+
+    def positions(
         self,
         config: PreTrainedConfig,
-        tokenizer: PreTrainedTokenizerBase,
-        pixels: Float[Tensor, "frame 3 size size"],
+        layout: TokenLayout,
         seconds: Float64[np.ndarray, " frame"],
         settings: InputSettings,
-    ) -> VisualInputs:
-        """Return patches, their grid, and the clip's layout and positions."""
+    ) -> PositionRule:
+        """Return three-axis positions; a duplicated frame is a time step of its own."""
+        frames_apart = 1 if settings.temporal_merge == "duplicate" else config.vision_config.temporal_patch_size
+        return MultimodalPositions(layout, time_interval(config, seconds, frames_apart), settings.position_rule)
+
+    def pixel_tensors(
+        self, config: PreTrainedConfig, pixels: Float[Tensor, "frame 3 size size"], settings: InputSettings
+    ) -> Mapping[str, Tensor]:
+        """Return patches of all time steps, and their grid."""
         vision = config.vision_config
-        shown, steps = merge_in_time(len(pixels), vision.temporal_patch_size, settings.temporal_merge)
-        side = pixels.shape[2] // vision.patch_size
-        cells = side // vision.spatial_merge_size
-        layout = TokenLayout(max(steps) + 1, cells, cells, steps)
-        frames_apart = 1 if settings.temporal_merge == "duplicate" else vision.temporal_patch_size
-        return VisualInputs(
-            tensors={
-                "pixel_values_videos": cut_patches(
-                    pixels[list(shown)], vision.temporal_patch_size, vision.patch_size, vision.spatial_merge_size
-                ),
-                "video_grid_thw": torch.tensor([[layout.time_steps, side, side]]),
-            },
-            layout=layout,
-            placeholder=self.placeholder(config, tokenizer) * layout.cell_count,
-            positions=MultimodalPositions(layout, time_interval(config, seconds, frames_apart), settings.position_rule),
-        )
+        per_step, patch = vision.temporal_patch_size, vision.patch_size
+        shown, _ = merge_in_time(len(pixels), per_step, settings.temporal_merge)
+        side = pixels.shape[2] // patch
+        return {
+            "pixel_values_videos": cut_patches(pixels[list(shown)], per_step, patch, vision.spatial_merge_size),
+            "video_grid_thw": torch.tensor([[len(shown) // per_step, side, side]]),
+        }
 
     def visual_tokens(
-        self, model: PreTrainedModel, ids: Int[Tensor, " token"], inputs: VisualInputs
+        self, model: PreTrainedModel, ids: Int[Tensor, " token"], inputs: VisualInputs, settings: InputSettings
     ) -> Float[Tensor, "cell width"]:
         """Return the visual tokens at the language model's door."""
         return intercept_visual_tokens(model, ids, self.visual_token_id(model.config), inputs)

@@ -5,8 +5,8 @@ from collections.abc import Callable
 from functools import cache
 from typing import Final
 
-DEFAULT_FRAME_SIZE_PIXELS: Final = 224
-"""Side of a frame in the released research code: 8 x 8 tokens of 28 pixels."""
+DEFAULT_TOKENS_PER_SIDE: Final = 8
+"""A frame in the released research code: 8 x 8 tokens (of 28 pixels: 224)."""
 
 _LEAST_TOKENS: Final = 4
 _MOST_TOKENS: Final = 16384

@@ -1,0 +1,48 @@
+"""How a checkpoint that cannot be read is told: what transformers raises, in one line, with the cure."""
+
+from typing import Final
+
+from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError
+
+from stvg_core.identity import ModelReference
+from stvg_core.models import download_command
+
+DAMAGE: Final = (
+    OSError,
+    ValueError,
+    TypeError,
+    KeyError,
+    IndexError,
+    AttributeError,
+    RuntimeError,
+    ImportError,
+    SafetensorError,
+    StrictDataclassError,
+)
+"""What transformers raises on a missing, damaged or foreign checkpoint."""
+
+_SHOWN_CHARACTERS: Final = 300
+
+
+def one_line(error: BaseException) -> str:
+    """Return an error's message without line breaks, cut where it is long.
+
+    >>> one_line(ValueError("two   words"))
+    'two words'
+    >>> one_line(KeyError())
+    'KeyError'
+    """
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + "..."
+
+
+def download_again(reference: ModelReference) -> str:
+    """Return what mends a damaged or incomplete checkpoint.
+
+    >>> download_again(ModelReference("org/model", revision="v2"))
+    'run `hf download org/model --revision v2`'
+    """
+    if reference.folder is not None:
+        return f"download the checkpoint in {reference.folder} again"
+    return f"run `{download_command(reference.id, reference.revision)}`"

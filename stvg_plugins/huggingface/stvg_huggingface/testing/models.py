@@ -1,0 +1,199 @@
+"""Tiny random models of real architectures; they know nothing and answer noise.
+
+Weights are scaled up, or attention would be uniform and tests would prove nothing.
+"""
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, Final, Literal
+
+import torch
+from transformers import (
+    CLIPVisionConfig,
+    InternVLConfig,
+    InternVLForConditionalGeneration,
+    InternVLVisionConfig,
+    LlamaConfig,
+    LlavaNextVideoConfig,
+    LlavaNextVideoForConditionalGeneration,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+    Qwen2_5_VLConfig,
+    Qwen2_5_VLForConditionalGeneration,
+    Qwen2Config,
+    Qwen2VLConfig,
+    Qwen2VLForConditionalGeneration,
+)
+
+from stvg_huggingface.testing.tokenizers import (
+    VOCABULARY_SIZE,
+    tiny_internvl_tokenizer,
+    tiny_llava_tokenizer,
+    tiny_tokenizer,
+)
+
+PATCH_PIXELS: Final = 4
+"""Side of a patch, in every tiny model."""
+MERGE_PATCHES: Final = 2
+"""Patches per side of a token (Qwen2-VL, InternVL); LLaVA's pooling stride as its checkpoints have it."""
+FRAMES_PER_STEP: Final = 2
+"""Frames that a token of Qwen2-VL covers."""
+TOKENS_PER_SECOND: Final = 2
+"""Time positions per second of Qwen2.5-VL."""
+IMAGE_PIXELS: Final = 48
+"""Side of the frames that LLaVA-NeXT-Video reads, and InternVL by default: 12 patches."""
+
+_HIDDEN_SIZE: Final = 64
+_HEADS: Final = 4
+
+TinyModel = tuple[PreTrainedModel, PreTrainedTokenizerFast]
+
+
+def tiny_llava_next_video(*, layers: int = 4, seed: int = 0, scale: float = 8.0) -> TinyModel:
+    """Return a random LLaVA-NeXT-Video (CLIP and LLaMA) and its tokenizer.
+
+    Args:
+        layers: decoder layers.
+        seed: of the weights; torch's own random state is left as it was.
+        scale: factor on the matrices, so that attention is not uniform.
+    """
+    tokenizer = tiny_llava_tokenizer()
+    config = LlavaNextVideoConfig(
+        vision_config=CLIPVisionConfig(**_vision(image_size=IMAGE_PIXELS, patch_size=PATCH_PIXELS, projection_dim=32)),
+        text_config=LlamaConfig(**_text(tokenizer, layers)),
+        image_token_index=_marker(tokenizer, "<image>"),
+        video_token_index=_marker(tokenizer, "<video>"),
+        spatial_pool_mode="average",
+        spatial_pool_stride=MERGE_PATCHES,
+        image_grid_pinpoints=[[IMAGE_PIXELS, 2 * IMAGE_PIXELS]],
+        image_seq_length=(IMAGE_PIXELS // PATCH_PIXELS) ** 2,
+        video_seq_length=(IMAGE_PIXELS // PATCH_PIXELS // MERGE_PATCHES) ** 2,
+    )
+    return _random(LlavaNextVideoForConditionalGeneration, config, seed, scale), tokenizer
+
+
+def tiny_qwen2_vl(
+    version: Literal["2", "2.5"] = "2", *, layers: int = 4, seed: int = 0, scale: float = 8.0
+) -> TinyModel:
+    """Return a random Qwen2-VL or Qwen2.5-VL and its tokenizer.
+
+    Args:
+        version: of the family.
+        layers: decoder layers.
+        seed: of the weights; torch's own random state is left as it was.
+        scale: factor on the matrices, so that attention is not uniform.
+    """
+    tokenizer = tiny_tokenizer()
+    # Rotary sections must add up to half of a head's width.
+    half = _HIDDEN_SIZE // _HEADS // 2
+    rotary = {
+        "rope_type": "default",
+        "rope_theta": 1e4,
+        "mrope_section": [half - 2 * (half * 3 // 8), half * 3 // 8, half * 3 // 8],
+    }
+    parts: dict[str, Any] = {
+        "text_config": {**_text(tokenizer, layers), "rope_parameters": rotary},
+        "image_token_id": _marker(tokenizer, "<|image_pad|>"),
+        "video_token_id": _marker(tokenizer, "<|video_pad|>"),
+        "vision_start_token_id": _marker(tokenizer, "<|vision_start|>"),
+        "vision_end_token_id": _marker(tokenizer, "<|vision_end|>"),
+        "tie_word_embeddings": False,
+    }
+    vision = {
+        "depth": 2,
+        "num_heads": 4,
+        "patch_size": PATCH_PIXELS,
+        "spatial_merge_size": MERGE_PATCHES,
+        "temporal_patch_size": FRAMES_PER_STEP,
+    }
+    if version == "2":
+        vision |= {"embed_dim": 32, "hidden_size": _HIDDEN_SIZE, "mlp_ratio": 2}
+        config: Any = Qwen2VLConfig(vision_config=vision, **parts)
+        return _random(Qwen2VLForConditionalGeneration, config, seed, scale), tokenizer
+    newer = {
+        "hidden_size": 32,
+        "out_hidden_size": _HIDDEN_SIZE,
+        "intermediate_size": 64,
+        "window_size": 16,
+        "fullatt_block_indexes": [1],
+        "tokens_per_second": TOKENS_PER_SECOND,
+    }
+    config = Qwen2_5_VLConfig(vision_config=vision | newer, **parts)
+    return _random(Qwen2_5_VLForConditionalGeneration, config, seed, scale), tokenizer
+
+
+def tiny_internvl(*, layers: int = 4, seed: int = 0, scale: float = 8.0) -> TinyModel:
+    """Return a random InternVL (its own vision tower and Qwen2) and its tokenizer.
+
+    Args:
+        layers: decoder layers.
+        seed: of the weights; torch's own random state is left as it was.
+        scale: factor on the matrices, so that attention is not uniform.
+    """
+    tokenizer = tiny_internvl_tokenizer()
+    config = InternVLConfig(
+        vision_config=InternVLVisionConfig(
+            **_vision(image_size=[IMAGE_PIXELS, IMAGE_PIXELS], patch_size=[PATCH_PIXELS, PATCH_PIXELS])
+        ),
+        text_config=Qwen2Config(**_text(tokenizer, layers)),
+        image_token_id=_marker(tokenizer, "<IMG_CONTEXT>"),
+        downsample_ratio=1 / MERGE_PATCHES,
+        image_seq_length=(IMAGE_PIXELS // PATCH_PIXELS // MERGE_PATCHES) ** 2,
+        tie_word_embeddings=False,
+    )
+    return _random(InternVLForConditionalGeneration, config, seed, scale), tokenizer
+
+
+TINY_FAMILIES: Final[Mapping[str, Callable[..., TinyModel]]] = MappingProxyType(
+    {
+        "llava-next-video": tiny_llava_next_video,
+        "qwen2-vl": lambda **options: tiny_qwen2_vl("2", **options),
+        "qwen2.5-vl": lambda **options: tiny_qwen2_vl("2.5", **options),
+        "internvl": tiny_internvl,
+    }
+)
+"""What makes a tiny model of each family; takes layers, seed and scale by name."""
+
+
+def _marker(tokenizer: PreTrainedTokenizerFast, text: str) -> int:
+    number: int = tokenizer.added_tokens_encoder[text]
+    return number
+
+
+def _text(tokenizer: PreTrainedTokenizerFast, layers: int) -> dict[str, Any]:
+    return {
+        "hidden_size": _HIDDEN_SIZE,
+        "num_hidden_layers": layers,
+        "num_attention_heads": _HEADS,
+        "num_key_value_heads": _HEADS // 2,
+        "intermediate_size": 128,
+        "vocab_size": VOCABULARY_SIZE,
+        "max_position_embeddings": 4096,
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+    }
+
+
+def _vision(**values: object) -> dict[str, Any]:
+    return {
+        "hidden_size": 32,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 4,
+        "intermediate_size": 64,
+        **values,
+    }
+
+
+def _random(make: Callable[[Any], PreTrainedModel], config: object, seed: int, scale: float) -> PreTrainedModel:
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(seed)
+        model = make(config)
+        for name, weight in model.named_parameters():
+            if weight.ndim == 2 and "embed" not in name and "projector" not in name:  # noqa: PLR2004 - matrices
+                weight.mul_(scale)
+            elif name.endswith("position_embeddings"):
+                # InternVL starts them at zero, where patches would be told apart by nothing.
+                weight.normal_()
+    model.train(False)
+    return model

@@ -1,0 +1,118 @@
+"""Weights read into a frozen model, and what transformers says on the way, kept off the terminal."""
+
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from transformers import AutoModelForImageTextToText, PreTrainedConfig, PreTrainedModel
+from transformers.utils import logging as transformers_logging
+
+from stvg_core.errors import ModelError
+from stvg_core.identity import ModelReference
+from stvg_core.memory import LOADING_CURE, memory_errors
+from stvg_huggingface.damage import DAMAGE, download_again, one_line
+from stvg_huggingface.placement import refuse_offloading
+
+_LOG: Final = logging.getLogger(__name__)
+_JOB: Final = "loading the model"
+_NO_MEMORY: Final = ("OutOfMemoryError", "DefaultCPUAllocator", "Cannot allocate memory")
+"""What an error or report holds where memory ran out under another error's name."""
+
+
+def load_model(
+    reference: ModelReference, folder: Path, config: PreTrainedConfig, arguments: Mapping[str, Any]
+) -> PreTrainedModel:
+    """Return the model in a checkpoint's folder: in evaluation mode, its parameters frozen.
+
+    Args:
+        reference: for messages.
+        folder: where its files are.
+        config: its configuration.
+        arguments: dtype, attention, quantization and placement, as `from_pretrained` takes them.
+
+    Raises:
+        ModelError: weights are damaged, missing or of other shapes, or the model does not fit its devices.
+        DeviceMemoryError: memory ran out.
+    """
+    loader: Any = AutoModelForImageTextToText
+    try:
+        with memory_errors(_JOB, LOADING_CURE), _listening() as told:
+            try:
+                model, report = loader.from_pretrained(
+                    str(folder),
+                    config=config,
+                    use_safetensors=True,
+                    trust_remote_code=False,
+                    output_loading_info=True,
+                    **arguments,
+                )
+            except (OSError, RuntimeError) as error:
+                if any(mark in text for mark in _NO_MEMORY for text in (str(error), *told)):
+                    raise MemoryError(one_line(error)) from error
+                raise
+    except DAMAGE as error:
+        cure = "install what it names" if isinstance(error, ImportError) else download_again(reference)
+        raise ModelError(f"cannot load {reference.id} ({one_line(error)}); {cure}") from error
+    absent, unknown = sorted(report["missing_keys"]), sorted(report["unexpected_keys"])
+    if absent:
+        raise ModelError(
+            f"{len(absent)} weights are missing in {reference.id}, the first {absent[0]}; {download_again(reference)}"
+        )
+    if unknown:
+        _LOG.warning("%s: left out %d weights that the model has no place for, %s", reference.id, len(unknown), unknown)
+    if not isinstance(model, PreTrainedModel):
+        raise ModelError(f"expected a model in {reference.id}, got {type(model).__name__}")
+    _check_head(reference, model)
+    refuse_offloading(reference, model)
+    model.requires_grad_(False)
+    model.train(False)
+    return model
+
+
+def move_model(model: Any, device: torch.device) -> None:  # noqa: ANN401 - transformers' own signature is untyped
+    """Move a model whose weights are neither quantized nor spread.
+
+    Raises:
+        DeviceMemoryError: it does not fit.
+    """
+    with memory_errors(_JOB, LOADING_CURE):
+        model.to(device)
+
+
+def _check_head(reference: ModelReference, model: Any) -> None:  # noqa: ANN401 - the same
+    weight = getattr(model.get_output_embeddings(), "weight", None)
+    if not isinstance(weight, torch.Tensor) or not weight.is_floating_point():
+        raise ModelError(
+            f"expected a head of plain weights in {reference.id}, it is quantized; "
+            "use the checkpoint with full weights and quantization 8bit or 4bit"
+        )
+
+
+class _Listener(logging.Handler):
+    """Keeps what is said."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.told.append(record.getMessage())
+
+
+@contextmanager
+def _listening() -> Iterator[list[str]]:
+    """Collect transformers' bar and report instead of showing them: stderr belongs to the command line."""
+    voice: Any = transformers_logging
+    shown, listener, library = voice.is_progress_bar_enabled(), _Listener(), voice.get_logger("transformers")
+    handlers = library.handlers
+    voice.disable_progress_bar()
+    library.handlers = [listener]
+    try:
+        yield listener.told
+    finally:
+        library.handlers = handlers
+        if shown:
+            voice.enable_progress_bar()

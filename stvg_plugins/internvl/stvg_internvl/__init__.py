@@ -1,0 +1,1 @@
+"""STVG backend for InternVL (its transformers-native checkpoints): its table of differences, nothing else."""

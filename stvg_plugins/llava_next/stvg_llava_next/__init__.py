@@ -1,0 +1,1 @@
+"""STVG backend for LLaVA-NeXT-Video: its table of differences, nothing else."""
