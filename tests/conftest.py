@@ -4,13 +4,15 @@ import importlib.metadata
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import jaxtyping
 
 # Tests never reach for the hub: what they load they have written themselves.
 os.environ["HF_HUB_OFFLINE"] = "1"
 
-jaxtyping.install_import_hook(["stvg_core", "stvg_huggingface", "stvg_qwen2_vl", "stvg_tiny"], "beartype.beartype")
+PACKAGES = ["stvg_core", *(folder.name for folder in Path(__file__).parents[1].glob("stvg_plugins/*/stvg_*"))]
+jaxtyping.install_import_hook(PACKAGES, "beartype.beartype")
 
 import hypothesis  # noqa: E402
 

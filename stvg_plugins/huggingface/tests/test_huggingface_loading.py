@@ -1,20 +1,24 @@
 """Every way in which a checkpoint can be missing or damaged is one line with its cure."""
 
 import json
+import logging
 import shutil
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import huggingface_hub.constants
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import AutoTokenizer, MistralConfig
 
 from stvg_core.errors import ModelError
 from stvg_core.identity import LoadOptions, ModelReference
 from stvg_huggingface.capture import ATTENTION_NAME
+from stvg_huggingface.configuration import refuse_windows
 from stvg_huggingface.loading import LoadedCheckpoint, load_checkpoint
-from stvg_huggingface.testing import save_tiny_qwen2_vl
+from stvg_huggingface.testing import save_tiny_qwen2_vl, tiny_internvl
 
 QWEN = ("Qwen2VLForConditionalGeneration",)
 
@@ -37,6 +41,9 @@ def test_a_good_checkpoint(good: Path) -> None:
     assert checkpoint.text_config._attn_implementation == ATTENTION_NAME
     assert model.config.vision_config._attn_implementation != ATTENTION_NAME
     assert checkpoint.statistics.mean == (0.5, 0.4, 0.3)
+    assert (checkpoint.device, checkpoint.dtype) == (torch.device("cpu"), torch.float32)
+    assert checkpoint.options == LoadOptions(device="cpu")
+    assert checkpoint.folder == good
     assert load(good, dtype="bfloat16").model.dtype == torch.bfloat16
 
 
@@ -56,9 +63,73 @@ def changed_config(**values: object) -> Callable[[Path], object]:
     return change
 
 
-def sliding(folder: Path) -> None:
+def sliding(window: int) -> Callable[[Path], object]:
+    def change(folder: Path) -> None:
+        text = json.loads((folder / "config.json").read_text())["text_config"]
+        changed_config(
+            text_config={
+                **text,
+                "layer_types": ["sliding_attention"],
+                "use_sliding_window": True,
+                "sliding_window": window,
+                "max_window_layers": 0,
+            }
+        )(folder)
+
+    return change
+
+
+def with_more_tokens(folder: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.add_tokens([f"late{number}" for number in range(600 - len(tokenizer))])
+    tokenizer.save_pretrained(folder)
+
+
+def without_rows(folder: Path, short: int = 1) -> None:
+    """Leave some embedding rows less than the tokenizer has tokens."""
+    weights = load_file(folder / "model.safetensors")
+    tokens = len(AutoTokenizer.from_pretrained(folder))
+    for name in ("lm_head.weight", next(name for name in weights if "embed_tokens" in name)):
+        weights[name] = weights[name][: tokens - short].clone()
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     text = json.loads((folder / "config.json").read_text())["text_config"]
-    changed_config(text_config={**text, "layer_types": ["sliding_attention"], "use_sliding_window": True})(folder)
+    changed_config(text_config={**text, "vocab_size": tokens - short})(folder)
+
+
+def sharded(folder: Path) -> Path:
+    model = load(folder).model
+    (folder / "model.safetensors").unlink()
+    model.save_pretrained(folder, max_shard_size="100KB")
+    return folder / "model.safetensors.index.json"
+
+
+def sharded_with(change: Callable[[dict[str, str]], object]) -> Callable[[Path], object]:
+    def damage(folder: Path) -> None:
+        path = sharded(folder)
+        data = json.loads(path.read_text())
+        change(data["weight_map"])
+        path.write_text(json.dumps(data))
+
+    return damage
+
+
+def without_a_shard(folder: Path) -> None:
+    sharded(folder)
+    next(folder.glob("model-00002-of-*.safetensors")).unlink()
+
+
+def shard_elsewhere(name: str) -> Callable[[Path], object]:
+    """Name a file that is there and would load, but outside the folder."""
+
+    def damage(folder: Path) -> None:
+        path = sharded(folder)
+        data = json.loads(path.read_text())
+        weight, shard = next(iter(data["weight_map"].items()))
+        shutil.copy(folder / shard, folder.parent / "x.safetensors")
+        data["weight_map"][weight] = name.format(parent=folder.parent)
+        path.write_text(json.dumps(data))
+
+    return damage
 
 
 def without_one_weight(folder: Path) -> None:
@@ -95,9 +166,22 @@ def cut_short(folder: Path) -> None:
         (changed_config(text_config={"hidden_size": "wide"}), "cannot read config.json"),
         (changed_config(architectures=["BertModel"]), "expected a checkpoint of Qwen2VL.*BertModel.*stvg plugins"),
         (changed_config(architectures=None), "unnamed"),
-        (sliding, "full attention"),
+        (sliding(64), r"full attention in every layer.*sliding_window 64, max_position_embeddings 4096"),
+        (changed_config(transformers_weights="other.safetensors"), "other.safetensors.*rename the file"),
+        (holding("adapter_config.json", "{}"), "found an adapter; merge it"),
+        (with_more_tokens, "at most 512 tokens .* it has 600; tokenizer and weights are of different models"),
+        (without_rows, r"at most \d+ tokens .* different models"),
+        (without_a_shard, r"1 of \d weight files of tiny are missing, the first model-00002-of"),
+        (shard_elsewhere("../x.safetensors"), r"within .*, got '\.\./x\.safetensors'"),
+        (shard_elsewhere("{parent}/x.safetensors"), "within .*, got '/"),
+        (sharded_with(lambda shards: shards.update(a="C:\\x.safetensors")), "within .*, got 'C:"),
+        (sharded_with(lambda shards: shards.update(a="..\\x.safetensors")), "within "),
+        (sharded_with(lambda shards: shards.update(a="sub/../../x.safetensors")), "within "),
+        (sharded_with(lambda shards: shards.update(a="pytorch_model.bin")), "got 'pytorch_model.bin'"),
+        (sharded_with(lambda shards: shards.update(a=3)), "got '3'"),
+        (sharded_with(lambda shards: shards.clear()), "expected a weight_map"),
         (without("model.safetensors"), "expected weights as safetensors"),
-        (as_pickle, "expected weights as safetensors"),
+        (as_pickle, r"expected weights as safetensors.*pytorch_model\.bin.*can run code"),
         (cut_short, "cannot load tiny"),
         (holding("model.safetensors", "no tensors at all"), "cannot load tiny"),
         (without_one_weight, "1 weights are missing"),
@@ -126,6 +210,67 @@ def test_code_of_a_checkpoint_is_never_run(good: Path, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"cannot read config\.json"):
         load(folder)
     assert not trap.exists()
+
+
+def test_a_tokenizer_that_just_fits(good: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(good, tmp_path / "copy"))
+    without_rows(folder, 0)
+    checkpoint = load(folder)
+    assert len(checkpoint.tokenizer) == checkpoint.model.get_input_embeddings().num_embeddings
+
+
+def test_a_window_over_the_whole_context_is_full_attention(good: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(good, tmp_path / "copy"))
+    sliding(4096)(folder)
+    assert load(folder).text_config.layer_types == ["sliding_attention"]
+
+
+@pytest.mark.parametrize(("window", "refused"), [(4096, True), (32767, True), (32768, False), (None, False)])
+def test_windows_of_models_without_layer_types(window: int | None, refused: bool) -> None:
+    text = MistralConfig(sliding_window=window, max_position_embeddings=32768)
+    assert getattr(text, "layer_types", None) is None
+    with pytest.raises(ModelError, match="full attention") if refused else nullcontext():
+        refuse_windows(ModelReference("mistral"), text)
+
+
+def test_a_sharded_checkpoint(good: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(good, tmp_path / "copy"))
+    sharded(folder)
+    assert len(list(folder.glob("*.safetensors"))) > 1
+    assert not (folder / "model.safetensors").exists()
+    whole, parts = load(good).model.state_dict(), load(folder).model.state_dict()
+    assert whole.keys() == parts.keys()
+    assert all(torch.equal(whole[name], parts[name]) for name in whole)
+
+
+def test_what_a_model_has_no_place_for_is_told_and_nothing_else_is_said(
+    good: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    folder = Path(shutil.copytree(good, tmp_path / "copy"))
+    weights = load_file(folder / "model.safetensors")
+    save_file({**weights, "stranger.weight": torch.ones(1)}, folder / "model.safetensors", metadata={"format": "pt"})
+    handlers = logging.getLogger("transformers").handlers
+    load(folder)
+    assert [record.message for record in caplog.records] == [
+        "tiny: left out 1 weights that the model has no place for, ['stranger.weight']"
+    ]
+    assert capfd.readouterr() == ("", "")
+    assert logging.getLogger("transformers").handlers == handlers
+
+
+def test_weights_that_the_configuration_would_tie_stay_apart_where_they_differ(tmp_path: Path) -> None:
+    """InternVL3's files on the hub hold a head of their own, while transformers 5 ties by default."""
+    model, tokenizer = tiny_internvl(layers=1)
+    assert not torch.equal(model.lm_head.weight, model.get_input_embeddings().weight)
+    model.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    changed_config(tie_word_embeddings=True)(tmp_path)
+    loaded = load_checkpoint(
+        ModelReference("intern", tmp_path), LoadOptions("cpu"), ("InternVLForConditionalGeneration",)
+    ).model
+    assert loaded.config.tie_word_embeddings
+    assert torch.equal(loaded.lm_head.weight, model.lm_head.weight)
+    assert torch.equal(loaded.get_input_embeddings().weight, model.get_input_embeddings().weight)
 
 
 def test_hub_id_that_is_not_in_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,10 +16,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from transformers import Qwen2VLConfig
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
 from stvg_huggingface.pixels import PixelStatistics, normalize, square_frames
 from stvg_qwen2_vl import frame_sizes
+from stvg_qwen2_vl.family import Qwen2VLFamily
 from stvg_qwen2_vl.frame_sizes import square_size, token_aligned_size
 from stvg_qwen2_vl.patches import cut_patches, merge_in_time
 
@@ -111,3 +113,11 @@ def test_pixels_equal_transformers_processor(source: int) -> None:
     level = 1 / 255 / min(statistics.deviation)
     tolerance = 2e-6 if source == side else 1.01 * level
     torch.testing.assert_close(patches, expected["pixel_values"], rtol=0, atol=tolerance)
+
+
+def test_the_default_frame_is_eight_tokens_wide_whatever_a_token_s_size() -> None:
+    family = Qwen2VLFamily()
+    for patch, expected in ((14, 224), (4, 64)):
+        config = Qwen2VLConfig(vision_config={"patch_size": patch, "spatial_merge_size": 2})
+        assert family.frame_size_pixels(config, None) == expected
+        assert family.frame_size_pixels(config, 2 * expected + 1) == 2 * expected

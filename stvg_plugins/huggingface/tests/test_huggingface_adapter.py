@@ -1,0 +1,105 @@
+"""What the adapter refuses, and how options reach the language model."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.nn.attention import SDPBackend
+
+import stvg_huggingface.adapter
+import stvg_huggingface.capture
+from stvg_core.backend import EncodedClip
+from stvg_core.config import InputSettings
+from stvg_core.errors import SettingsError
+from stvg_core.identity import LoadOptions, ModelReference
+from stvg_core.values import Frames, VideoInfo
+from stvg_huggingface.adapter import HuggingFaceAdapter
+from stvg_huggingface.testing import save_tiny_qwen2_vl
+from stvg_qwen2_vl.hooks import Qwen2VLBackend
+
+SIZE = 24
+QUESTION = "Is there a man standing by the stairs in this video?"
+ON_CPU = LoadOptions("cpu")
+SETTINGS = InputSettings(frame_size_pixels=SIZE)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_tiny_qwen2_vl(tmp_path_factory.mktemp("adapter"), layers=2)
+
+
+def opened(folder: Path, options: LoadOptions | None = None, context: int | None = None) -> HuggingFaceAdapter:
+    if context is not None:
+        config = json.loads((folder / "config.json").read_text())
+        config["text_config"]["max_position_embeddings"] = context
+        (folder / "config.json").write_text(json.dumps(config))
+    adapter = Qwen2VLBackend().stvg_create_adapter(ModelReference(str(folder), folder), options or ON_CPU)
+    assert isinstance(adapter, HuggingFaceAdapter)
+    return adapter
+
+
+def clip_of(adapter: HuggingFaceAdapter, count: int) -> EncodedClip:
+    info = VideoInfo("clip.mp4", SIZE, SIZE, 10.0, 100.0, np.arange(1000) / 10)
+    pixels = np.random.default_rng(7).integers(0, 255, (count, SIZE, SIZE, 3), dtype=np.uint8)
+    return adapter.encode(Frames(info, np.arange(count), pixels), SETTINGS, tuple(range(count)))
+
+
+def test_more_frames_than_the_context_holds_are_refused_and_the_advice_fits(tmp_path: Path) -> None:
+    adapter = opened(save_tiny_qwen2_vl(tmp_path, layers=1), context=400)
+    with pytest.raises(SettingsError, match=r"at most 400 tokens .* 60 frames make 540 and the text") as raised:
+        clip_of(adapter, 60)
+    advised = re.search(r"with (\d+) frames", str(raised.value))
+    assert advised is not None
+    most = int(advised.group(1))
+    adapter.answer_logits(clip_of(adapter, most), [QUESTION], None)
+    assert most > 0.7 * (400 // 9), "not fewer than needed"
+
+
+def test_a_clip_that_is_far_too_long_is_refused_before_its_pixels_are_touched(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    adapter = opened(folder)
+
+    def fail(*_: object) -> None:
+        raise AssertionError("pixels were touched")
+
+    monkeypatch.setattr(stvg_huggingface.adapter, "square_frames", fail)
+    with pytest.raises(SettingsError, match="the model's context"):
+        clip_of(adapter, 1000)
+
+
+def test_a_question_that_no_longer_fits_is_refused_too(tmp_path: Path) -> None:
+    adapter = opened(save_tiny_qwen2_vl(tmp_path, layers=1), context=200)
+    clip = clip_of(adapter, 10)
+    adapter.answer_logits(clip, [QUESTION], None)
+    with pytest.raises(SettingsError, match="at most 200 tokens"):
+        adapter.answer_logits(clip, [QUESTION, "a man and " * 60], None)
+
+
+def test_the_eager_option_reaches_both_towers_and_changes_no_answer(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kernels: list[object] = []
+    original = stvg_huggingface.capture.sdpa_kernel
+
+    def spy(kernel: SDPBackend) -> object:
+        kernels.append(kernel)
+        return original(kernel)
+
+    monkeypatch.setattr(stvg_huggingface.capture, "sdpa_kernel", spy)
+    fast, exact = opened(folder), opened(folder, LoadOptions("cpu", attention="eager"))
+    margins = fast.answer_logits(clip_of(fast, 4), [QUESTION], None).margins
+    assert not kernels
+    expected = exact.answer_logits(clip_of(exact, 4), [QUESTION], None).margins
+    assert kernels == [SDPBackend.MATH] * 2, "once per layer"
+    assert exact.checkpoint.model.config.vision_config._attn_implementation == "eager"
+    torch.testing.assert_close(margins, expected, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_the_description_tells_where_and_how_it_runs(folder: Path, dtype: str) -> None:
+    description = opened(folder, LoadOptions("cpu", dtype)).description
+    assert (description.device, description.dtype) == ("cpu", dtype)

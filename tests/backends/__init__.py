@@ -1,0 +1,1 @@
+"""The backends against plain transformers; `python -m benchmarks.exactness` prints what is asserted here."""
