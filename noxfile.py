@@ -13,8 +13,10 @@ nox.options.sessions = ["tests", "lint", "types"]
 nox.options.default_venv_backend = "venv"
 
 ROOT = Path(__file__).parent
-PLUGINS = [ROOT / "stvg_plugins" / name for name in ("huggingface", "qwen2_vl", "tiny")]
+PLUGINS = sorted(path.parent for path in ROOT.glob("stvg_plugins/*/pyproject.toml"))
 DISTRIBUTIONS = [ROOT, *PLUGINS]
+BACKENDS = ("internvl", "llava-next", "qwen2-vl")
+OLDEST_TRANSFORMERS = "5.17.0"
 PROJECT = nox.project.load_toml(ROOT / "pyproject.toml")
 ONE_THREAD_PER_WORKER = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
@@ -62,17 +64,38 @@ def types(session: nox.Session) -> None:
 
 @nox.session
 def wheels(session: nox.Session) -> None:
-    """Build every wheel, install them into a clean environment, and list plugins there."""
+    """Build every wheel; in a clean environment install one backend after another, then all, and use them."""
     session.install("--quiet", "build", "hatchling")
     folder = Path(session.create_tmp()).resolve()
     for path in DISTRIBUTIONS:
         session.run(
             "python", "-m", "build", "--no-isolation", "--wheel", "--outdir", str(folder), str(path), silent=True
         )
-    built = sorted(str(wheel) for wheel in folder.glob("stvg_*.whl"))
-    session.install("--quiet", "--constraint", str(ROOT / "constraints.txt"), "--force-reinstall", *built)
+    wheels = ("--quiet", "--constraint", str(ROOT / "constraints.txt"), "--find-links", str(folder))
+    check = ("python", "-I", str(ROOT / "tests" / "clean_install.py"))
     session.chdir(folder)
-    session.run("python", "-I", str(ROOT / "tests" / "clean_install.py"))
+    for name in BACKENDS:
+        session.install(*wheels, "--force-reinstall", "--no-deps", "stvg-core", "stvg-huggingface", f"stvg-{name}")
+        session.install(*wheels, f"stvg-{name}")
+        session.run(*check, name)
+        session.run("pip", "uninstall", "--quiet", "--yes", f"stvg-{name}")
+    session.install(*wheels, *(f"stvg-{name}" for name in BACKENDS), "stvg-tiny")
+    session.run(*check)
+
+
+@nox.session
+def oldest(session: nox.Session) -> None:
+    """Compare every backend with plain transformers at the lower end of the range that they declare."""
+    install(session, "test")
+    session.install("--quiet", f"transformers=={OLDEST_TRANSFORMERS}", "huggingface-hub<2")
+    session.run("pytest", "--numprocesses=2", "tests/backends", *session.posargs, env=ONE_THREAD_PER_WORKER)
+
+
+@nox.session
+def gpu(session: nox.Session) -> None:
+    """Run the tests that need a CUDA device, with the torch that the machine's package index gives."""
+    install(session, "test")
+    session.run("pytest", "-m", "gpu", *session.posargs)
 
 
 @nox.session
