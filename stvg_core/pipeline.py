@@ -5,7 +5,7 @@ tracks -> track and frame scores -> tube. Ground truth never comes here.
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 from stvg_core import attention, augment, prompts, scores
-from stvg_core.backend import AttentionRequest, EncodedClip
+from stvg_core.backend import AnswerLogits, AttentionRequest, EncodedClip
 from stvg_core.config import BranchSettings, JointSettings, Settings
 from stvg_core.determinism import deterministic_algorithms
 from stvg_core.memory import memory_errors
@@ -54,8 +54,7 @@ class _Reading:
     """What one branch saw in one view."""
 
     maps: FrameMaps
-    prompt: Float[Tensor, "cell width"] | None
-    margins: tuple[float, ...]
+    prompt: prompts.LearnedPrompt | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,16 +100,21 @@ def _ground(frames: Frames, method: "_Method", tracker: Tracker) -> Grounding:
     with method.device_stage("encode", f"{len(frames)} frames"):
         clip = session.adapter.encode(frames, settings.input, tuple(range(len(frames))))
 
-    spatial = method.read(clip, sub_queries.attribute, settings.spatial)
-    temporal = method.read(clip, sub_queries.action, settings.temporal)
+    asked = ((sub_queries.attribute, settings.spatial), (sub_queries.action, settings.temporal))
+    learned = method.learn(clip, asked)
+    spatial, temporal = (
+        method.read(clip, sub_query, branch, prompt) for (sub_query, branch), prompt in zip(asked, learned, strict=True)
+    )
     spatial_maps = spatial.maps
     if settings.augment.enabled:
         with method.device_stage("encode", f"{len(frames)} frames"):
             reversed_clip = session.augment_frames(frames, clip, settings.input)
-        flipped = None
-        if settings.augment.prompts == "flipped" and spatial.prompt is not None:
-            flipped = augment.flip_time(spatial.prompt, clip.layout)
-        backward = method.read(reversed_clip, sub_queries.attribute, settings.spatial, flipped)
+        prompt = spatial.prompt
+        if prompt is not None and settings.augment.prompts == "flipped":
+            prompt = prompts.LearnedPrompt(augment.flip_time(prompt.applied, clip.layout), ())
+        elif prompt is not None:
+            (prompt,) = method.learn(reversed_clip, asked[:1])
+        backward = method.read(reversed_clip, *asked[0], prompt)
         spatial_maps = augment.assemble([spatial.maps, backward.maps])
 
     with method.watch.stage("tracks"):
@@ -170,34 +174,45 @@ class _Method:
         with self.watch.stage(name), memory_errors(f"stage {name!r} with {size}", cure):
             yield
 
-    def read(
-        self,
-        clip: EncodedClip,
-        sub_query: str,
-        branch: BranchSettings,
-        prompt: Float[Tensor, "cell width"] | None = None,
-    ) -> _Reading:
-        """Learn the branch's prompt on a clip (unless one is given), then read its attention."""
-        margins: tuple[float, ...] = ()
-        if prompt is None and branch.tune and self.settings.prompt.steps > 0:
-            with self.device_stage("prompts", _size(clip)):
-                learned = self._learn(clip, sub_query)
-            prompt, margins = learned.applied, learned.margins
-        with self.device_stage("attention", _size(clip)):
-            maps = self._attend(clip, sub_query, branch, prompt)
-        return _Reading(maps, prompt, margins)
-
-    def _learn(self, clip: EncodedClip, sub_query: str) -> prompts.LearnedPrompt:
+    def learn(
+        self, clip: EncodedClip, asked: Sequence[tuple[str, BranchSettings]]
+    ) -> tuple[prompts.LearnedPrompt | None, ...]:
+        """Learn the prompts of sub-queries on one clip; None for a branch that learns none."""
         settings = self.settings.prompt
-        questions = [self.settings.question(sub_query)]
-        if settings.contrast_neutral:
-            questions.append(self.settings.relative.neutral_question)
-        return prompts.learn_prompt(
-            clip.visual_tokens,
-            answer=lambda prompt: self.session.adapter.answer_logits(clip, questions, prompt),
-            loss=lambda logits: self.session.regularize_logits(logits, settings),
-            settings=settings,
-        )
+        tuned = [number for number, (_, branch) in enumerate(asked) if branch.tune and settings.steps > 0]
+        if not tuned:
+            return (None,) * len(asked)
+        questions = [self._prompt_questions(asked[number][0]) for number in tuned]
+
+        def answer(prompt: Float[Tensor, "cell width"], numbers: Sequence[int]) -> list[AnswerLogits]:
+            # The neutral question is every prompt's: it is asked once.
+            distinct = list(dict.fromkeys(question for number in numbers for question in questions[number]))
+            logits = self.session.adapter.answer_logits(clip, distinct, prompt)
+            places = [[distinct.index(question) for question in questions[number]] for number in numbers]
+            return [AnswerLogits(yes=logits.yes[place], no=logits.no[place]) for place in places]
+
+        with self.device_stage("prompts", _size(clip)):
+            learned = prompts.learn_prompts(
+                clip.visual_tokens,
+                answer,
+                lambda logits: self.session.regularize_logits(logits, settings),
+                len(tuned),
+                settings,
+            )
+        found = dict(zip(tuned, learned, strict=True))
+        return tuple(found.get(number) for number in range(len(asked)))
+
+    def read(
+        self, clip: EncodedClip, sub_query: str, branch: BranchSettings, prompt: prompts.LearnedPrompt | None
+    ) -> _Reading:
+        """Read a sub-query's attention under its prompt."""
+        with self.device_stage("attention", _size(clip)):
+            maps = self._attend(clip, sub_query, branch, None if prompt is None else prompt.applied)
+        return _Reading(maps, prompt)
+
+    def _prompt_questions(self, sub_query: str) -> tuple[str, ...]:
+        neutral = (self.settings.relative.neutral_question,) if self.settings.prompt.contrast_neutral else ()
+        return (self.settings.question(sub_query), *neutral)
 
     def _attend(
         self,
@@ -223,4 +238,5 @@ def _size(clip: EncodedClip) -> str:
 
 
 def _margins(branch: str, reading: _Reading) -> dict[str, float]:
-    return {f"{branch}_margin_step_{step}": margin for step, margin in enumerate(reading.margins)}
+    margins = () if reading.prompt is None else reading.prompt.margins
+    return {f"{branch}_margin_step_{step}": margin for step, margin in enumerate(margins)}

@@ -4,7 +4,7 @@ Paper section 3.3 and Algorithm 1; where the released code differs, see PromptSe
 This module knows no model: it is given a function from prompt to logits.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -53,7 +53,29 @@ def learn_prompt(
     loss: Callable[[AnswerLogits], Float[Tensor, ""]],
     settings: PromptSettings,
 ) -> LearnedPrompt:
-    """Return the prompt after settings.steps of plain gradient descent from zeros.
+    """Return one prompt; see `learn_prompts`."""
+    (learned,) = learn_prompts(visual_tokens, lambda prompt, _: (answer(prompt),), loss, 1, settings)
+    return learned
+
+
+def learn_prompts(
+    visual_tokens: Float[Tensor, "cell width"],
+    answer: Callable[[Float[Tensor, "cell width"], Sequence[int]], Sequence[AnswerLogits]],
+    loss: Callable[[AnswerLogits], Float[Tensor, ""]],
+    count: int,
+    settings: PromptSettings,
+) -> tuple[LearnedPrompt, ...]:
+    """Return several prompts of one clip, each after settings.steps of plain gradient descent from zeros.
+
+    Before the first step all prompts are the same zeros, so that one pass answers for all of them;
+    only its backward passes are their own.
+
+    Args:
+        visual_tokens: what the prompts are added to.
+        answer: given a prompt and the numbers of those that it stands for, the answers of each.
+        loss: what a prompt minimises, from its own answers.
+        count: how many prompts.
+        settings: steps, step size and rule, momentum.
 
     With momentum b the prompt that is applied, in tuning and afterwards, is
     b P + (1 - b) P_previous, and the released code differentiates with respect to P:
@@ -65,25 +87,33 @@ def learn_prompt(
     """
     share = 1.0 if settings.momentum is None else settings.momentum
     # In half precision a step would round away: the prompt itself is float32 at least.
-    wide = torch.promote_types(visual_tokens.dtype, torch.float32)
-    iterate = torch.zeros_like(visual_tokens, dtype=wide)
-    previous = iterate
-    margins, norms = [], []
+    zeros = torch.zeros_like(visual_tokens, dtype=torch.promote_types(visual_tokens.dtype, torch.float32))
+    iterates, previous = [zeros] * count, [zeros] * count
+    margins: list[list[Tensor]] = [[] for _ in range(count)]
+    norms: list[Tensor] = []
     for step in range(settings.steps):
-        applied = torch.lerp(previous, iterate, share).requires_grad_()
-        logits = answer(applied)
-        (gradient,) = torch.autograd.grad(loss(logits), applied)
-        margins.append(logits.margins[0].detach())
-        if step > 0:
-            gradient = gradient * share
-        norms.append(torch.linalg.vector_norm(gradient))
-        previous, iterate = iterate, iterate - _step(gradient, norms[-1], visual_tokens, settings)
+        # Prompts that are still alike are answered for together.
+        groups = [range(count)] if step == 0 else [range(number, number + 1) for number in range(count)]
+        for group in groups:
+            applied = torch.lerp(previous[group[0]], iterates[group[0]], share).requires_grad_()
+            answers = answer(applied, group)
+            for number, logits in zip(group, answers, strict=True):
+                (gradient,) = torch.autograd.grad(loss(logits), applied, retain_graph=number != group[-1])
+                margins[number].append(logits.margins[0].detach())
+                if step > 0:
+                    gradient = gradient * share
+                norms.append(torch.linalg.vector_norm(gradient))
+                moved = iterates[number] - _step(gradient, norms[-1], visual_tokens, settings)
+                previous[number], iterates[number] = iterates[number], moved
     # The one place that waits for the device: inside the loop nothing is read back.
     if norms and not bool(torch.isfinite(torch.stack(norms)).all()):
         raise SettingsError(
             "the prompt's gradient is not finite; use prompt.objective=linear or load the model in a wider dtype"
         )
-    return LearnedPrompt(torch.lerp(previous, iterate, share), tuple(torch.stack(margins).tolist() if margins else ()))
+    return tuple(
+        LearnedPrompt(torch.lerp(before, last, share), tuple(torch.stack(found).tolist() if found else ()))
+        for before, last, found in zip(previous, iterates, margins, strict=True)
+    )
 
 
 def _step(

@@ -1,4 +1,5 @@
 import math
+from collections.abc import Sequence
 
 import pytest
 import torch
@@ -7,7 +8,7 @@ from torch import Tensor
 from stvg_core.backend import AnswerLogits
 from stvg_core.config import PromptSettings
 from stvg_core.errors import SettingsError
-from stvg_core.prompts import LearnedPrompt, learn_prompt, margin_loss
+from stvg_core.prompts import LearnedPrompt, learn_prompt, learn_prompts, margin_loss
 
 TOKENS = torch.tensor([[1.0, -2.0], [0.5, 3.0]], dtype=torch.float64)
 WEIGHT = torch.tensor([[0.3, -0.1], [0.2, 0.4]], dtype=torch.float64)
@@ -116,3 +117,31 @@ def test_in_half_precision_the_prompt_keeps_steps_that_the_tokens_would_round_aw
     settings = PromptSettings(steps=3, step_size=1.0, objective="linear")
     learned = learn_prompt(tokens, answer, lambda logits: margin_loss(logits, settings), settings)
     torch.testing.assert_close(learned.applied, torch.full((4, 3), 3e-3), rtol=1e-5, atol=0)
+
+
+@pytest.mark.parametrize("momentum", [None, 0.5])
+@pytest.mark.parametrize("rule", ["raw", "normalized"])
+def test_prompts_learned_together_are_those_learned_alone_in_fewer_passes(momentum: float | None, rule: str) -> None:
+    settings = PromptSettings(
+        steps=3, step_size=0.1, step_rule=rule, objective="linear", contrast_neutral=True, momentum=momentum
+    )
+    passes: list[tuple[int, ...]] = []
+
+    def scaled(prompt: Tensor, number: int) -> AnswerLogits:
+        whole = curved(prompt * (number + 1))
+        return AnswerLogits(yes=whole.yes, no=whole.no + number * prompt.mean())
+
+    def answer(prompt: Tensor, numbers: Sequence[int]) -> list[AnswerLogits]:
+        passes.append(tuple(numbers))
+        return [scaled(prompt, number) for number in numbers]
+
+    def loss(logits: AnswerLogits) -> Tensor:
+        return margin_loss(logits, settings)
+
+    together = learn_prompts(TOKENS, answer, loss, 3, settings)
+    assert passes == [(0, 1, 2), (0,), (1,), (2,), (0,), (1,), (2,)]
+    for number, learned in enumerate(together):
+        alone = learn_prompt(TOKENS, lambda prompt, number=number: scaled(prompt, number), loss, settings)
+        torch.testing.assert_close(learned.applied, alone.applied)
+        assert learned.margins == pytest.approx(alone.margins)
+    assert not torch.allclose(together[0].applied, together[1].applied)
