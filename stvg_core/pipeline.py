@@ -5,7 +5,7 @@ tracks -> track and frame scores -> tube. Ground truth never comes here.
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -58,6 +58,21 @@ class _Reading:
 
 
 @dataclass(frozen=True, eq=False)
+class BranchMaps:
+    """What both branches saw.
+
+    Attributes:
+        spatial: the attribute's maps, both views assembled.
+        temporal: the action's.
+        margins: logit of yes minus no before each prompt step, by branch and step.
+    """
+
+    spatial: FrameMaps
+    temporal: FrameMaps
+    margins: Mapping[str, float]
+
+
+@dataclass(frozen=True, eq=False)
 class Joined:
     """What both branches' maps chose together; the fields are those of Grounding."""
 
@@ -92,37 +107,18 @@ def ground_frames(
     """
     watch = watch or Stopwatch()
     with deterministic_algorithms(session.options.deterministic):
-        return _ground(frames, _Method(session, settings, sub_queries, watch), tracker)
-
-
-def _ground(frames: Frames, method: "_Method", tracker: Tracker) -> Grounding:
-    settings, sub_queries, session = method.settings, method.sub_queries, method.session
-    with method.device_stage("encode", f"{len(frames)} frames"):
-        clip = session.adapter.encode(frames, settings.input, tuple(range(len(frames))))
-
-    asked = ((sub_queries.attribute, settings.spatial), (sub_queries.action, settings.temporal))
-    learned = method.learn(clip, asked)
-    spatial, temporal = (
-        method.read(clip, sub_query, branch, prompt) for (sub_query, branch), prompt in zip(asked, learned, strict=True)
-    )
-    spatial_maps = spatial.maps
-    if settings.augment.enabled:
-        with method.device_stage("encode", f"{len(frames)} frames"):
-            reversed_clip = session.augment_frames(frames, clip, settings.input)
-        prompt = spatial.prompt
-        if prompt is not None and settings.augment.prompts == "flipped":
-            prompt = prompts.LearnedPrompt(augment.flip_time(prompt.applied, clip.layout), ())
-        elif prompt is not None:
-            (prompt,) = method.learn(reversed_clip, asked[:1])
-        backward = method.read(reversed_clip, *asked[0], prompt)
-        spatial_maps = augment.assemble([spatial.maps, backward.maps])
-
-    with method.watch.stage("tracks"):
-        tracks = tracker.propose(TrackRequest(frames, sub_queries, spatial_maps, temporal.maps))
-    with method.watch.stage("tube"):
+        with device_stage(watch, "encode", f"{len(frames)} frames"):
+            clip = session.adapter.encode(frames, settings.input, tuple(range(len(frames))))
+            reversed_clip = None
+            if settings.augment.enabled:
+                reversed_clip = session.augment_frames(frames, clip, settings.input)
+        read = read_branches(session, clip, reversed_clip, sub_queries, settings, watch)
+    with watch.stage("tracks"):
+        tracks = tracker.propose(TrackRequest(frames, sub_queries, read.spatial, read.temporal))
+    with watch.stage("tube"):
         _, rows, columns = clip.layout.shape
         coverage = cell_coverage(tracks, frames.indices, frames.info, rows, columns)
-        joined = join_branches(frames, tracks, coverage, spatial_maps, temporal.maps, settings.joint)
+        joined = join_branches(frames, tracks, coverage, read.spatial, read.temporal, settings.joint)
     return Grounding(
         frames=frames,
         sub_queries=sub_queries,
@@ -131,12 +127,51 @@ def _ground(frames: Frames, method: "_Method", tracker: Tracker) -> Grounding:
         track_scores=joined.track_scores,
         frame_scores=joined.frame_scores,
         span_frames=joined.span_frames,
-        spatial_maps=spatial_maps,
-        temporal_maps=temporal.maps,
+        spatial_maps=read.spatial,
+        temporal_maps=read.temporal,
         tube=joined.tube,
-        diagnostics=_margins("spatial", spatial) | _margins("temporal", temporal),
-        timings_seconds=method.watch.seconds,
+        diagnostics=read.margins,
+        timings_seconds=watch.seconds,
     )
+
+
+def read_branches(
+    session: Session,
+    clip: EncodedClip,
+    reversed_clip: EncodedClip | None,
+    sub_queries: SubQueries,
+    settings: Settings,
+    watch: Stopwatch,
+) -> BranchMaps:
+    """Return both branches' maps of an encoded clip: prompts are learned, attention is read, views are assembled.
+
+    Args:
+        session: the opened backend.
+        clip: the frames as visual tokens.
+        reversed_clip: the same in reversed order (TAS), or None for the one view.
+        sub_queries: the query's attribute and action parts.
+        settings: every choice of the method.
+        watch: collects the time per stage.
+
+    Raises:
+        DeviceMemoryError: a stage needs more memory than there is.
+    """
+    method = _Method(session, settings, sub_queries, watch)
+    asked = ((sub_queries.attribute, settings.spatial), (sub_queries.action, settings.temporal))
+    learned = method.learn(clip, asked)
+    spatial, temporal = (
+        method.read(clip, sub_query, branch, prompt) for (sub_query, branch), prompt in zip(asked, learned, strict=True)
+    )
+    spatial_maps = spatial.maps
+    if reversed_clip is not None:
+        prompt = spatial.prompt
+        if prompt is not None and settings.augment.prompts == "flipped":
+            prompt = prompts.LearnedPrompt(augment.flip_time(prompt.applied, clip.layout), ())
+        elif prompt is not None:
+            (prompt,) = method.learn(reversed_clip, asked[:1])
+        backward = method.read(reversed_clip, *asked[0], prompt)
+        spatial_maps = augment.assemble([spatial.maps, backward.maps])
+    return BranchMaps(spatial_maps, temporal.maps, _margins("spatial", spatial) | _margins("temporal", temporal))
 
 
 def join_branches(
@@ -155,6 +190,21 @@ def join_branches(
     return Joined(chosen, track_scores, frame_scores, span, assemble_tube(tracks[chosen], span, frames, settings))
 
 
+@contextmanager
+def device_stage(watch: Stopwatch, name: str, size: str) -> Iterator[None]:
+    """Time a stage that runs the model, and name it and its size where memory runs out.
+
+    Raises:
+        DeviceMemoryError: memory ran out inside.
+    """
+    cure = (
+        f"lower sampling.frame_count or input.frame_size_pixels, raise input.pooling_stride where the family "
+        f"pools{', set prompt.steps=0' if name == 'prompts' else ''}, or load with quantization"
+    )
+    with watch.stage(name), memory_errors(f"stage {name!r} with {size}", cure):
+        yield
+
+
 @dataclass(frozen=True)
 class _Method:
     """One query's branches against one session."""
@@ -163,16 +213,6 @@ class _Method:
     settings: Settings
     sub_queries: SubQueries
     watch: Stopwatch
-
-    @contextmanager
-    def device_stage(self, name: str, size: str) -> Iterator[None]:
-        """Time a stage that runs the model, and name it and its size where memory runs out."""
-        cure = (
-            f"lower sampling.frame_count or input.frame_size_pixels, raise input.pooling_stride where the family "
-            f"pools{', set prompt.steps=0' if name == 'prompts' else ''}, or load with quantization"
-        )
-        with self.watch.stage(name), memory_errors(f"stage {name!r} with {size}", cure):
-            yield
 
     def learn(
         self, clip: EncodedClip, asked: Sequence[tuple[str, BranchSettings]]
@@ -191,7 +231,7 @@ class _Method:
             places = [[distinct.index(question) for question in questions[number]] for number in numbers]
             return [AnswerLogits(yes=logits.yes[place], no=logits.no[place]) for place in places]
 
-        with self.device_stage("prompts", _size(clip)):
+        with device_stage(self.watch, "prompts", _size(clip)):
             learned = prompts.learn_prompts(
                 clip.visual_tokens,
                 answer,
@@ -206,7 +246,7 @@ class _Method:
         self, clip: EncodedClip, sub_query: str, branch: BranchSettings, prompt: prompts.LearnedPrompt | None
     ) -> _Reading:
         """Read a sub-query's attention under its prompt."""
-        with self.device_stage("attention", _size(clip)):
+        with device_stage(self.watch, "attention", _size(clip)):
             maps = self._attend(clip, sub_query, branch, None if prompt is None else prompt.applied)
         return _Reading(maps, prompt)
 

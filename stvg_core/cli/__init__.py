@@ -8,7 +8,7 @@ import sys
 
 import typer
 
-from stvg_core.cli import decompose, demo, ground, listing
+from stvg_core.cli import bench, decompose, demo, ground, listing
 from stvg_core.cli.terminal import one_line
 from stvg_core.errors import StvgError, UsageError
 
@@ -25,6 +25,7 @@ app.command("ground")(ground.ground)
 app.command("decompose")(decompose.decompose)
 app.command("plugins")(listing.plugins)
 app.command("models")(listing.models)
+app.command("bench")(bench.bench)
 
 _DEBUG = "--debug"
 

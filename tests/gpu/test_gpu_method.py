@@ -21,8 +21,7 @@ from stvg_core.session import Session, open_session
 from stvg_core.tracks.regions import RegionTracker
 from stvg_core.values import Frames, Grounding, SubQueries, VideoInfo
 from stvg_huggingface.testing import TINY_FAMILIES, save_tiny_model
-
-from .full_size import FULL_SIZE_MODELS, full_size_session
+from stvg_huggingface.testing.sessions import random_session
 
 pytestmark = [
     pytest.mark.gpu,
@@ -118,12 +117,12 @@ def test_the_deterministic_option_gives_the_same_bits(folder: Path) -> None:
     np.testing.assert_array_equal(first.temporal_maps.values, second.temporal_maps.values)
 
 
-@pytest.mark.parametrize("name", sorted(FULL_SIZE_MODELS))
+@pytest.mark.parametrize("name", ["internvl3-8b", "llava-next-video-7b", "qwen2-vl-7b", "qwen2.5-vl-7b"])
 @pytest.mark.parametrize("preset", ["paper", "released"])
 def test_the_whole_method_runs_a_7b_model_on_one_card(
     name: str, preset: str, record_property: Callable[[str, object], None]
 ) -> None:
-    session = full_size_session(name, torch.device("cuda"), torch.bfloat16)
+    session = random_session(name, LoadOptions("cuda"), device=torch.device("cuda"), dtype=torch.bfloat16)
     torch.cuda.reset_peak_memory_stats()
     # Random weights give no meaning; the linear loss keeps their large margins finite.
     settings = load_settings(preset, overrides={"prompt.objective": "linear"})

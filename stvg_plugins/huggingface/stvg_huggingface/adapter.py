@@ -84,6 +84,11 @@ class HuggingFaceAdapter:
         """The model and its tokenizer, for hooks that need more than the adapter offers."""
         return self._checkpoint
 
+    @property
+    def visual_token_id(self) -> int:
+        """The token id that stands for a visual token."""
+        return self._visual_token_id
+
     def encode(self, frames: Frames, settings: InputSettings, frame_order: tuple[int, ...]) -> EncodedClip:
         """Return the visual tokens of frames, shown to the model in the given order.
 
@@ -183,7 +188,7 @@ class HuggingFaceAdapter:
     def _pack(self, clip: EncodedClip, questions: Sequence[str]) -> PackedQuestions:
         if not questions:
             raise UsageError("expected at least one question, got none")
-        frame = _clip_prompt(clip).frame
+        frame = clip_frame(clip)
         prompts = [tokenize_question(self._checkpoint.tokenizer, frame, question) for question in questions]
         for prompt in prompts:
             self._check_context(len(prompt.ids), clip.layout)
@@ -228,7 +233,7 @@ class HuggingFaceAdapter:
         places = self._visual_places(ids, clip.layout.cell_count)
         longest = torch.zeros(packed.prefix_length + max(packed.suffix_lengths), dtype=torch.bool)
         longest[places] = True
-        positions = _clip_prompt(clip).positions(longest)[:, torch.tensor(packed.own_places())].to(device)
+        positions = clip_positions(clip)(longest)[:, torch.tensor(packed.own_places())].to(device)
         embed: Any = self._checkpoint.model.get_input_embeddings()
         text = embed(ids.to(device))
         shown = tokens if prompt is None else tokens + prompt
@@ -263,6 +268,24 @@ def context_tokens(text_config: PreTrainedConfig) -> int | None:
         return None
     rotary = getattr(text_config, "rope_parameters", None) or {}
     return int(longest * rotary.get("factor", 1.0)) if rotary.get("rope_type") in _STRETCHING else longest
+
+
+def clip_frame(clip: EncodedClip) -> PromptFrame:
+    """Return what a clip's questions stand in: the chat template with its visual tokens.
+
+    Raises:
+        UsageError: another backend encoded the clip.
+    """
+    return _clip_prompt(clip).frame
+
+
+def clip_positions(clip: EncodedClip) -> PositionRule:
+    """Return the position rule of a clip's prompts.
+
+    Raises:
+        UsageError: another backend encoded the clip.
+    """
+    return _clip_prompt(clip).positions
 
 
 def _clip_prompt(clip: EncodedClip) -> _ClipPrompt:

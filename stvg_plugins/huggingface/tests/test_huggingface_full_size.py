@@ -25,6 +25,7 @@ from stvg_core.errors import DeviceMemoryError
 from stvg_core.identity import LoadOptions, ModelReference
 from stvg_huggingface.loading import LoadedCheckpoint, load_checkpoint
 from stvg_huggingface.testing import save_tiny_qwen2_vl, tiny_tokenizer
+from stvg_huggingface.testing.sessions import CONFIGS
 
 DATA = Path(__file__).parent / "data" / "full_size"
 FACTS: dict[str, dict[str, Any]] = json.loads((DATA / "facts.json").read_text())
@@ -93,7 +94,7 @@ def write_sparse(path: Path, shapes: Mapping[str, list[int]]) -> None:
 
 
 def write_folder(name: str, folder: Path, shapes: Mapping[str, list[int]]) -> list[str]:
-    config = json.loads((DATA / f"{FACTS[name]['config']}.config.json").read_text())
+    config = json.loads((CONFIGS / f"{FACTS[name]['config']}.config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config))
     tiny_tokenizer().save_pretrained(folder)
     write_sparse(folder / "model.safetensors", shapes)
@@ -153,7 +154,7 @@ def test_llava_has_the_size_that_the_hub_tells() -> None:
 @pytest.mark.parametrize("name", FACTS)
 def test_a_family_finds_its_way(name: str, tmp_path: Path) -> None:
     facts = FACTS[name]
-    (tmp_path / "config.json").write_text((DATA / f"{facts['config']}.config.json").read_text())
+    (tmp_path / "config.json").write_text((CONFIGS / f"{facts['config']}.config.json").read_text())
     config = AutoConfig.from_pretrained(tmp_path)
     module, attribute = FAMILIES[config.architectures[0]]
     family = getattr(pytest.importorskip(module), attribute)()
@@ -215,7 +216,7 @@ def test_memory_really_runs_out(quantized: bool, tmp_path: Path) -> None:
 def test_sizes_without_any_file(tmp_path: Path) -> None:
     """The largest configurations, built on the meta device, have the parameters that their files hold."""
     for name in ("Qwen/Qwen2-VL-7B-Instruct", "llava-hf/LLaVA-NeXT-Video-7B-hf", "OpenGVLab/InternVL3-8B-hf"):
-        (tmp_path / "config.json").write_text((DATA / f"{FACTS[name]['config']}.config.json").read_text())
+        (tmp_path / "config.json").write_text((CONFIGS / f"{FACTS[name]['config']}.config.json").read_text())
         config = AutoConfig.from_pretrained(tmp_path)
         # What the hub's InternVL files say by holding a head of their own.
         config.tie_word_embeddings = False

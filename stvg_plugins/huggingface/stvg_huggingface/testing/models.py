@@ -4,6 +4,7 @@ Weights are scaled up, or attention would be uniform and tests would prove nothi
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final, Literal
 
@@ -43,37 +44,67 @@ TOKENS_PER_SECOND: Final = 2
 IMAGE_PIXELS: Final = 48
 """Side of the frames that LLaVA-NeXT-Video reads, and InternVL by default: 12 patches."""
 
-_HIDDEN_SIZE: Final = 64
-_HEADS: Final = 4
+
+@dataclass(frozen=True)
+class ModelSize:
+    """How large a random model's language model is.
+
+    Attributes:
+        hidden_size: width of its tokens.
+        heads: attention heads; half as many for keys and values.
+        intermediate_size: width inside its feed-forward layers.
+        vocabulary_size: rows of its embedding.
+        image_pixels: side of the frames that the vision tower has positions for.
+    """
+
+    hidden_size: int = 64
+    heads: int = 4
+    intermediate_size: int = 128
+    vocabulary_size: int = VOCABULARY_SIZE
+    image_pixels: int = IMAGE_PIXELS
+
+
+TINY: Final = ModelSize()
+"""For tests."""
+MIDDLE: Final = ModelSize(512, 8, 1408, 8192, 96)
+"""For benchmarks on a CPU: large enough that matrix products decide, small enough to wait for."""
 
 TinyModel = tuple[PreTrainedModel, PreTrainedTokenizerFast]
 
 
-def tiny_llava_next_video(*, layers: int = 4, seed: int = 0, scale: float = 8.0) -> TinyModel:
+def tiny_llava_next_video(*, layers: int = 4, seed: int = 0, scale: float = 8.0, size: ModelSize = TINY) -> TinyModel:
     """Return a random LLaVA-NeXT-Video (CLIP and LLaMA) and its tokenizer.
 
     Args:
         layers: decoder layers.
         seed: of the weights; torch's own random state is left as it was.
         scale: factor on the matrices, so that attention is not uniform.
+        size: of the language model.
     """
     tokenizer = tiny_llava_tokenizer()
     config = LlavaNextVideoConfig(
-        vision_config=CLIPVisionConfig(**_vision(image_size=IMAGE_PIXELS, patch_size=PATCH_PIXELS, projection_dim=32)),
-        text_config=LlamaConfig(**_text(tokenizer, layers)),
+        vision_config=CLIPVisionConfig(
+            **_vision(image_size=size.image_pixels, patch_size=PATCH_PIXELS, projection_dim=32)
+        ),
+        text_config=LlamaConfig(**_text(tokenizer, layers, size)),
         image_token_index=_marker(tokenizer, "<image>"),
         video_token_index=_marker(tokenizer, "<video>"),
         spatial_pool_mode="average",
         spatial_pool_stride=MERGE_PATCHES,
-        image_grid_pinpoints=[[IMAGE_PIXELS, 2 * IMAGE_PIXELS]],
-        image_seq_length=(IMAGE_PIXELS // PATCH_PIXELS) ** 2,
-        video_seq_length=(IMAGE_PIXELS // PATCH_PIXELS // MERGE_PATCHES) ** 2,
+        image_grid_pinpoints=[[size.image_pixels, 2 * size.image_pixels]],
+        image_seq_length=(size.image_pixels // PATCH_PIXELS) ** 2,
+        video_seq_length=(size.image_pixels // PATCH_PIXELS // MERGE_PATCHES) ** 2,
     )
     return _random(LlavaNextVideoForConditionalGeneration, config, seed, scale), tokenizer
 
 
 def tiny_qwen2_vl(
-    version: Literal["2", "2.5"] = "2", *, layers: int = 4, seed: int = 0, scale: float = 8.0
+    version: Literal["2", "2.5"] = "2",
+    *,
+    layers: int = 4,
+    seed: int = 0,
+    scale: float = 8.0,
+    size: ModelSize = TINY,
 ) -> TinyModel:
     """Return a random Qwen2-VL or Qwen2.5-VL and its tokenizer.
 
@@ -82,17 +113,18 @@ def tiny_qwen2_vl(
         layers: decoder layers.
         seed: of the weights; torch's own random state is left as it was.
         scale: factor on the matrices, so that attention is not uniform.
+        size: of the language model.
     """
     tokenizer = tiny_tokenizer()
     # Rotary sections must add up to half of a head's width.
-    half = _HIDDEN_SIZE // _HEADS // 2
+    half = size.hidden_size // size.heads // 2
     rotary = {
         "rope_type": "default",
         "rope_theta": 1e4,
         "mrope_section": [half - 2 * (half * 3 // 8), half * 3 // 8, half * 3 // 8],
     }
     parts: dict[str, Any] = {
-        "text_config": {**_text(tokenizer, layers), "rope_parameters": rotary},
+        "text_config": {**_text(tokenizer, layers, size), "rope_parameters": rotary},
         "image_token_id": _marker(tokenizer, "<|image_pad|>"),
         "video_token_id": _marker(tokenizer, "<|video_pad|>"),
         "vision_start_token_id": _marker(tokenizer, "<|vision_start|>"),
@@ -107,12 +139,12 @@ def tiny_qwen2_vl(
         "temporal_patch_size": FRAMES_PER_STEP,
     }
     if version == "2":
-        vision |= {"embed_dim": 32, "hidden_size": _HIDDEN_SIZE, "mlp_ratio": 2}
+        vision |= {"embed_dim": 32, "hidden_size": size.hidden_size, "mlp_ratio": 2}
         config: Any = Qwen2VLConfig(vision_config=vision, **parts)
         return _random(Qwen2VLForConditionalGeneration, config, seed, scale), tokenizer
     newer = {
         "hidden_size": 32,
-        "out_hidden_size": _HIDDEN_SIZE,
+        "out_hidden_size": size.hidden_size,
         "intermediate_size": 64,
         "window_size": 16,
         "fullatt_block_indexes": [1],
@@ -122,23 +154,24 @@ def tiny_qwen2_vl(
     return _random(Qwen2_5_VLForConditionalGeneration, config, seed, scale), tokenizer
 
 
-def tiny_internvl(*, layers: int = 4, seed: int = 0, scale: float = 8.0) -> TinyModel:
+def tiny_internvl(*, layers: int = 4, seed: int = 0, scale: float = 8.0, size: ModelSize = TINY) -> TinyModel:
     """Return a random InternVL (its own vision tower and Qwen2) and its tokenizer.
 
     Args:
         layers: decoder layers.
         seed: of the weights; torch's own random state is left as it was.
         scale: factor on the matrices, so that attention is not uniform.
+        size: of the language model.
     """
     tokenizer = tiny_internvl_tokenizer()
     config = InternVLConfig(
         vision_config=InternVLVisionConfig(
-            **_vision(image_size=[IMAGE_PIXELS, IMAGE_PIXELS], patch_size=[PATCH_PIXELS, PATCH_PIXELS])
+            **_vision(image_size=[size.image_pixels, size.image_pixels], patch_size=[PATCH_PIXELS, PATCH_PIXELS])
         ),
-        text_config=Qwen2Config(**_text(tokenizer, layers)),
+        text_config=Qwen2Config(**_text(tokenizer, layers, size)),
         image_token_id=_marker(tokenizer, "<IMG_CONTEXT>"),
         downsample_ratio=1 / MERGE_PATCHES,
-        image_seq_length=(IMAGE_PIXELS // PATCH_PIXELS // MERGE_PATCHES) ** 2,
+        image_seq_length=(size.image_pixels // PATCH_PIXELS // MERGE_PATCHES) ** 2,
         tie_word_embeddings=False,
     )
     return _random(InternVLForConditionalGeneration, config, seed, scale), tokenizer
@@ -160,14 +193,14 @@ def _marker(tokenizer: PreTrainedTokenizerFast, text: str) -> int:
     return number
 
 
-def _text(tokenizer: PreTrainedTokenizerFast, layers: int) -> dict[str, Any]:
+def _text(tokenizer: PreTrainedTokenizerFast, layers: int, size: ModelSize) -> dict[str, Any]:
     return {
-        "hidden_size": _HIDDEN_SIZE,
+        "hidden_size": size.hidden_size,
         "num_hidden_layers": layers,
-        "num_attention_heads": _HEADS,
-        "num_key_value_heads": _HEADS // 2,
-        "intermediate_size": 128,
-        "vocab_size": VOCABULARY_SIZE,
+        "num_attention_heads": size.heads,
+        "num_key_value_heads": size.heads // 2,
+        "intermediate_size": size.intermediate_size,
+        "vocab_size": size.vocabulary_size,
         "max_position_embeddings": 4096,
         "bos_token_id": tokenizer.bos_token_id,
         "eos_token_id": tokenizer.eos_token_id,

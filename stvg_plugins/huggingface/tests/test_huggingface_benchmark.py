@@ -1,0 +1,66 @@
+"""`stvg bench` end to end on a tiny model, and its measuring of memory."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from stvg_core.benchmark import BenchmarkRequest
+from stvg_core.cli import main
+from stvg_core.errors import UsageError
+from stvg_core.identity import LoadOptions
+from stvg_huggingface.benchmark.memory import peak_extra_bytes
+from stvg_huggingface.testing import save_tiny_model
+from stvg_huggingface.testing.sessions import published_sizes, random_session
+
+MEBIBYTE = 2**20
+
+
+def test_peak_memory_is_that_of_the_work_and_not_of_what_stood_before() -> None:
+    held = torch.ones(64 * MEBIBYTE // 4)
+
+    def work() -> None:
+        torch.ones(32 * MEBIBYTE // 4).sum()
+        torch.ones(96 * MEBIBYTE // 4).sum()
+
+    measured = peak_extra_bytes(work, torch.device("cpu")) / MEBIBYTE
+    assert 90 < measured < 135
+    assert held.numel() > 0
+
+
+def test_the_command_prints_both_sides(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = save_tiny_model("llava-next-video", tmp_path / "llava", layers=2)
+    arguments = ["stvg", "bench", "--model", str(folder), "--frames", "4", "--repeats", "2", "--device", "cpu"]
+    for extra in (["--json"], []):
+        monkeypatch.setattr(sys, "argv", [*arguments, *extra])
+        with pytest.raises(SystemExit) as end:
+            main()
+        assert not end.value.code
+        out = capsys.readouterr().out
+        if extra:
+            report = json.loads(out)
+            assert report["visual_tokens"] == 4 * 3 * 3
+            assert report["largest_difference"] < 1e-3
+            assert len(report["method"]["seconds"]) == len(report["plain"]["seconds"]) == 2
+            assert report["ratios"]["operations"] > 1.5, "fewer operations than the plain procedure, or why bother"
+            assert report["matmul_rate"] > 0
+        else:
+            assert "ratio" in out
+
+
+def test_requests_that_make_no_sense_are_refused() -> None:
+    with pytest.raises(UsageError, match="repeats of at least 1"):
+        BenchmarkRequest("llava-next-video", repeats=0)
+    with pytest.raises(UsageError, match=r"expected a family .* or a size .*qwen2-vl-7b.*, got 'other'"):
+        random_session("other", LoadOptions("cpu"), device=torch.device("cpu"), dtype=torch.float32)
+
+
+@pytest.mark.parametrize("name", published_sizes())
+def test_a_published_size_is_made_with_the_layers_that_are_asked_for(name: str) -> None:
+    session = random_session(name, LoadOptions("cpu"), device=torch.device("meta"), dtype=torch.bfloat16, layers=2)
+    assert session.adapter.description.layer_count == 2
+    assert session.adapter.description.dtype == "bfloat16"
