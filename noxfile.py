@@ -100,6 +100,8 @@ def gpu(session: nox.Session) -> None:
 
 @nox.session
 def train_tiny(session: nox.Session) -> None:
-    """Train a tiny checkpoint from its seed: nox -s train_tiny -- qwen2-vl --out FOLDER."""
+    """Train a tiny checkpoint from its seed: nox -s train_tiny -- qwen2-vl|llava-next|internvl --out FOLDER."""
     install(session)
-    session.run("python", "-m", "stvg_tiny.train", *session.posargs)
+    # Or glibc gives every step's large tensors back to the system and asks for them again: several times slower.
+    memory = {"MALLOC_MMAP_THRESHOLD_": "2000000000", "MALLOC_TRIM_THRESHOLD_": "20000000000"}
+    session.run("python", "-m", "stvg_tiny.train", *session.posargs, env={**ONE_THREAD_PER_WORKER, **memory})

@@ -1,25 +1,26 @@
-"""Yes/no accuracy during training, through the packed forward pass.
+"""Yes/no accuracy and pointing during training, through the packed forward pass.
 
-`stvg_tiny.evaluate` measures a finished checkpoint by ordinary forward passes instead.
+`stvg_tiny.evaluate` and `stvg_tiny.pointing` measure a finished checkpoint by other code.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import torch
-from transformers import PreTrainedTokenizerFast, Qwen2VLForConditionalGeneration
+from transformers import PreTrainedModel
 
-from stvg_tiny.architectures import VideoGrid
-from stvg_tiny.batches import exchange
+from stvg_tiny.batches import Material
+from stvg_tiny.combinations import EVERYTHING, TRAINING
 from stvg_tiny.packing import SharedHead, encode_videos, pack, packed_forward
-from stvg_tiny.pixels import normalized_patches
-from stvg_tiny.questions import Question, yes_no_questions
+from stvg_tiny.pixels import pixel_tensors
+from stvg_tiny.questions import YES, Question, yes_no_questions
 from stvg_tiny.rendering import render
 from stvg_tiny.sampling import Split, held_out_scene, split_generator
 from stvg_tiny.scenes import Difficulty, Scene, frame_times
+from stvg_tiny.supervision import asked_cells, dense_labels
 
 Accuracy = dict[str, float]
 """Share of right answers by kind of question, and by kind and true answer ("action_no")."""
@@ -33,7 +34,7 @@ def held_out_questions(split: Split, index: int, difficulty: Difficulty) -> tupl
     """Return a held-out scene and its yes/no questions, the same on every call."""
     generator = split_generator(split, _QUESTION_KEY, int(difficulty == "hard"), index)
     scene = held_out_scene(split, index, difficulty)
-    return scene, yes_no_questions(generator, scene)
+    return scene, yes_no_questions(generator, scene, EVERYTHING if split is Split.TEST else TRAINING)
 
 
 def summarize(outcomes: list[tuple[Question, bool]]) -> Accuracy:
@@ -47,27 +48,37 @@ def summarize(outcomes: list[tuple[Question, bool]]) -> Accuracy:
 
 @torch.no_grad()
 def development_accuracy(
-    model: Qwen2VLForConditionalGeneration,
-    tokenizer: PreTrainedTokenizerFast,
-    head: SharedHead,
-    grid: VideoGrid,
-) -> Accuracy:
-    """Return the yes/no accuracy on the first hard development scenes."""
+    material: Material, model: PreTrainedModel, head: SharedHead
+) -> tuple[Accuracy, dict[str, float]]:
+    """Return yes/no accuracy on the first hard development scenes, and pointing accuracy by kind.
+
+    Pointing is the share of role tokens of answerable questions whose strongest visual token, in
+    the mean over layers, has what the question names.
+    """
+    grid = material.architecture.grid
+    lm_head: Any = model.lm_head
+    times = frame_times(grid.frame_count)
     outcomes: list[tuple[Question, bool]] = []
+    pointing: dict[str, list[float]] = defaultdict(list)
     for first in range(0, _DEVELOPMENT_SCENES, _SCENES_PER_PASS):
         pairs = [
             held_out_questions(Split.DEVELOPMENT, index, "hard") for index in range(first, first + _SCENES_PER_PASS)
         ]
-        times = frame_times(grid.frame_count)
         frames = np.stack([render(scene, times, grid.size_pixels) for scene, _ in pairs])
-        patches = normalized_patches(torch.from_numpy(frames), grid)
-        packed = pack([[exchange(tokenizer, item) for item in asked] for _, asked in pairs])
-        states = packed_forward(model, encode_videos(model, patches, grid), packed, head)
-        answers = model.lm_head(states.predicting).argmax(dim=-1)
+        labels = torch.from_numpy(np.stack([dense_labels(scene, times, grid) for scene, _ in pairs]))
+        tensors = pixel_tensors(material.architecture, material.config, torch.from_numpy(frames))
+        packed = pack([[material.exchange(item) for item in asked] for _, asked in pairs])
+        states = packed_forward(model, encode_videos(material.architecture, model, tensors), packed, head)
+        answers = lm_head(states.predicting).argmax(dim=-1)
         right = answers == packed.labels
+        cells = asked_cells([asked for _, asked in pairs], labels)
+        strongest = states.role_attention.mean(dim=0).argmax(dim=-1)
         for video, (_, asked) in enumerate(pairs):
-            for number, question in enumerate(asked, start=1):
-                reply = (packed.segments[video] == number) & (packed.labels[video] >= 0)
+            for number, question in enumerate(asked):
+                reply = (packed.segments[video] == number + 1) & (packed.labels[video] >= 0)
                 # The first token of the reply is the answer, the second ends the turn.
                 outcomes.append((question, bool(right[video][reply][0])))
-    return summarize(outcomes)
+                if question.answer == YES and cells[video, number].any():
+                    found = cells[video, number][strongest[video, number]]
+                    pointing[question.kind].append(float(found.float().mean()))
+    return summarize(outcomes), {kind: round(float(np.mean(found)), 4) for kind, found in sorted(pointing.items())}

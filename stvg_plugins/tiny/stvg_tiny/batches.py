@@ -1,27 +1,29 @@
-"""Training batches: one is wholly determined by the recipe and the step's number."""
+"""Training batches: one is wholly determined by the recipe, the stage and the step's number."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
-from transformers import PreTrainedTokenizerFast
+from transformers import PreTrainedConfig, PreTrainedTokenizerFast
 
-from stvg_tiny.architectures import VideoGrid
+from stvg_huggingface.chat import render_frame
+from stvg_tiny.architectures import Architecture
 from stvg_tiny.packing import Exchange, PackedQuestions, pack
-from stvg_tiny.pixels import normalized_patches
-from stvg_tiny.questions import Question, drill_questions, training_questions
-from stvg_tiny.recipe import Recipe
+from stvg_tiny.pixels import pixel_tensors
+from stvg_tiny.questions import Question, looking_questions, training_questions
+from stvg_tiny.recipe import Recipe, Stage
 from stvg_tiny.rendering import render
-from stvg_tiny.scenes import Scene, Times
-from stvg_tiny.supervision import dense_labels
-from stvg_tiny.tokenizer import PROMPT_TAIL, TURN_END, UNKNOWN, token_id
+from stvg_tiny.sampling import chance
+from stvg_tiny.scenes import Times
+from stvg_tiny.supervision import dense_labels, token_owners
+from stvg_tiny.tokenizer import UNKNOWN, token_id
 
 _PREFETCHED_BATCHES: Final = 6
 
@@ -31,24 +33,44 @@ class Batch:
     """What one optimiser step sees.
 
     Attributes:
-        patches: Normalised pixel patches of all videos.
+        pixels: What the vision tower reads, all videos one behind the other.
         dense: Dense labels of the visual tokens.
+        owners: Which object each visual token shows, -1 if none.
         questions: The questions per video, in the order in which they are packed.
         packed: Their tokens.
     """
 
-    patches: Float[Tensor, "patch value"]
+    pixels: Mapping[str, Tensor]
     dense: Int[Tensor, "video property=3 visual_token"]
+    owners: Int[Tensor, "video visual_token"]
     questions: Sequence[Sequence[Question]]
     packed: PackedQuestions
 
 
-def exchange(tokenizer: PreTrainedTokenizerFast, question: Question) -> Exchange:
-    """Return the token ids of a question and of its answer, as the chat template lays them out."""
-    ask, reply = tokenizer([question.text + PROMPT_TAIL, question.answer + TURN_END], add_special_tokens=False)[
-        "input_ids"
-    ]
-    return ask, reply
+@dataclass(frozen=True)
+class Material:
+    """What batches are made with.
+
+    Attributes:
+        architecture: The row of the table.
+        config: Of the model.
+        tokenizer: Of the architecture's chat format.
+    """
+
+    architecture: Architecture
+    config: PreTrainedConfig
+    tokenizer: PreTrainedTokenizerFast
+
+    @property
+    def tail(self) -> str:
+        """What the template puts between a question and its answer."""
+        return render_frame(self.tokenizer, None, video=True).tail
+
+    def exchange(self, question: Question) -> Exchange:
+        """Return the token ids of a question and of its answer, as the chat template lays them out."""
+        texts = [question.text + self.tail, question.answer + self.architecture.chat.answer_end]
+        ask, reply = self.tokenizer(texts, add_special_tokens=False)["input_ids"]
+        return ask, reply
 
 
 def sampling_times(generator: np.random.Generator, frame_count: int) -> Times:
@@ -61,30 +83,33 @@ def sampling_times(generator: np.random.Generator, frame_count: int) -> Times:
     return np.linspace(generator.uniform(0.0, margin), 1.0 - generator.uniform(0.0, margin), frame_count)
 
 
-def training_batch(recipe: Recipe, grid: VideoGrid, tokenizer: PreTrainedTokenizerFast, step: int) -> Batch:
+def training_batch(recipe: Recipe, material: Material, stage: Stage, step: int) -> Batch:
     """Make the batch of one step."""
-    frames, dense, questions, exchanges = [], [], [], []
-    unknown = token_id(tokenizer, UNKNOWN)
-    tail_length = len(tokenizer(PROMPT_TAIL, add_special_tokens=False)["input_ids"])
-    stage = recipe.stage(step)
+    grid = material.architecture.grid
+    frames, dense, owners, questions, exchanges = [], [], [], [], []
+    unknown = token_id(material.tokenizer, UNKNOWN)
+    tail_length = len(material.tokenizer(material.tail, add_special_tokens=False)["input_ids"])
     for video in range(recipe.batch_videos):
         generator = recipe.item_generator(step, video)
-        scene: Scene = recipe.scene(generator, step)
+        scene = recipe.scene(generator, stage)
         times = sampling_times(generator, grid.frame_count)
-        asked = drill_questions(scene) if stage.drill else training_questions(generator, scene, stage.attribute_pairs)
+        yes_no = chance(generator, stage.yes_no_share)
+        asked = looking_questions(generator, scene) if yes_no else training_questions(generator, scene)
         frames.append(render(scene, times, grid.size_pixels))
         dense.append(dense_labels(scene, times, grid))
+        owners.append(token_owners(scene, times, grid))
         questions.append(asked)
         row = []
         for question in asked:
-            ask, reply = exchange(tokenizer, question)
+            ask, reply = material.exchange(question)
             # Only the question's own words can be lost, never the markup behind it.
             lost = generator.random(len(ask) - tail_length) < recipe.unknown_word_chance
             row.append((_replaced(ask, lost, unknown), reply))
         exchanges.append(row)
     return Batch(
-        patches=normalized_patches(torch.from_numpy(np.stack(frames)), grid),
+        pixels=pixel_tensors(material.architecture, material.config, torch.from_numpy(np.stack(frames))),
         dense=torch.from_numpy(np.stack(dense)),
+        owners=torch.from_numpy(np.stack(owners)),
         questions=questions,
         packed=pack(exchanges),
     )
@@ -99,18 +124,12 @@ def _replaced(token_ids: Sequence[int], lost: np.ndarray, replacement: int) -> l
 
 
 class _Batches(IterableDataset[Batch]):
-    """The batches of a run from one step on."""
+    """The batches of some steps of one stage."""
 
-    def __init__(
-        self,
-        recipe: Recipe,
-        grid: VideoGrid,
-        tokenizer: PreTrainedTokenizerFast,
-        first_step: int,
-    ) -> None:
+    def __init__(self, recipe: Recipe, material: Material, stage: Stage, steps: range) -> None:
         super().__init__()
-        self._arguments = (recipe, grid, tokenizer)
-        self._steps = range(first_step, recipe.steps)
+        self._arguments = (recipe, material, stage)
+        self._steps = steps
 
     def __iter__(self) -> Iterator[Batch]:
         torch.set_num_threads(1)
@@ -118,10 +137,8 @@ class _Batches(IterableDataset[Batch]):
             yield training_batch(*self._arguments, step)
 
 
-def load_batches(
-    recipe: Recipe, grid: VideoGrid, tokenizer: PreTrainedTokenizerFast, first_step: int
-) -> Iterator[Batch]:
-    """Yield the batches of steps `first_step` to the last, made in one process beside this one."""
-    batches = _Batches(recipe, grid, tokenizer, first_step)
+def load_batches(recipe: Recipe, material: Material, stage: Stage, steps: range) -> Iterator[Batch]:
+    """Yield the batches of some steps of one stage, made in one process beside this one."""
+    batches = _Batches(recipe, material, stage, steps)
     loader: DataLoader[Batch] = DataLoader(batches, batch_size=None, num_workers=1, prefetch_factor=_PREFETCHED_BATCHES)
     return iter(loader)

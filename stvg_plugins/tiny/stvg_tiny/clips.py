@@ -6,18 +6,59 @@ tracks and to pictures, never to a method.
 """
 
 from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Final, Literal
 
+import av
 import numpy as np
+from jaxtyping import UInt8
 
 from stvg_core.config import SamplingSettings
 from stvg_core.tracks.tracker import TrackRequest
 from stvg_core.values import Frames, Track, Tube, VideoInfo
 from stvg_core.video import sample_indices
 from stvg_tiny.rendering import render
-from stvg_tiny.scenes import Scene, SceneObject, frame_times
+from stvg_tiny.sampling import planned_novelty, sample_test_scene
+from stvg_tiny.scenes import Difficulty, Scene, SceneObject, frame_times
 
 CLIP_FRAMES = 128
 CLIP_FRAMES_PER_SECOND = 20.0
+CLIP_PIXELS: Final = 192
+"""Side of a measured clip. The tiny models see less; trackers see the clip."""
+
+_ENCODER_OPTIONS: Final = {"crf": "23", "preset": "superfast", "x264-params": "no-asm=1:threads=1"}
+"""x264's assembly reads memory that was never set: with it, two runs of one clip differ in some bytes."""
+
+QueryForm = Literal["declarative", "interrogative"]
+QUERY_FORMS: Final[tuple[QueryForm, ...]] = ("declarative", "interrogative")
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One clip of a benchmark.
+
+    Attributes:
+        identifier: its name, unique in the benchmark ("hard_0007").
+        scene: what it shows; `scene.target` is what its queries ask for.
+        tags: what is new to a model in it: "pair", "triple", "background", "five_objects", or nothing.
+    """
+
+    identifier: str
+    scene: Scene
+    tags: tuple[str, ...] = ()
+
+
+def benchmark_clips(difficulty: Difficulty, count: int, seed: int = 0) -> list[Clip]:
+    """Return the first clips of one level of the test split; seed 0 is the split itself."""
+    return [
+        Clip(
+            f"{difficulty}_{index:04d}",
+            sample_test_scene(index, difficulty, seed),
+            planned_novelty(index, difficulty, seed).tags,
+        )
+        for index in range(count)
+    ]
 
 
 def clip_info(size_pixels: int) -> VideoInfo:
@@ -39,9 +80,17 @@ def clip_frames(scene: Scene, size_pixels: int, sampling: SamplingSettings) -> F
     return Frames(info, indices, render(scene, frame_times(CLIP_FRAMES)[indices], size_pixels))
 
 
-def query(scene: Scene) -> str:
-    """Return the sentence that describes the scene's target and nothing else in it."""
-    return f"The {scene.target.color} {scene.target.shape} {scene.target.action}."
+def clip_pixels(scene: Scene, size_pixels: int) -> UInt8[np.ndarray, "frame height width rgb=3"]:
+    """Return every frame of a scene's clip."""
+    return render(scene, frame_times(CLIP_FRAMES), size_pixels)
+
+
+def query(scene: Scene, form: QueryForm = "declarative") -> str:
+    """Return the sentence, or the question as VidSTG asks it, that fits the scene's target and nothing else in it."""
+    target = scene.target
+    if form == "interrogative":
+        return f"what {target.color} {target.shape} {target.action}?"
+    return f"The {target.color} {target.shape} {target.action}."
 
 
 def true_tube(scene: Scene, size_pixels: int) -> Tube:
@@ -81,3 +130,15 @@ class OracleTracker:
         """Return all true tracks, shuffled."""
         order = np.random.default_rng(self.scene.texture.seed).permutation(len(self.scene.objects))
         return tuple(true_track(self.scene.objects[place], self.size_pixels) for place in order)
+
+
+def write_clip(path: Path, pixels: UInt8[np.ndarray, "frame height width rgb=3"]) -> None:
+    """Write the frames of a clip as an H.264 file: the same bytes every time, for one version of the encoder."""
+    with av.open(str(path), "w") as container:
+        rate = Fraction(CLIP_FRAMES_PER_SECOND)
+        stream = container.add_stream("libx264", rate=rate, options=_ENCODER_OPTIONS)
+        stream.height, stream.width = pixels.shape[1:3]
+        stream.pix_fmt = "yuv420p"
+        for picture in pixels:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode())

@@ -8,21 +8,18 @@ Each is an H.264 file with its true tube in demos.json.
 import json
 import sys
 from argparse import ArgumentParser
-from fractions import Fraction
 from pathlib import Path
 from typing import Any, Final
 
-import av
 import torch
 
 from stvg_core.api import ground
 from stvg_core.metrics import tube_overlap
 from stvg_core.session import Session, open_session
-from stvg_tiny.clips import CLIP_FRAMES, CLIP_FRAMES_PER_SECOND, clip_info, query, true_tube
+from stvg_tiny.clips import clip_info, clip_pixels, query, true_tube, write_clip
 from stvg_tiny.errors import SceneError
-from stvg_tiny.rendering import render
 from stvg_tiny.sampling import Split, held_out_scene
-from stvg_tiny.scenes import Difficulty, Scene, frame_times
+from stvg_tiny.scenes import Difficulty
 
 DEMO_PIXELS: Final = 384
 MODEL_NAME: Final = "tiny:qwen2-vl"
@@ -35,18 +32,6 @@ _NOTES: Final[dict[Difficulty, str]] = {
 }
 
 
-def write_clip(path: Path, scene: Scene) -> None:
-    """Write a scene as an H.264 file."""
-    with av.open(str(path), "w") as container:
-        rate = Fraction(CLIP_FRAMES_PER_SECOND)
-        stream = container.add_stream("libx264", rate=rate, options={"crf": "23", "preset": "slow"})
-        stream.width = stream.height = DEMO_PIXELS
-        stream.pix_fmt = "yuv420p"
-        for picture in render(scene, frame_times(CLIP_FRAMES), DEMO_PIXELS):
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
-        container.mux(stream.encode())
-
-
 def make_case(difficulty: Difficulty, folder: Path, session: Session) -> dict[str, Any]:
     """Write the first scene that shows what is wanted, and return its entry of demos.json.
 
@@ -56,7 +41,7 @@ def make_case(difficulty: Difficulty, folder: Path, session: Session) -> dict[st
     path = folder / f"{difficulty}.mp4"
     for index in range(_SCENES_TRIED):
         scene = held_out_scene(Split.DEMO, index, difficulty)
-        write_clip(path, scene)
+        write_clip(path, clip_pixels(scene, DEMO_PIXELS))
         truth = true_tube(scene, DEMO_PIXELS)
         reached = tube_overlap(ground(path, query(scene), model=session).tube, truth).video_iou
         sys.stdout.write(f"{difficulty} scene {index}: {query(scene)} vIoU {reached:.3f}\n")

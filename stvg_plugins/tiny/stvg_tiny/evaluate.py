@@ -11,90 +11,102 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, get_args
 
+import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from torch import Tensor
-from transformers import PreTrainedTokenizerFast, Qwen2VLForConditionalGeneration
+from transformers import AutoModelForImageTextToText, PreTrainedModel, PreTrainedTokenizerFast
 
+from stvg_huggingface.interception import as_position_ids
 from stvg_tiny.accuracy import Accuracy, held_out_questions, summarize
-from stvg_tiny.architectures import VideoGrid
+from stvg_tiny.architectures import Architecture, architecture_of
 from stvg_tiny.errors import CheckpointError, TinyError
-from stvg_tiny.pixels import normalized_patches, patch_grid, rotary_positions
+from stvg_tiny.pixels import pixel_tensors
 from stvg_tiny.questions import Question
 from stvg_tiny.rendering import render
 from stvg_tiny.sampling import Split
 from stvg_tiny.scenes import Difficulty, frame_times
-from stvg_tiny.tokenizer import VIDEO_PAD, token_id
 
 _SPLITS: Final = {"development": Split.DEVELOPMENT, "test": Split.TEST}
 
 
-def load_checkpoint(
-    folder: Path,
-) -> tuple[Qwen2VLForConditionalGeneration, PreTrainedTokenizerFast]:
-    """Load a checkpoint's model (as fp32, ready for inference) and tokenizer.
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """A saved checkpoint, ready for inference in fp32."""
+
+    architecture: Architecture
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerFast
+
+
+def load_checkpoint(folder: Path) -> Checkpoint:
+    """Load a checkpoint.
 
     Raises:
-        CheckpointError: If the folder holds no checkpoint.
+        CheckpointError: If the folder holds no checkpoint, or one of an unknown architecture.
     """
     if not (folder / "config.json").exists():
         raise CheckpointError(f"expected a checkpoint folder, but {folder} has no config.json")
-    model = Qwen2VLForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
+    architecture = architecture_of(json.loads((folder / "config.json").read_text(encoding="utf-8")))
+    model = AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32)
     tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
     model.train(False)
-    return model, tokenizer
+    return Checkpoint(architecture, model, tokenizer)
 
 
-def prompt_ids(tokenizer: PreTrainedTokenizerFast, text: str, visual_tokens: int) -> list[int]:
-    """Return the token ids of one question about a video, through the chat template."""
+def prompt_text(checkpoint: Checkpoint, text: str) -> str:
+    """Return one question about a video in the checkpoint's chat template, with a marker per visual token."""
+    row, config, tokenizer = checkpoint.architecture, checkpoint.model.config, checkpoint.tokenizer
     turn: dict[str, Any] = {"role": "user", "content": [{"type": "video"}, {"type": "text", "text": text}]}
-    rendered = tokenizer.apply_chat_template([turn], tokenize=False, add_generation_prompt=True)
-    expanded = str(rendered).replace(VIDEO_PAD, VIDEO_PAD * visual_tokens)
-    ids: list[int] = tokenizer(expanded, add_special_tokens=False)["input_ids"]
-    return ids
+    rendered = str(tokenizer.apply_chat_template([turn], tokenize=False, add_generation_prompt=True))
+    layout = row.family.layout(config, row.grid.frame_count, row.grid.size_pixels, row.inputs)
+    return rendered.replace(
+        row.family.placeholder(config, tokenizer), row.family.clip_text(config, tokenizer, layout), 1
+    )
+
+
+def model_inputs(
+    checkpoint: Checkpoint, frames: UInt8[Tensor, "frame height width rgb"], text: str
+) -> dict[str, Tensor]:
+    """Return the keyword arguments of the model's forward for one question about one video."""
+    row, config = checkpoint.architecture, checkpoint.model.config
+    ids = torch.tensor(checkpoint.tokenizer(prompt_text(checkpoint, text), add_special_tokens=False)["input_ids"])
+    layout = row.family.layout(config, row.grid.frame_count, row.grid.size_pixels, row.inputs)
+    seconds = np.arange(row.grid.frame_count, dtype=np.float64)
+    rule = row.family.positions(config, layout, seconds, row.inputs)
+    positions = rule(ids == row.family.visual_token_id(config))
+    return {
+        "input_ids": ids[None],
+        "attention_mask": torch.ones_like(ids)[None],
+        "position_ids": as_position_ids(positions),
+        **pixel_tensors(row, config, frames[None]),
+    }
 
 
 @torch.no_grad()
 def next_token_logits(
-    model: Qwen2VLForConditionalGeneration,
-    tokenizer: PreTrainedTokenizerFast,
-    patches: Float[Tensor, "patch value"],
-    text: str,
-    grid: VideoGrid,
+    checkpoint: Checkpoint, frames: UInt8[Tensor, "frame height width rgb"], text: str
 ) -> Float[Tensor, " word"]:
     """Return the logits of the first word of the answer to one question about one video."""
-    ids = torch.tensor(prompt_ids(tokenizer, text, grid.visual_tokens))
-    visual = ids.eq(token_id(tokenizer, VIDEO_PAD))
-    before = int(visual.nonzero()[0, 0])
-    positions = rotary_positions(before, grid, len(ids) - before - grid.visual_tokens)
-    video_type = 2
-    output = model(
-        input_ids=ids[None],
-        attention_mask=torch.ones_like(ids)[None],
-        position_ids=positions[:, None],
-        pixel_values_videos=patches,
-        video_grid_thw=patch_grid(1, grid),
-        mm_token_type_ids=video_type * visual[None].int(),
-        use_cache=False,
-    )
+    output = checkpoint.model(**model_inputs(checkpoint, frames, text), use_cache=False)
     return torch.as_tensor(output.logits[0, -1])
 
 
 def evaluate(folder: Path, split: Split, difficulty: Difficulty, scenes: int) -> dict[str, Any]:
     """Return the accuracies of a checkpoint and the number of questions behind each."""
-    model, tokenizer = load_checkpoint(folder)
-    grid = VideoGrid()
+    checkpoint = load_checkpoint(folder)
+    grid = checkpoint.architecture.grid
     outcomes: list[tuple[Question, bool]] = []
     for index in range(scenes):
         scene, questions = held_out_questions(split, index, difficulty)
-        frames = render(scene, frame_times(grid.frame_count), grid.size_pixels)
-        patches = normalized_patches(torch.from_numpy(frames)[None], grid)
+        frames = torch.from_numpy(render(scene, frame_times(grid.frame_count), grid.size_pixels))
         for question in questions:
-            logits = next_token_logits(model, tokenizer, patches, question.text, grid)
-            answer = tokenizer.convert_ids_to_tokens(int(logits.argmax()))
+            logits = next_token_logits(checkpoint, frames, question.text)
+            answer = checkpoint.tokenizer.convert_ids_to_tokens(int(logits.argmax()))
             outcomes.append((question, answer == question.answer))
     accuracy = summarize(outcomes)
     counts = dict.fromkeys(accuracy, 0)
@@ -124,7 +136,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m stvg_tiny.evaluate", description="Yes/no accuracy of a tiny checkpoint."
     )
     parser.add_argument("checkpoint", type=Path, help="folder of the checkpoint")
-    parser.add_argument("--split", choices=sorted(_SPLITS), default="test")
+    parser.add_argument("--split", choices=sorted(_SPLITS), default="development")
     parser.add_argument("--difficulty", choices=get_args(Difficulty), default="hard")
     parser.add_argument("--scenes", type=int, default=300)
     parser.add_argument("--json", action="store_true", help="print one JSON document")

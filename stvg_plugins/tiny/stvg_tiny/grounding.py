@@ -1,99 +1,66 @@
-"""How well a tiny checkpoint grounds held-out scenes: `python -m stvg_tiny.grounding --help`.
+"""How well a checkpoint grounds the synthetic clips, beside controls: `python -m stvg_tiny.grounding --help`.
 
-Runs the framework's own pipeline on scenes with known tubes, and prints mean tIoU and vIoU
-with standard errors, beside what a random choice of track and span reaches.
+Runs the framework's own pipeline on scenes with known tubes, and prints mean tIoU and vIoU with
+standard errors, overall and per group of clips, beside what random choices, single branches, true
+tracks and spoiled tracks reach, with paired differences.
 """
 
 import json
 import sys
 from argparse import ArgumentParser
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
 
-import numpy as np
 import torch
 
 from stvg_core.api import choose_settings
+from stvg_core.cli.ground import read_overrides
 from stvg_core.config import Settings
 from stvg_core.errors import StvgError
 from stvg_core.metrics import TubeOverlap, tube_overlap
-from stvg_core.pipeline import ground_frames
-from stvg_core.query.catalog import open_decomposer
+from stvg_core.report.staging import check_output_folder
 from stvg_core.session import Session, open_session
 from stvg_core.tracks.catalog import open_tracker
 from stvg_core.tracks.tracker import Tracker
-from stvg_core.tube import assemble_tube
-from stvg_tiny.clips import OracleTracker, clip_frames, query, true_tube
+from stvg_tiny.clips import CLIP_PIXELS, QUERY_FORMS, Clip, OracleTracker, QueryForm, benchmark_clips, true_tube
+from stvg_tiny.controls import ORACLE, RANDOM, compare, join_of, joined_tubes, random_tube, read_clip
+from stvg_tiny.errors import SceneError
+from stvg_tiny.measurements import Row, tables
 from stvg_tiny.sampling import Split, held_out_scene
 from stvg_tiny.scenes import Difficulty, Scene
 
-CLIP_PIXELS = 192
-"""Side of a measured clip. The model sees 96; trackers see the clip."""
+__all__ = ["CLIP_PIXELS", "clips_of", "evaluate_grounding", "main", "measure", "random_choice", "scenes_of"]
 
-
-@dataclass(frozen=True)
-class Row:
-    """One line of the table.
-
-    Attributes:
-        overlaps: one per scene; a scene that failed counts as zero.
-        failures: how many failed.
-    """
-
-    name: str
-    overlaps: tuple[TubeOverlap, ...]
-    failures: int = 0
-
-    def summary(self) -> dict[str, float | int | str]:
-        """Return means in 0..1, with the standard error of the mean vIoU."""
-        temporal = np.array([overlap.temporal_iou for overlap in self.overlaps])
-        video = np.array([overlap.video_iou for overlap in self.overlaps])
-        return {
-            "name": self.name,
-            "scenes": len(self.overlaps),
-            "failures": self.failures,
-            "m_tIoU": round(float(temporal.mean()), 4),
-            "m_vIoU": round(float(video.mean()), 4),
-            "standard_error": round(float(video.std() / np.sqrt(len(video))), 4),
-            "vIoU@0.3": round(float((video > 0.3).mean()), 4),  # noqa: PLR2004  # the field's thresholds
-            "vIoU@0.5": round(float((video > 0.5).mean()), 4),  # noqa: PLR2004
-        }
+_LEVELS: Final[tuple[Difficulty, ...]] = ("easy", "hard")
 
 
 def measure(session: Session, settings: Settings, tracker: str, scenes: Sequence[Scene]) -> Row:
-    """Ground every scene and compare with its true tube.
+    """Ground every scene by the settings' own join, and compare with its true tube.
 
     `tracker` is the name of an installed tracker, or "oracle" for the true tracks of all objects.
     """
-    decomposer = open_decomposer("rules", generate=None, video_name=None)
-    installed = None if tracker == "oracle" else open_tracker(tracker)
-    overlaps, failures = [], 0
+    installed = None if tracker == ORACLE else open_tracker(tracker)
+    join = join_of(settings)
+    overlaps: list[TubeOverlap | None] = []
     for scene in scenes:
         proposer: Tracker = installed or OracleTracker(scene, CLIP_PIXELS)
-        frames = clip_frames(scene, CLIP_PIXELS, settings.sampling)
         try:
-            grounding = ground_frames(frames, decomposer.decompose(query(scene)), session, proposer, settings)
+            reading = read_clip(scene, session, settings)
+            tube = joined_tubes(reading, proposer, settings.joint, (join,))[join]
         except StvgError:
-            failures += 1
-            overlaps.append(TubeOverlap(0.0, 0.0))
+            overlaps.append(None)
             continue
-        overlaps.append(tube_overlap(grounding.tube, true_tube(scene, CLIP_PIXELS)))
-    return Row(f"{settings.preset}, {tracker}", tuple(overlaps), failures)
+        overlaps.append(tube_overlap(tube, true_tube(scene, CLIP_PIXELS)))
+    return Row(f"{settings.preset}, {tracker}", tuple(overlaps))
 
 
 def random_choice(settings: Settings, scenes: Sequence[Scene]) -> Row:
     """Return what a random true track over a random span of the settings' length reaches."""
-    generator = np.random.default_rng(0)
-    overlaps = []
-    for scene in scenes:
-        frames = clip_frames(scene, CLIP_PIXELS, settings.sampling)
-        length = min(settings.joint.span_frame_count, len(frames))
-        first = int(generator.integers(len(frames) - length + 1))
-        tracks = OracleTracker(scene, CLIP_PIXELS).tracks()
-        track = tracks[int(generator.integers(len(tracks)))]
-        tube = assemble_tube(track, (first, first + length - 1), frames, settings.joint)
-        overlaps.append(tube_overlap(tube, true_tube(scene, CLIP_PIXELS)))
-    return Row("random track and span", tuple(overlaps))
+    return Row(
+        RANDOM,
+        tuple(tube_overlap(random_tube(scene, settings), true_tube(scene, CLIP_PIXELS)) for scene in scenes),
+    )
 
 
 def scenes_of(split: Split, difficulty: Difficulty, count: int) -> list[Scene]:
@@ -101,31 +68,107 @@ def scenes_of(split: Split, difficulty: Difficulty, count: int) -> list[Scene]:
     return [held_out_scene(split, index, difficulty) for index in range(count)]
 
 
-def main() -> None:
-    """Print one JSON line per setting."""
-    parser = ArgumentParser(description=__doc__)
-    parser.add_argument("--model", default="tiny:qwen2-vl")
+def clips_of(split: Split, difficulty: Difficulty, count: int, seed: int = 0) -> list[Clip]:
+    """Return the first clips of a split; only those of the test split have tags, and further seeds.
+
+    Raises:
+        SceneError: no clips are asked for, or the seed is negative.
+    """
+    if count < 1 or seed < 0:
+        raise SceneError(f"expected at least one clip and a seed of at least 0, got {count} and {seed}")
+    if split is Split.TEST:
+        return benchmark_clips(difficulty, count, seed)
+    scenes = scenes_of(split, difficulty, count)
+    return [Clip(f"{split.name.lower()}_{difficulty}_{index:04d}", scene) for index, scene in enumerate(scenes)]
+
+
+def evaluate_grounding(
+    session: Session,
+    settings: Settings,
+    levels: Mapping[Difficulty, Sequence[Clip]],
+    trackers: Sequence[str] = ("regions",),
+    form: QueryForm = "declarative",
+    report: Callable[[str], None] = lambda text: None,
+) -> dict[str, Any]:
+    """Return every row, group and paired difference of one model under one set of settings.
+
+    Args:
+        session: the model.
+        settings: every choice of the method.
+        levels: the clips of each level.
+        trackers: names of trackers; the true tracks are always among them.
+        form: which of a clip's two queries to ask.
+        report: given each level's tables as they are done.
+    """
+    measured: dict[str, Any] = {}
+    for level, clips in levels.items():
+        comparison = compare(session, settings, clips, trackers, form)
+        report(tables(level, comparison))
+        measured[level] = {
+            "groups": comparison.by_group(),
+            "per_clip": comparison.per_clip([clip.identifier for clip in clips]),
+        }
+    return {
+        "preset": settings.preset,
+        "settings": settings.model_dump(mode="json"),
+        "join_of_the_settings": join_of(settings),
+        "queries": form,
+        "levels": measured,
+    }
+
+
+def _parser() -> ArgumentParser:
+    parser = ArgumentParser(prog="stvg-tiny evaluate-grounding", description=__doc__)
+    parser.add_argument("--model", default="tiny:qwen2-vl", help="named checkpoint or folder")
     parser.add_argument("--preset", action="append", help="repeatable [default: the checkpoint's own]")
-    parser.add_argument("--tracks", action="append", help="attention, regions, oracle; repeatable [default: regions]")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="one setting; repeatable")
+    parser.add_argument("--tracks", action="append", help="name of a tracker; repeatable [default: regions]")
+    parser.add_argument("--queries", choices=QUERY_FORMS, default="declarative")
     parser.add_argument("--split", choices=["development", "test"], default="test")
-    parser.add_argument("--scenes", type=int, default=100, help="of each difficulty")
-    arguments = parser.parse_args()
+    parser.add_argument("--scenes", type=int, default=300, help="of each level; the first of the split")
+    parser.add_argument("--seed", type=int, default=0, help="0: the test split itself; others: more clips like it")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write everything, clip by clip")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print the tables, and write the JSON file where one is asked for; return the exit code."""
+    options = _parser().parse_args(arguments)
     torch.set_num_threads(1)
-    sys.stdout.write(json.dumps({"model": arguments.model, "split": arguments.split, "pixels": CLIP_PIXELS}) + "\n")
-    with open_session(arguments.model) as session:
-        checkpoint = session.adapter.description.checkpoint
-        for difficulty in ("easy", "hard"):
-            scenes = scenes_of(Split[arguments.split.upper()], difficulty, arguments.scenes)
-            for preset in arguments.preset or [None]:
-                settings = choose_settings(checkpoint, preset)
-                rows = [random_choice(settings, scenes)]
-                rows += [measure(session, settings, tracker, scenes) for tracker in arguments.tracks or ["regions"]]
-                for row in rows:
-                    sys.stdout.write(
-                        json.dumps({"difficulty": difficulty, "preset": settings.preset} | row.summary()) + "\n"
-                    )
-                    sys.stdout.flush()
+    split = Split[options.split.upper()]
+    try:
+        # Whatever can be wrong with the arguments is told before a model is loaded.
+        levels = {level: clips_of(split, level, options.scenes, options.seed) for level in _LEVELS}
+        if options.json is not None:
+            check_output_folder(options.json.parent)
+            options.json.parent.mkdir(parents=True, exist_ok=True)
+        with open_session(options.model) as session:
+            checkpoint = session.adapter.description.checkpoint
+            measured = []
+            for preset in options.preset or [None]:
+                settings = choose_settings(checkpoint, preset, read_overrides(options.set))
+                _say(f"# {options.model}, preset {settings.preset}, {split.name.lower()}, {options.queries} queries")
+                trackers = options.tracks or ["regions"]
+                measured.append(evaluate_grounding(session, settings, levels, trackers, options.queries, _say))
+    except StvgError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 1
+    if options.json is not None:
+        document = {
+            "model": options.model,
+            "split": options.split,
+            "seed": options.seed,
+            "pixels": CLIP_PIXELS,
+            "results": measured,
+        }
+        options.json.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    return 0
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(f"{text}\n\n")
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

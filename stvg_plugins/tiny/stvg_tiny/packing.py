@@ -7,25 +7,29 @@ one ordinary forward pass per question.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from types import MethodType
 from typing import Any, Final
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers import PreTrainedTokenizerFast, Qwen2VLForConditionalGeneration
-from transformers.models.qwen2_vl import modeling_qwen2_vl
+from transformers import AttentionInterface, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
-from stvg_tiny.architectures import VideoGrid
-from stvg_tiny.pixels import patch_grid, rotary_positions
-from stvg_tiny.tokenizer import VIDEO_PAD, prompt_head, token_id
+from stvg_huggingface.chat import PromptFrame, render_frame
+from stvg_huggingface.loading import language_model_of
+from stvg_tiny.architectures import Architecture
 
 NO_LABEL: Final = -100
+ROLE_TOKENS: Final = 6
+"""The last tokens of a prompt: the question's final punctuation and the template's five."""
 _PADDING_SEGMENT: Final = -1
+_LONGEST_QUESTION: Final = 256
+_READING: Final = "stvg_tiny_reading"
 
 
 @dataclass(frozen=True)
@@ -37,12 +41,14 @@ class PackedQuestions:
         labels: The token itself where it belongs to an answer, else `NO_LABEL`.
         segments: Number of the question (from 1) that a token belongs to; -1 at padding.
         offsets: Place of a token within its own question and answer, from 0.
+        role_places: Where the last `ROLE_TOKENS` tokens of each question lie; -1 where a video has fewer questions.
     """
 
     token_ids: Int[Tensor, "video token"]
     labels: Int[Tensor, "video token"]
     segments: Int[Tensor, "video token"]
     offsets: Int[Tensor, "video token"]
+    role_places: Int[Tensor, "video question role"]
 
 
 Exchange = tuple[Sequence[int], Sequence[int]]
@@ -55,6 +61,7 @@ def pack(exchanges: Sequence[Sequence[Exchange]]) -> PackedQuestions:
     shape = (len(exchanges), length)
     token_ids, offsets = torch.zeros(shape, dtype=torch.long), torch.zeros(shape, dtype=torch.long)
     labels, segments = torch.full(shape, NO_LABEL), torch.full(shape, _PADDING_SEGMENT)
+    role_places = torch.full((len(exchanges), max(map(len, exchanges)), ROLE_TOKENS), -1)
     for video, row in enumerate(exchanges):
         start = 0
         for number, (ask, reply) in enumerate(row, start=1):
@@ -63,8 +70,9 @@ def pack(exchanges: Sequence[Sequence[Exchange]]) -> PackedQuestions:
             labels[video, answer_start:end] = token_ids[video, answer_start:end]
             segments[video, start:end] = number
             offsets[video, start:end] = torch.arange(end - start)
+            role_places[video, number - 1] = torch.arange(answer_start - ROLE_TOKENS, answer_start)
             start = end
-    return PackedQuestions(token_ids, labels, segments, offsets)
+    return PackedQuestions(token_ids, labels, segments, offsets, role_places)
 
 
 @dataclass(frozen=True)
@@ -72,25 +80,30 @@ class SharedHead:
     """The prompt up to the question: its tokens and every position behind them.
 
     Attributes:
+        frame: What the chat template puts around a question, with one marker per visual token.
         token_ids: The head's tokens.
         visual: Which of them are visual tokens.
-        positions: Positions of the head and of as many tokens behind it as any question has.
+        positions: Positions of the head and of as many tokens behind it as any question has, one row
+            per rotary axis.
     """
 
+    frame: PromptFrame
     token_ids: Int[Tensor, " token"]
     visual: Bool[Tensor, " token"]
-    positions: Int[Tensor, "thw=3 position"]
+    positions: Int[Tensor, "axis position"]
 
     @classmethod
-    def of(cls, tokenizer: PreTrainedTokenizerFast, grid: VideoGrid) -> SharedHead:
-        """Build the head of a tokenizer's prompts for videos of one size."""
-        text = prompt_head(grid.visual_tokens)
-        ids = torch.tensor(tokenizer(text, add_special_tokens=False)["input_ids"])
-        visual = ids.eq(token_id(tokenizer, VIDEO_PAD))
-        before = int(visual.nonzero()[0, 0])
-        longest_question = 256
-        after = len(ids) - before - grid.visual_tokens + longest_question
-        return cls(ids, visual, rotary_positions(before, grid, after))
+    def of(cls, architecture: Architecture, tokenizer: PreTrainedTokenizerFast, config: PreTrainedConfig) -> SharedHead:
+        """Build the head of an architecture's prompts, by the framework's own tables."""
+        family, grid, inputs = architecture.family, architecture.grid, architecture.inputs
+        layout = family.layout(config, grid.frame_count, grid.size_pixels, inputs)
+        frame = render_frame(tokenizer, None, video=True).with_clip(
+            family.placeholder(config, tokenizer), family.clip_text(config, tokenizer, layout)
+        )
+        ids = torch.tensor(tokenizer(frame.head, add_special_tokens=False)["input_ids"])
+        visual = ids == family.visual_token_id(config)
+        rule = family.positions(config, layout, np.arange(grid.frame_count, dtype=np.float64), inputs)
+        return cls(frame, ids, visual, rule(functional.pad(visual, (0, _LONGEST_QUESTION))))
 
 
 @dataclass(frozen=True)
@@ -101,48 +114,49 @@ class PackedStates:
         visual: The visual tokens as the last layer leaves them.
         visual_middle: The visual tokens after half of the layers.
         predicting: For every packed token, the state that predicts it.
+        role_attention: How much each question's role tokens attend to each visual token, in each layer, the
+            mean over its heads; without meaning where `role_places` is -1.
+        role_reading: How much they attend to each packed token in the first layer, likewise.
+        following: How much visual tokens attend to each other in the first layer, the mean over the first
+            half of its heads; without rows if it was not asked for.
     """
 
     visual: Float[Tensor, "video visual_token hidden"]
     visual_middle: Float[Tensor, "video visual_token hidden"]
     predicting: Float[Tensor, "video token hidden"]
+    role_attention: Float[Tensor, "layer video question role visual_token"]
+    role_reading: Float[Tensor, "video question role token"]
+    following: Float[Tensor, "video head_row visual_token"]
 
 
 def encode_videos(
-    model: Qwen2VLForConditionalGeneration, patches: Float[Tensor, "patch value"], grid: VideoGrid
+    architecture: Architecture, model: PreTrainedModel, tensors: Mapping[str, Tensor]
 ) -> Float[Tensor, "video visual_token hidden"]:
-    """Return the visual tokens of a batch of equally long videos."""
-    videos = len(patches) // (grid.steps * grid.patches**2)
-    encoded = model.model.visual(patches, grid_thw=patch_grid(videos, grid)).pooler_output
-    return torch.as_tensor(encoded).view(videos, grid.visual_tokens, -1)
+    """Return the visual tokens of a batch of equally long videos, with gradients."""
+    encoded = architecture.encode(model, tensors)
+    return encoded.reshape(-1, architecture.grid.visual_tokens, encoded.shape[-1])
 
 
 def packed_forward(
-    model: Qwen2VLForConditionalGeneration,
+    model: PreTrainedModel,
     visual_tokens: Float[Tensor, "video visual_token hidden"],
     packed: PackedQuestions,
     head: SharedHead,
+    *,
+    follow: bool = False,
 ) -> PackedStates:
     """Run the language model once over the head and all packed questions.
 
     Questions see the head and themselves only. The first token of a question is "predicted" by
-    whatever lies before it; that state has no meaning and no label.
+    whatever lies before it; that state has no meaning and no label. `follow` asks for the visual
+    tokens' attention to each other.
     """
     videos, length = packed.token_ids.shape
     head_length = len(head.token_ids)
-    embed = model.get_input_embeddings()
-    head_embeddings = embed(head.token_ids).expand(videos, -1, -1)
-    visual_index = head.visual.nonzero()[:, 0]
-    first, last = int(visual_index[0]), int(visual_index[-1]) + 1
-    embeddings = torch.cat(
-        [
-            head_embeddings[:, :first],
-            visual_tokens,
-            head_embeddings[:, last:],
-            embed(packed.token_ids),
-        ],
-        dim=1,
-    )
+    places = head.visual.nonzero()[:, 0]
+    embed: Any = model.get_input_embeddings()
+    shown = embed(head.token_ids).expand(videos, -1, -1).index_copy(1, places, visual_tokens)
+    embeddings = torch.cat([shown, embed(packed.token_ids)], dim=1)
     segments = functional.pad(packed.segments, (head_length, 0), value=0)
     causal = torch.ones(head_length + length, head_length + length, dtype=torch.bool).tril()
     own = segments[:, None, :] == segments[:, :, None]
@@ -151,58 +165,84 @@ def packed_forward(
     mask = torch.zeros(seen.shape).masked_fill(~seen, torch.finfo(torch.float32).min)[:, None]
     head_positions = head.positions[:, None, :head_length].expand(-1, videos, -1)
     positions = torch.cat([head_positions, head.positions[:, head_length + packed.offsets]], dim=2)
-    output = model.model.language_model(
-        inputs_embeds=embeddings,
-        position_ids=positions,
-        attention_mask={"full_attention": mask},
-        use_cache=False,
-        output_hidden_states=True,
-    )
+    rows = head_length + packed.role_places.clamp_min(0).flatten(1)
+    language_model = language_model_of(model)
+    with _read_attention(language_model, rows, places if follow else places[:0], head_length) as read:
+        output = language_model(
+            inputs_embeds=embeddings,
+            position_ids=positions[0] if len(positions) == 1 else positions,
+            attention_mask=mask,
+            use_cache=False,
+            output_hidden_states=True,
+        )
     states = output.hidden_states
     middle = states[(len(states) - 1) // 2]
+    looking = torch.stack([shares[..., places] for shares in read.layers])
+    by_role = packed.role_places.shape
     return PackedStates(
-        visual=output.last_hidden_state[:, first:last],
-        visual_middle=middle[:, first:last],
+        visual=output.last_hidden_state[:, places],
+        visual_middle=middle[:, places],
         predicting=output.last_hidden_state[:, head_length - 1 : -1],
+        role_attention=looking.view(len(read.layers), *by_role, -1),
+        role_reading=read.layers[0][..., head_length:].reshape(*by_role, -1),
+        following=read.following[0][..., places],
     )
+
+
+@dataclass(frozen=True)
+class _Read:
+    """What is collected while a pass runs: rows per layer, and of the head in the first layer alone."""
+
+    layers: list[Float[Tensor, "video row column"]]
+    following: list[Float[Tensor, "video head_row head_column"]]
 
 
 @contextmanager
-def batched_vision(model: Qwen2VLForConditionalGeneration) -> Iterator[None]:
-    """Attend within all frames of a batch at once, instead of one frame after another.
+def _read_attention(
+    language_model: nn.Module, rows: Int[Tensor, "video row"], head_rows: Int[Tensor, " head_row"], head_length: int
+) -> Iterator[_Read]:
+    """Collect some rows of a language model's attention, one mean over heads per layer.
 
-    The mathematics is the same, but only holds while all frames have equally many patches.
+    The fused kernel gives no attention; all of it would be several times dearer than these rows.
+    The shared head attends for itself, causally: half of the work, for it sees no question.
     """
-    tower: Any = model.model.visual
-    attentions: list[nn.Module] = [block.attn for block in tower.blocks]
-    for attention in attentions:
-        attention.forward = MethodType(_batched_attention, attention)
-    tower.patch_embed.forward = MethodType(_linear_patch_embedding, tower.patch_embed)
+    read = _Read([], [])
+
+    def attend(
+        module: nn.Module,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        mask: Tensor,
+        *,
+        scaling: float,
+        **other: Any,  # noqa: ANN401 - transformers hands over what its models know
+    ) -> tuple[Tensor, None]:
+        heads, width = query.shape[1], query.shape[3]
+        asked = query.gather(2, rows[:, None, :, None].expand(-1, heads, -1, width))
+        hidden = mask.gather(2, rows[:, None, :, None].expand(-1, 1, -1, mask.shape[3]))
+        keys = key.repeat_interleave(heads // key.shape[1], dim=1)
+        shares = (scaling * asked @ keys.transpose(2, 3) + hidden).softmax(dim=-1)
+        read.layers.append(shares.mean(dim=1))
+        shared, behind = query[:, :, :head_length], query[:, :, head_length:]
+        own_key, own_value = key[:, :, :head_length], value[:, :, :head_length]
+        head, _ = sdpa_attention_forward(
+            module, shared, own_key, own_value, None, scaling=scaling, is_causal=True, **other
+        )
+        if not read.following:
+            half = heads // 2
+            scores = scaling * shared[:, :half, head_rows] @ keys[:, :half, :head_length].transpose(2, 3)
+            own_past = mask[:1, :, head_rows, :head_length]
+            read.following.append((scores + own_past).softmax(dim=-1).mean(dim=1))
+        masked = mask[:, :, head_length:]
+        rest, _ = sdpa_attention_forward(module, behind, key, value, masked, scaling=scaling, is_causal=False, **other)
+        return torch.cat([head, rest], dim=1), None
+
+    config: Any = language_model.config
+    before = config._attn_implementation
+    AttentionInterface.register(_READING, attend)
+    config._attn_implementation = _READING
     try:
-        yield
+        yield read
     finally:
-        for module in (*attentions, tower.patch_embed):
-            del module.forward
-
-
-def _batched_attention(
-    self: modeling_qwen2_vl.VisionAttention,
-    hidden_states: Tensor,
-    cu_seqlens: Tensor,
-    position_embeddings: tuple[Tensor, Tensor],
-    **_: object,
-) -> Tensor:
-    patches = int(cu_seqlens[1])
-    projected = self.qkv(hidden_states).reshape(len(hidden_states), 3, self.num_heads, -1)
-    query, key, value = projected.unbind(1)
-    query, key = modeling_qwen2_vl.apply_rotary_pos_emb_vision(query, key, *position_embeddings)
-    query, key, value = (
-        part.view(-1, patches, self.num_heads, self.head_dim).transpose(1, 2) for part in (query, key, value)
-    )
-    attended = functional.scaled_dot_product_attention(query, key, value)
-    return torch.as_tensor(self.proj(attended.transpose(1, 2).reshape(len(hidden_states), -1)))
-
-
-def _linear_patch_embedding(self: modeling_qwen2_vl.PatchEmbed, hidden_states: Tensor) -> Tensor:
-    weight = self.proj.weight.view(self.embed_dim, -1)
-    return functional.linear(hidden_states.view(len(hidden_states), -1), weight)
+        config._attn_implementation = before

@@ -11,6 +11,7 @@ from typing import Final, Literal
 
 import numpy as np
 
+from stvg_tiny.combinations import EVERYTHING, TRAINING, Combinations
 from stvg_tiny.sampling import branch, chance, pick
 from stvg_tiny.scenes import COLOR_NAMES, EVENTS, SHAPE_NAMES, Scene, SceneObject
 
@@ -54,7 +55,10 @@ class Question:
 
 
 def training_questions(generator: np.random.Generator, scene: Scene, attribute_pairs: int = 1) -> list[Question]:
-    """Draw the questions that one training scene is asked, of every kind."""
+    """Draw the questions that one training scene is asked, of every kind.
+
+    No question of training names a combination that is held out, or its answer would always be no.
+    """
     questions = [item for _ in range(attribute_pairs) for item in _pair(_attribute, generator, scene)]
     questions += _pair(_action, generator, scene)
     if chance(generator, _SUBJECT_ACTION_SHARE):
@@ -65,21 +69,41 @@ def training_questions(generator: np.random.Generator, scene: Scene, attribute_p
     return questions + _open_questions(generator, scene)
 
 
-def drill_questions(scene: Scene) -> list[Question]:
-    """Ask for each colour and each shape on its own."""
-    colors, shapes = ({getattr(item, name) for item in scene.objects} for name in ("color", "shape"))
-    return [_ask("single", f"something {color}", color in colors) for color in COLOR_NAMES] + [
-        _ask("single", f"a {shape}", shape in shapes) for shape in SHAPE_NAMES
-    ]
+def looking_questions(generator: np.random.Generator, scene: Scene) -> list[Question]:
+    """Draw the questions that teach where to look: yes/no alone, twice each of one property's kind."""
+    families = (_attribute, _attribute, _action, _single, _action, _single, _subject_action, _combined)
+    return [item for family in families for item in _pair(family, generator, scene)]
 
 
-def yes_no_questions(generator: np.random.Generator, scene: Scene) -> list[Question]:
+def named_properties(question: Question) -> tuple[int | None, int | None, int | None]:
+    """Return which colour, shape and action a question names, as places in their lists.
+
+    >>> named_properties(Question("action", "Is there the ring that moves left in this video?", "yes"))
+    (None, 4, 0)
+    """
+    text = question.text.lower()
+    words = text.rstrip("?").split()
+    color = next((place for place, name in enumerate(COLOR_NAMES) if name in words), None)
+    shape = next((place for place, name in enumerate(SHAPE_NAMES) if name in words), None)
+    action = next((place for place, name in enumerate(EVENTS) if name in text), None)
+    return color, shape, action
+
+
+def naming_words() -> Sequence[str]:
+    """Return every word that names a colour, a shape or a part of an action."""
+    return (*COLOR_NAMES, *SHAPE_NAMES, *sorted({word for event in EVENTS for word in event.split()}))
+
+
+def yes_no_questions(
+    generator: np.random.Generator, scene: Scene, allowed: Combinations = EVERYTHING
+) -> list[Question]:
     """Draw one question with answer yes and one with answer no of each yes/no kind.
 
-    A question that the scene does not allow is left out.
+    A question that the scene does not allow is left out. Questions with answer no ask for allowed
+    combinations only.
     """
     families = (_attribute, _single, _action, _subject_action, _combined)
-    return [item for family in families for item in _pair(family, generator, scene)]
+    return [item for family in families for item in _pair(family, generator, scene, allowed)]
 
 
 def caption(scene: Scene) -> str:
@@ -88,11 +112,13 @@ def caption(scene: Scene) -> str:
     return " and ".join(f"a {item.color} {item.shape} that {item.action}" for item in ordered)
 
 
-_Family = Callable[[np.random.Generator, Scene, bool], Question | None]
+_Family = Callable[[np.random.Generator, Scene, bool, Combinations], Question | None]
 
 
-def _pair(family: _Family, generator: np.random.Generator, scene: Scene) -> list[Question]:
-    drawn = (family(generator, scene, True), family(generator, scene, False))
+def _pair(
+    family: _Family, generator: np.random.Generator, scene: Scene, allowed: Combinations = TRAINING
+) -> list[Question]:
+    drawn = (family(generator, scene, True, allowed), family(generator, scene, False, allowed))
     return [item for item in drawn if item is not None]
 
 
@@ -104,7 +130,7 @@ def _events(scene: Scene) -> list[SceneObject]:
     return [item for item in scene.objects if item.is_event]
 
 
-def _attribute(generator: np.random.Generator, scene: Scene, truth: bool) -> Question | None:
+def _attribute(generator: np.random.Generator, scene: Scene, truth: bool, allowed: Combinations) -> Question | None:
     """Ask for a colour and shape: one object's, or a pair that only looks familiar."""
     objects = scene.objects
     present = {(item.color, item.shape) for item in objects}
@@ -121,12 +147,12 @@ def _attribute(generator: np.random.Generator, scene: Scene, truth: bool) -> Que
                 color, shape = first.color, pick(generator, SHAPE_NAMES)
             case _:
                 color, shape = pick(generator, COLOR_NAMES), first.shape
-        if (color, shape) not in present:
+        if (color, shape) not in present and allowed.allows(color, shape):
             return _ask("attribute", f"{article} {color} {shape}", truth)
     return None
 
 
-def _single(generator: np.random.Generator, scene: Scene, truth: bool) -> Question | None:
+def _single(generator: np.random.Generator, scene: Scene, truth: bool, allowed: Combinations) -> Question | None:
     """Ask for a colour alone or a shape alone."""
     by_color = chance(generator, 0.5)
     names = COLOR_NAMES if by_color else SHAPE_NAMES
@@ -138,7 +164,7 @@ def _single(generator: np.random.Generator, scene: Scene, truth: bool) -> Questi
     return _ask("single", f"something {name}" if by_color else f"a {name}", truth)
 
 
-def _action(generator: np.random.Generator, scene: Scene, truth: bool) -> Question | None:
+def _action(generator: np.random.Generator, scene: Scene, truth: bool, allowed: Combinations) -> Question | None:
     """Ask whether anything at all does something."""
     present = {item.action for item in scene.objects}
     events = _events(scene)
@@ -150,7 +176,9 @@ def _action(generator: np.random.Generator, scene: Scene, truth: bool) -> Questi
     return _ask("action", f"{subject} {action}", truth)
 
 
-def _subject_action(generator: np.random.Generator, scene: Scene, truth: bool) -> Question | None:
+def _subject_action(
+    generator: np.random.Generator, scene: Scene, truth: bool, allowed: Combinations
+) -> Question | None:
     """Ask whether some object of one shape does something; false ones often do it in another shape."""
     present = {(item.shape, item.action) for item in scene.objects}
     events = _events(scene)
@@ -167,7 +195,7 @@ def _subject_action(generator: np.random.Generator, scene: Scene, truth: bool) -
     return None
 
 
-def _combined(generator: np.random.Generator, scene: Scene, truth: bool) -> Question | None:
+def _combined(generator: np.random.Generator, scene: Scene, truth: bool, allowed: Combinations) -> Question | None:
     """Ask for colour, shape and action at once."""
     objects, events = scene.objects, _events(scene)
     present = {(item.color, item.shape, item.action) for item in objects}
@@ -190,7 +218,7 @@ def _combined(generator: np.random.Generator, scene: Scene, truth: bool) -> Ques
                 parts = (pick(generator, COLOR_NAMES), second.shape, second.action)
             case _:
                 parts = (second.color, pick(generator, SHAPE_NAMES), second.action)
-        if parts not in present:
+        if parts not in present and allowed.allows(*parts):
             return _ask("combined", f"{article} {parts[0]} {parts[1]} {link}{parts[2]}", truth)
     return None
 

@@ -6,7 +6,8 @@ noise is drawn at a fixed resolution and enlarged with the picture for the same 
 
 from __future__ import annotations
 
-from functools import cache, lru_cache
+import math
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
@@ -19,6 +20,7 @@ _NOISE_PIXELS: Final = 96
 _NOISE_FIELDS: Final = 48
 _NOISE_SEED: Final = 123
 _TRIANGLE_SLOPE: Final = 1.0 / 1.95
+_TRIANGLE_SIDE: Final = math.sqrt(1.0 + _TRIANGLE_SLOPE**2)
 _RING_HOLE: Final = 0.55
 _CROSS_ARM: Final = 0.33
 
@@ -54,19 +56,20 @@ def _paint(frames: np.ndarray, item: SceneObject, times: Times, softness_pixels:
             item.shape,
             (x - np.float32(centers[frame, 0]))[None, :],
             (y - np.float32(centers[frame, 1]))[:, None],
-            np.float32(radii[frame]),
+            radii[frame : frame + 1, None].astype(np.float32),
         )
         cover = np.clip(0.5 - outside / np.float32(softness_pixels), 0.0, 1.0)[..., None]
         patch += cover * (color - patch)
 
 
 def _signed_distance(
-    shape: str, x: np.ndarray, y: np.ndarray, radius: np.floating
+    shape: str, x: np.ndarray, y: np.ndarray, radius: Float[np.ndarray, "1 1"]
 ) -> Float[np.ndarray, "height width"]:
     """Return the distance in pixels to the shape's edge, negative inside.
 
     `x` (one row) and `y` (one column) are pixel offsets from the centre. Beyond a corner the value
-    is a lower bound of the distance, which is all that a soft edge needs.
+    is a lower bound of the distance, which is all that a soft edge needs. The radius is an array, for
+    numpy 1 and 2 round a product with a float32 scalar differently.
     """
     across, along = np.abs(x), np.abs(y)
     outside: np.ndarray
@@ -79,7 +82,7 @@ def _signed_distance(
         case "square":
             outside = np.maximum(across, along) - 0.9 * radius
         case "triangle":
-            side = (across - (y + radius) * _TRIANGLE_SLOPE) / np.hypot(1.0, _TRIANGLE_SLOPE)
+            side = (across - (y + radius) * _TRIANGLE_SLOPE) / _TRIANGLE_SIDE
             outside = np.maximum(side, y - 0.95 * radius)
         case "cross":
             upright = np.maximum(across - _CROSS_ARM * radius, along - radius)
@@ -96,19 +99,21 @@ def _background(
     """Draw a smooth field of mostly grey values."""
     brightness = generator.uniform(50, 140, (grid_cells, grid_cells, 1))
     tint = generator.uniform(-22, 22, (grid_cells, grid_cells, 3))
-    enlarge = _enlargement(grid_cells, size_pixels)
-    return np.asarray(np.einsum("hi,ijc,wj->hwc", enlarge, brightness + tint, enlarge, optimize=True))
+    return _enlarge(_enlarge(brightness + tint, 0, size_pixels), 1, size_pixels)
 
 
-@cache
-def _enlargement(cells: int, size_pixels: int) -> Float[np.ndarray, "pixel cell"]:
-    """Return the matrix that interpolates `cells` values linearly onto `size_pixels` pixels."""
+def _enlarge(values: np.ndarray, axis: int, size_pixels: int) -> np.ndarray:
+    """Interpolate an axis linearly onto `size_pixels` pixels.
+
+    Written element by element: a matrix product rounds differently from processor to processor, and the
+    benchmark's frames are the same everywhere.
+    """
+    cells = values.shape[axis]
     places = (np.arange(size_pixels) + 0.5) / size_pixels * (cells - 1)
     left = np.minimum(places.astype(int), cells - 2)
-    matrix = np.zeros((size_pixels, cells), np.float64)
-    matrix[np.arange(size_pixels), left] = 1.0 - (places - left)
-    matrix[np.arange(size_pixels), left + 1] += places - left
-    return matrix
+    share = (places - left).astype(values.dtype)
+    share = share.reshape([-1 if index == axis else 1 for index in range(values.ndim)])
+    return np.asarray(np.take(values, left, axis) * (1 - share) + np.take(values, left + 1, axis) * share)
 
 
 @lru_cache(maxsize=2)
@@ -119,6 +124,4 @@ def _noise(size_pixels: int) -> Float[np.ndarray, "field height width rgb=3"]:
     fields = generator.standard_normal(shape, dtype=np.float32)
     if size_pixels == _NOISE_PIXELS:
         return fields
-    enlarge = _enlargement(_NOISE_PIXELS, size_pixels).astype(np.float32)
-    rows = np.einsum("hi,fijc->fhjc", enlarge, fields, optimize=True)
-    return np.asarray(np.einsum("fhjc,wj->fhwc", rows, enlarge, optimize=True))
+    return _enlarge(_enlarge(fields, 1, size_pixels), 2, size_pixels)

@@ -26,7 +26,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("architecture", choices=sorted(ARCHITECTURES))
     parser.add_argument("--out", type=Path, required=True, help="folder of the run")
     parser.add_argument("--seed", type=int, default=Recipe.seed)
-    parser.add_argument("--steps", type=int, default=Recipe.steps, help="optimiser steps in all")
     parser.add_argument("--resume", action="store_true", help="continue the run in --out")
     return parser
 
@@ -39,13 +38,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # One thread: the sums of a multi-threaded run depend on how the work happens to be shared out.
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
-    recipe = replace(Recipe(), seed=options.seed, steps=options.steps)
+    recipe = replace(Recipe(), seed=options.seed)
     try:
         run = Run(options.architecture, recipe, options.out)
         if options.resume:
             run.resume()
         run.train()
-        export_checkpoint(run.learner.model, run.learner.tokenizer, run.learner.grid, options.out / "checkpoint")
+        material = run.learner.material
+        export_checkpoint(material.architecture, run.learner.model, material.tokenizer, options.out / "checkpoint")
     except TinyError as error:
         sys.stderr.write(f"error: {error}\n")
         return 1

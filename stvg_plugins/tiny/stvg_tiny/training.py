@@ -7,23 +7,34 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TextIO
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers import PreTrainedTokenizerFast, Qwen2VLForConditionalGeneration
+from transformers import PreTrainedModel
 
-from stvg_tiny.accuracy import development_accuracy
+from stvg_huggingface.loading import language_model_of
+from stvg_tiny.accuracy import Accuracy, development_accuracy
 from stvg_tiny.architectures import ARCHITECTURES, Architecture
-from stvg_tiny.batches import Batch, load_batches
+from stvg_tiny.batches import Batch, Material, load_batches
 from stvg_tiny.errors import RecipeError
-from stvg_tiny.packing import NO_LABEL, SharedHead, batched_vision, encode_videos, packed_forward
-from stvg_tiny.recipe import KIND_WEIGHTS, Recipe
-from stvg_tiny.supervision import PropertyHead, PropertyLosses
-from stvg_tiny.tokenizer import TURN_END, build_tokenizer, token_id
+from stvg_tiny.packing import NO_LABEL, SharedHead, encode_videos, packed_forward
+from stvg_tiny.questions import naming_words
+from stvg_tiny.recipe import KIND_WEIGHTS, Recipe, Stage
+from stvg_tiny.supervision import (
+    PlaceHead,
+    PropertyHead,
+    PropertyLosses,
+    asked_cells,
+    following_loss,
+    looking_loss,
+    named_words,
+    reading_loss,
+)
+from stvg_tiny.tokenizer import build_tokenizer, token_id
 
 logger = logging.getLogger(__name__)
 
@@ -37,14 +48,20 @@ class Learner(nn.Module):
     def __init__(self, architecture: Architecture, seed: int) -> None:
         """Build everything with random weights."""
         super().__init__()
-        self.grid = architecture.grid
-        self.tokenizer: PreTrainedTokenizerFast = build_tokenizer()
-        self.model: Qwen2VLForConditionalGeneration = architecture.build(self.grid, self.tokenizer, seed)
-        self.head = SharedHead.of(self.tokenizer, self.grid)
+        tokenizer = build_tokenizer(architecture.chat)
+        self.model: PreTrainedModel = architecture.build(architecture.grid, tokenizer, seed)
+        language_model_of(self.model)
+        if architecture.hasten is not None:
+            architecture.hasten(self.model)
+        self.material = Material(architecture, self.model.config, tokenizer)
+        self.head = SharedHead.of(architecture, tokenizer, self.model.config)
+        self.naming_ids = torch.tensor([token_id(tokenizer, word) for word in naming_words()])
         hidden_size = self.model.config.get_text_config().hidden_size
         self.visual_head = PropertyHead(hidden_size)
         self.middle_head = PropertyHead(hidden_size, normalize=True)
         self.last_head = PropertyHead(hidden_size)
+        per_frame = architecture.grid.token_frames == 1
+        self.place_head = PlaceHead(hidden_size, architecture.grid) if per_frame else None
 
     def optimizer(self, recipe: Recipe) -> torch.optim.AdamW:
         """Return the optimiser; only matrices decay."""
@@ -65,24 +82,34 @@ class StepLoss:
     parts: Mapping[str, float]
 
 
-def vision_loss(learner: Learner, batch: Batch) -> StepLoss:
-    """Return the loss of the first phase: the dense labels on the encoded visual tokens."""
-    losses = learner.visual_head(encode_videos(learner.model, batch.patches, learner.grid), batch.dense)
-    return StepLoss(losses.total(), _named("visual", losses))
-
-
-def joint_loss(learner: Learner, batch: Batch, dense_weight: float, *, middle_looks: bool) -> StepLoss:
-    """Return the loss of the second phase: the answers, and the dense labels at three depths."""
-    visual_tokens = encode_videos(learner.model, batch.patches, learner.grid)
-    states = packed_forward(learner.model, visual_tokens, batch.packed, learner.head)
+def stage_loss(learner: Learner, batch: Batch, stage: Stage, recipe: Recipe) -> StepLoss:
+    """Return the loss of one step: dense labels, and behind the first stage answers and attention."""
+    architecture = learner.material.architecture
+    visual_tokens = encode_videos(architecture, learner.model, batch.pixels)
     visual = learner.visual_head(visual_tokens, batch.dense)
+    named, motion = _named("visual", visual), torch.zeros(())
+    if learner.place_head is not None:
+        place = learner.place_head(visual_tokens, batch.owners)
+        motion = motion + recipe.place_weight * place
+        named["place"] = place.item()
+    if not stage.answers:
+        return StepLoss(stage.dense_weight * visual.total() + motion, named)
+    follow = learner.place_head is not None
+    states = packed_forward(learner.model, visual_tokens, batch.packed, learner.head, follow=follow)
     middle = learner.middle_head(states.visual_middle, batch.dense)
     last = learner.last_head(states.visual, batch.dense)
-    middle_loss = middle.total() if middle_looks else middle.action
-    dense = 0.5 * visual.total() + middle_loss + 0.5 * last.action + 0.2 * (last.color + last.shape)
+    dense = 0.5 * visual.total() + middle.total() + 0.5 * last.action + 0.2 * (last.color + last.shape)
     answers, parts = _answer_loss(learner, batch, states.predicting)
-    named = {**parts, **_named("visual", visual), **_named("middle", middle), **_named("last", last)}
-    return StepLoss(answers + dense_weight * dense, named)
+    looking = looking_loss(states.role_attention, asked_cells(batch.questions, batch.dense))
+    reading = reading_loss(states.role_reading, named_words(batch.packed, learner.naming_ids))
+    attention = recipe.looking_weight * looking + recipe.reading_weight * reading
+    named |= {**parts, **_named("middle", middle), **_named("last", last)}
+    named |= {"looking": looking.item(), "reading": reading.item()}
+    if follow:
+        following = following_loss(states.following, batch.owners, architecture.grid)
+        motion = motion + recipe.following_weight * following
+        named["following"] = following.item()
+    return StepLoss(answers + stage.dense_weight * dense + attention + motion, named)
 
 
 def _named(prefix: str, losses: PropertyLosses) -> dict[str, float]:
@@ -99,7 +126,8 @@ def _answer_loss(
     """Return the weighted mean over answer tokens, and the plain mean per kind of question."""
     labelled = batch.packed.labels != NO_LABEL
     targets = batch.packed.labels[labelled]
-    losses = functional.cross_entropy(learner.model.lm_head(predicting[labelled]), targets, reduction="none")
+    lm_head: Any = learner.model.lm_head
+    losses = functional.cross_entropy(lm_head(predicting[labelled]), targets, reduction="none")
     kinds = [
         batch.questions[video][segment - 1].kind
         for video, segment in zip(
@@ -108,7 +136,8 @@ def _answer_loss(
             strict=True,
         )
     ]
-    ends = targets.eq(token_id(learner.tokenizer, TURN_END))
+    material = learner.material
+    ends = targets.eq(token_id(material.tokenizer, material.architecture.chat.answer_end))
     weights = torch.tensor([KIND_WEIGHTS[kind] for kind in kinds])
     weights = torch.where(ends, torch.tensor(Recipe.end_weight), weights)
     by_kind: dict[str, list[float]] = {}
@@ -120,14 +149,20 @@ def _answer_loss(
 
 
 class Run:
-    """One training run and its folder."""
+    """One training run and its folder.
+
+    Attributes:
+        next_step: Step that comes next, counted from the run's beginning.
+        stage_number: Stage that it belongs to; the number of stages when all are done.
+        stage_start: First step of that stage.
+    """
 
     def __init__(self, architecture_name: str, recipe: Recipe, folder: Path) -> None:
         """Start a run with random weights; `resume` continues a saved one."""
         self.architecture_name = architecture_name
         self.recipe = recipe
         self.folder = folder
-        self.next_step = 0
+        self.next_step = self.stage_number = self.stage_start = 0
         torch.manual_seed(recipe.seed)
         self.learner = Learner(ARCHITECTURES[architecture_name], recipe.seed)
         self.optimizer = self.learner.optimizer(recipe)
@@ -148,7 +183,8 @@ class Run:
             raise RecipeError(f"{path} belongs to the run {found}, asked for was {expected}")
         self.learner.load_state_dict(state["learner"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.next_step = state["next_step"]
+        self.next_step, self.stage_number = state["next_step"], state["stage_number"]
+        self.stage_start = state["stage_start"]
         log = self.folder / LOG_NAME
         kept = [line for line in log.read_text().splitlines() if self._is_done(line)]
         _write_atomically(log, lambda path: path.write_text("".join(f"{line}\n" for line in kept)))
@@ -157,49 +193,55 @@ class Run:
         return int(json.loads(line)["step"]) < self.next_step
 
     def train(self) -> None:
-        """Train to the recipe's last step, logging every step and saving the state now and then."""
+        """Train to the end of the last stage, logging every step and saving the state now and then."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        batches = load_batches(self.recipe, self.learner.grid, self.learner.tokenizer, self.next_step)
-        mode = "a" if self.next_step else "w"
-        with (
-            (self.folder / LOG_NAME).open(mode, encoding="utf-8") as log,
-            batched_vision(self.learner.model),
-        ):
-            for step, batch in enumerate(batches, start=self.next_step):
-                entries = [self._step(step, batch)]
-                answers = self.recipe.stage(step).dense_weight is not None
-                if answers and self._is_due(step, self.recipe.evaluate_every):
-                    accuracy = development_accuracy(
-                        self.learner.model, self.learner.tokenizer, self.learner.head, self.learner.grid
-                    )
-                    logger.info("step %d accuracy %s", step, accuracy)
-                    entries.append({"step": step, "accuracy": accuracy})
-                log.writelines(json.dumps(entry) + "\n" for entry in entries)
-                log.flush()
-                self.next_step = step + 1
-                if self._is_due(step, self.recipe.save_every):
-                    self.save()
+        with (self.folder / LOG_NAME).open("a" if self.next_step else "w", encoding="utf-8") as log:
+            while self.stage_number < len(self.recipe.stages):
+                self._train_some(log)
+                self.save()
 
-    def _is_due(self, step: int, every: int) -> bool:
-        return (step + 1) % every == 0 or step + 1 == self.recipe.steps
+    def _train_some(self, log: TextIO) -> None:
+        """Train until the next look at the accuracy, and end the stage if it is good enough."""
+        recipe, number = self.recipe, self.stage_number
+        stage = recipe.stages[number]
+        end = self.stage_start + stage.most_steps
+        steps = range(self.next_step, min(self.next_step + recipe.evaluate_every, end))
+        for step, batch in zip(steps, load_batches(recipe, self.learner.material, stage, steps), strict=True):
+            entry = self._step(step, batch)
+            log.write(json.dumps(entry) + "\n")
+            log.flush()
+        self.next_step = steps.stop
+        reached = self.next_step == end
+        if stage.answers:
+            accuracy, pointing = self._look()
+            log.write(json.dumps({"step": steps[-1], "accuracy": accuracy, "pointing": pointing}) + "\n")
+            reached = reached or passes(stage, accuracy)
+        if reached:
+            logger.info("stage %s ends after step %d", stage.name, steps[-1])
+            self.stage_number, self.stage_start = number + 1, self.next_step
+
+    def _look(self) -> tuple[Accuracy, dict[str, float]]:
+        learner = self.learner
+        learner.train(False)
+        accuracy, pointing = development_accuracy(learner.material, learner.model, learner.head)
+        learner.train(True)
+        logger.info("step %d accuracy %s pointing %s", self.next_step, accuracy, pointing)
+        return accuracy, pointing
 
     def _step(self, step: int, batch: Batch) -> dict[str, Any]:
         """Take one optimiser step; return its log entry."""
-        recipe = self.recipe
-        rate = recipe.learning_rate(step)
+        recipe, stage = self.recipe, self.recipe.stages[self.stage_number]
+        rate = recipe.learning_rate(self.stage_number, step - self.stage_start)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        stage = recipe.stage(step)
-        if stage.dense_weight is None:
-            loss = vision_loss(self.learner, batch)
-        else:
-            loss = joint_loss(self.learner, batch, stage.dense_weight, middle_looks=stage.middle_looks)
+        loss = stage_loss(self.learner, batch, stage, recipe)
         self.optimizer.zero_grad()
         torch.autograd.backward(loss.total)
         norm = nn.utils.clip_grad_norm_(self.learner.model.parameters(), recipe.clip_norm)
         self.optimizer.step()
         return {
             "step": step,
+            "stage": stage.name,
             "learning_rate": rate,
             "gradient_norm": norm.item(),
             "loss": loss.total.item(),
@@ -212,10 +254,17 @@ class Run:
             "architecture": self.architecture_name,
             "seed": self.recipe.seed,
             "next_step": self.next_step,
+            "stage_number": self.stage_number,
+            "stage_start": self.stage_start,
             "learner": self.learner.state_dict(),
             "optimizer": self.optimizer.state_dict(),
         }
         _write_atomically(self.folder / STATE_NAME, lambda path: torch.save(state, path))
+
+
+def passes(stage: Stage, accuracy: Accuracy) -> bool:
+    """Return whether an accuracy is enough to end a stage before its most steps."""
+    return bool(stage.gate) and all(accuracy.get(kind, 0.0) >= least for kind, least in stage.gate.items())
 
 
 def _write_atomically(path: Path, write: Callable[[Path], object]) -> None:

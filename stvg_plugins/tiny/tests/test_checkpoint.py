@@ -1,4 +1,4 @@
-"""The shipped checkpoint: complete, small, found without torch, and not at chance."""
+"""The shipped checkpoints: complete, small, found without torch, and not at chance."""
 
 import json
 import subprocess
@@ -10,14 +10,18 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from stvg_core.config import load_settings
+from stvg_core.models import named_models
+from stvg_tiny import models
 from stvg_tiny.architectures import ARCHITECTURES
+from stvg_tiny.calibrate import start_settings
 from stvg_tiny.evaluate import evaluate
-from stvg_tiny.models import qwen2_vl
 from stvg_tiny.pixels import preprocessor_config
 from stvg_tiny.sampling import Split
-from stvg_tiny.tokenizer import CHAT_TEMPLATE, build_tokenizer
+from stvg_tiny.tokenizer import build_tokenizer
 
 MEGABYTE = 1024 * 1024
+SHIPPED = [entry for name, entry in named_models().items() if name.startswith("tiny:")]
 
 
 @pytest.fixture(autouse=True)
@@ -28,12 +32,18 @@ def one_thread():
     torch.set_num_threads(before)
 
 
-@pytest.fixture(scope="module")
-def folder() -> Path:
-    return qwen2_vl()
+@pytest.fixture(scope="module", params=[entry.name for entry in SHIPPED])
+def folder(request: pytest.FixtureRequest) -> Path:
+    return next(entry for entry in SHIPPED if entry.name == request.param).load()()
 
 
-def test_it_is_found_without_importing_torch() -> None:
+def test_every_checkpoint_in_the_package_has_a_name() -> None:
+    folders = {path.name for path in (Path(models.__file__).parent / "checkpoints").iterdir() if path.is_dir()}
+    assert {entry.name.removeprefix("tiny:") for entry in SHIPPED} == folders
+    assert "qwen2-vl" in folders
+
+
+def test_they_are_found_without_importing_torch() -> None:
     code = (
         "import sys; from stvg_tiny.models import qwen2_vl; assert qwen2_vl().is_dir(); print('torch' in sys.modules)"
     )
@@ -54,14 +64,22 @@ def test_weights_are_finite_half_precision(folder: Path) -> None:
 
 
 def test_its_files_are_what_the_code_would_write(folder: Path) -> None:
-    grid = ARCHITECTURES["qwen2-vl"].grid
-    assert json.loads((folder / "preprocessor_config.json").read_text()) == preprocessor_config(grid)
-    assert (folder / "chat_template.jinja").read_text() == CHAT_TEMPLATE
+    row = ARCHITECTURES[folder.name]
+    assert json.loads((folder / "preprocessor_config.json").read_text()) == preprocessor_config(row)
+    assert (folder / "chat_template.jinja").read_text() == row.chat.template
     saved = json.loads((folder / "tokenizer.json").read_text())
+    built = build_tokenizer(row.chat)
     assert saved["model"]["vocab"] == {
-        word: index for word, index in build_tokenizer().get_vocab().items() if word in saved["model"]["vocab"]
+        word: index for word, index in built.get_vocab().items() if word in saved["model"]["vocab"]
     }
-    assert len(saved["model"]["vocab"]) == len(build_tokenizer())
+    assert len(saved["model"]["vocab"]) == len(built)
+
+
+def test_its_settings_show_frames_as_it_was_trained(folder: Path) -> None:
+    row = ARCHITECTURES[folder.name]
+    settings = load_settings("calibrated", checkpoint=folder)
+    assert settings.input == row.inputs
+    assert settings.sampling.frame_count == start_settings(row)["sampling"]["frame_count"] == row.grid.frame_count
 
 
 def test_it_answers_far_better_than_chance(folder: Path) -> None:

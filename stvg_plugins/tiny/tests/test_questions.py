@@ -5,9 +5,17 @@ import re
 import numpy as np
 import pytest
 
-from stvg_tiny.questions import Question, caption, drill_questions, training_questions, yes_no_questions
+from stvg_tiny.combinations import TRAINING
+from stvg_tiny.questions import (
+    Question,
+    caption,
+    looking_questions,
+    named_properties,
+    training_questions,
+    yes_no_questions,
+)
 from stvg_tiny.sampling import Split, held_out_scene, sample_scene
-from stvg_tiny.scenes import COLOR_NAMES, EVENTS, SHAPE_NAMES, Scene
+from stvg_tiny.scenes import COLOR_NAMES, EVENTS, SHAPE_NAMES, STILL, Scene
 
 
 def brute_force_answer(scene: Scene, text: str) -> str:
@@ -58,14 +66,26 @@ def test_about_a_third_of_the_training_action_questions_name_a_shape() -> None:
     assert 0.3 < share < 0.4
 
 
-def test_the_drill_asks_for_every_color_and_shape() -> None:
-    scene = held_out_scene(Split.DEVELOPMENT, 2, "hard")
-    drill = drill_questions(scene)
-    assert [re.search("something (.+) in|a (.+) in", item.text).group(1, 2) for item in drill] == [
-        *((name, None) for name in COLOR_NAMES),
-        *((None, name) for name in SHAPE_NAMES),
-    ]
-    assert all(brute_force_answer(scene, item.text) == item.answer for item in drill)
+def test_looking_questions_are_balanced_yes_no_questions_of_every_kind() -> None:
+    pairs = asked(looking_questions, 200)
+    assert all(brute_force_answer(scene, item.text) == item.answer for scene, item in pairs)
+    kinds = [item.kind for _, item in pairs]
+    assert set(kinds) == {"attribute", "single", "action", "subject_action", "combined"}
+    assert 0.47 < np.mean([item.answer == "yes" for _, item in pairs]) < 0.53
+    for kind in ("attribute", "action", "single"):
+        assert kinds.count(kind) > 1.5 * kinds.count("combined")
+
+
+def test_false_questions_ask_for_allowed_combinations_alone() -> None:
+    asked_for = []
+    for index in range(300):
+        scene = held_out_scene(Split.DEVELOPMENT, index, "hard")
+        for item in yes_no_questions(np.random.default_rng(index), scene, TRAINING):
+            color, shape, action = named_properties(item)
+            if color is not None and shape is not None:
+                asked_for.append((COLOR_NAMES[color], SHAPE_NAMES[shape], STILL if action is None else EVENTS[action]))
+    assert len(asked_for) > 1000
+    assert all(TRAINING.allows(*parts) for parts in asked_for)
 
 
 def test_open_questions_have_one_right_answer() -> None:

@@ -9,7 +9,8 @@ from stvg_core.config import SamplingSettings, Settings
 from stvg_core.metrics import tube_overlap
 from stvg_core.query.rules import RulesDecomposer
 from stvg_core.tube import assemble_tube
-from stvg_tiny.calibrate import START, _with, choices
+from stvg_tiny.architectures import ARCHITECTURES
+from stvg_tiny.calibrate import _with, choices, start_settings
 from stvg_tiny.clips import CLIP_FRAMES, clip_frames, clip_info, query, true_track, true_tube
 from stvg_tiny.grounding import measure, random_choice, scenes_of
 from stvg_tiny.rendering import render
@@ -69,9 +70,14 @@ def test_queries_decompose_into_what_the_model_was_asked_in_training(difficulty:
 
 
 def test_every_calibration_candidate_is_a_valid_setting() -> None:
-    for _, candidates in choices(layer_count=4):
-        for candidate in candidates:
-            Settings.model_validate(_with(START, candidate))
+    for row in ARCHITECTURES.values():
+        start = start_settings(row)
+        for _, candidates in choices(start):
+            for candidate in candidates:
+                settings = Settings.model_validate(_with(start, candidate))
+                assert settings.joint.span_frame_count < settings.sampling.frame_count
+                assert settings.temporal.tokens.rule == "max_activation"
+                assert settings.input == row.inputs
 
 
 def test_clip_info_lasts_as_long_as_its_frames() -> None:

@@ -1,57 +1,99 @@
-"""The chat template gives exactly the tokens that training uses."""
+"""The chat templates give exactly the tokens that training uses, in the layouts of the three families."""
 
 import pytest
+import torch
 from transformers import AutoTokenizer
 
-from stvg_tiny.architectures import VideoGrid
-from stvg_tiny.batches import exchange
-from stvg_tiny.evaluate import prompt_ids
+from stvg_tiny.architectures import ARCHITECTURES
+from stvg_tiny.batches import Material
+from stvg_tiny.evaluate import Checkpoint, prompt_text
 from stvg_tiny.packing import SharedHead
 from stvg_tiny.questions import Question, vocabulary_texts
 from stvg_tiny.tokenizer import build_tokenizer, token_id
 
-GRID = VideoGrid()
 TEXTS = ["Is there the red circle that moves left in this video?", "Describe this video in details."]
+TAILS = {
+    "qwen2-vl": ["<|im_end|>", "\n", "<|im_start|>", "assistant", "\n"],
+    "internvl": ["<|im_end|>", "\n", "<|im_start|>", "assistant", "\n"],
+    "llava-next": ["a", "ss", "ist", "ant", ":"],
+}
+HEADS = {
+    "qwen2-vl": ["<|im_start|>", "user", "\n", "<|vision_start|>", "<|video_pad|>", "<|video_pad|>"],
+    "internvl": ["<|im_start|>", "user", "\n", "frame1", ":", "<img>"],
+    "llava-next": ["user", ":", "<video>", "<video>", "<video>", "<video>"],
+}
 
 
 @pytest.fixture(scope="module", params=["built", "saved"])
-def tokenizer(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory):
-    built = build_tokenizer()
-    if request.param == "built":
-        return built
-    folder = tmp_path_factory.mktemp("tokenizer")
-    built.save_pretrained(folder)
-    return AutoTokenizer.from_pretrained(folder)
+def saved(request: pytest.FixtureRequest) -> bool:
+    return bool(request.param == "saved")
+
+
+@pytest.fixture(scope="module", params=sorted(ARCHITECTURES))
+def checkpoint(request: pytest.FixtureRequest, saved: bool, tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
+    row = ARCHITECTURES[request.param]
+    tokenizer = build_tokenizer(row.chat)
+    model = row.build(row.grid, tokenizer, 0)
+    if saved:
+        folder = tmp_path_factory.mktemp("tokenizer")
+        tokenizer.save_pretrained(folder)
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+    return Checkpoint(row, model, tokenizer)
 
 
 @pytest.mark.parametrize("text", TEXTS)
-def test_template_gives_the_training_tokens(tokenizer, text: str) -> None:
-    ask, reply = exchange(tokenizer, Question("combined", text, "yes"))
-    head = SharedHead.of(tokenizer, GRID).token_ids.tolist()
-    assert prompt_ids(tokenizer, text, GRID.visual_tokens) == head + ask
-    assert tokenizer.convert_ids_to_tokens(reply) == ["yes", "<|im_end|>"]
+def test_template_gives_the_training_tokens(checkpoint: Checkpoint, text: str) -> None:
+    material = Material(checkpoint.architecture, checkpoint.model.config, checkpoint.tokenizer)
+    ask, reply = material.exchange(Question("combined", text, "yes"))
+    head = SharedHead.of(checkpoint.architecture, checkpoint.tokenizer, checkpoint.model.config)
+    whole = checkpoint.tokenizer(prompt_text(checkpoint, text), add_special_tokens=False)["input_ids"]
+    assert whole == head.token_ids.tolist() + ask
+    answer_end = checkpoint.architecture.chat.answer_end
+    assert checkpoint.tokenizer.convert_ids_to_tokens(reply) == ["yes", answer_end]
+    assert token_id(checkpoint.tokenizer, "<unk>") not in whole
+    assert int(head.visual.sum()) == checkpoint.architecture.grid.visual_tokens
+    assert head.positions.shape[1] > len(whole)
 
 
 @pytest.mark.parametrize("text", TEXTS)
-def test_last_six_tokens_are_those_of_qwen2_vl(tokenizer, text: str) -> None:
-    tail = tokenizer.convert_ids_to_tokens(prompt_ids(tokenizer, text, 4)[-6:])
-    assert tail == [text[-1], "<|im_end|>", "\n", "<|im_start|>", "assistant", "\n"]
+def test_prompts_begin_and_end_as_the_familys_do(checkpoint: Checkpoint, text: str) -> None:
+    ids = checkpoint.tokenizer(prompt_text(checkpoint, text), add_special_tokens=False)["input_ids"]
+    tokens = checkpoint.tokenizer.convert_ids_to_tokens(ids)
+    assert tokens[-6:] == [text[-1], *TAILS[checkpoint.architecture.name]]
+    assert tokens[:6] == HEADS[checkpoint.architecture.name]
 
 
-def test_plain_string_content_and_system_turns(tokenizer) -> None:
+def test_positions_follow_the_families_rules(checkpoint: Checkpoint) -> None:
+    head = SharedHead.of(checkpoint.architecture, checkpoint.tokenizer, checkpoint.model.config)
+    behind = int(head.visual.nonzero()[-1]) + 1
+    if checkpoint.architecture.name == "qwen2-vl":
+        assert head.positions[:, 4].tolist() == [4, 4, 4]
+        assert head.positions[:, behind - 1].tolist() == [11, 9, 9]
+        # Text resumes after the largest visual position, which is a time here.
+        assert head.positions[:, behind : behind + 3].tolist() == [[12, 13, 14]] * 3
+    else:
+        assert torch.equal(head.positions, torch.arange(head.positions.shape[1])[None])
+
+
+def test_plain_string_content_and_system_turns() -> None:
     turns = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "What moves left?"}]
-    text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
-    assert text == "<|im_start|>user\nWhat moves left?<|im_end|>\n<|im_start|>assistant\n"
+    texts = {
+        name: build_tokenizer(row.chat).apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+        for name, row in ARCHITECTURES.items()
+    }
+    marked = "<|im_start|>user\nWhat moves left?<|im_end|>\n<|im_start|>assistant\n"
+    assert texts == {"qwen2-vl": marked, "internvl": marked, "llava-next": "USER: What moves left? ASSISTANT:"}
 
 
-def test_every_word_is_known_and_strangers_are_not(tokenizer) -> None:
-    unknown = token_id(tokenizer, "<unk>")
+def test_every_word_is_known_and_strangers_are_not(checkpoint: Checkpoint) -> None:
+    tokenizer = checkpoint.tokenizer
     for text in vocabulary_texts():
-        assert unknown not in tokenizer(text, add_special_tokens=False)["input_ids"]
+        assert token_id(tokenizer, "<unk>") not in tokenizer(text, add_special_tokens=False)["input_ids"]
     ids = tokenizer("The RED-ish dragon, moves!", add_special_tokens=False)["input_ids"]
     assert tokenizer.convert_ids_to_tokens(ids) == ["the", "red", "<unk>", "<unk>", "<unk>", ",", "moves", "<unk>"]
 
 
-def test_yes_and_no_are_single_tokens(tokenizer) -> None:
+def test_yes_and_no_are_single_tokens(checkpoint: Checkpoint) -> None:
     for word in ("yes", "no"):
-        assert tokenizer.convert_ids_to_tokens(tokenizer(word, add_special_tokens=False)["input_ids"]) == [word]
+        ids = checkpoint.tokenizer(word, add_special_tokens=False)["input_ids"]
+        assert checkpoint.tokenizer.convert_ids_to_tokens(ids) == [word]

@@ -7,29 +7,32 @@ import numpy as np
 import pytest
 import torch
 
+from stvg_tiny.accuracy import Accuracy
 from stvg_tiny.architectures import ARCHITECTURES
-from stvg_tiny.batches import Batch, training_batch
+from stvg_tiny.batches import Batch, Material, training_batch
+from stvg_tiny.combinations import TRAINING
 from stvg_tiny.errors import RecipeError
 from stvg_tiny.evaluate import evaluate, load_checkpoint
 from stvg_tiny.export import export_checkpoint
-from stvg_tiny.recipe import CYCLES, STAGES, RateCycle, Recipe, Stage
+from stvg_tiny.questions import named_properties
+from stvg_tiny.recipe import STAGES, Recipe, Stage
 from stvg_tiny.sampling import Split
-from stvg_tiny.tokenizer import build_tokenizer
-from stvg_tiny.training import LOG_NAME, Run
+from stvg_tiny.scenes import COLOR_NAMES, EVENTS, SHAPE_NAMES, STILL
+from stvg_tiny.training import LOG_NAME, Learner, Run
+
+NAMES = sorted(ARCHITECTURES)
 
 
-def short_recipe(steps: int, vision_steps: int, batch_videos: int) -> Recipe:
-    return Recipe(
-        steps=steps,
-        stages=(Stage(vision_steps, 0.9, 2, None), Stage(steps, 0.5, 3, 1.0)),
-        cycles=(RateCycle(0, 2, steps), RateCycle(vision_steps, 2, steps)),
-        batch_videos=batch_videos,
-        evaluate_every=100,
-        save_every=2,
+def short_recipe(see: int, ask: int, batch_videos: int) -> Recipe:
+    stages = (
+        Stage("see", see, 0.9, 2, 1.0, answers=False),
+        Stage("ask", ask, 0.5, 3, 1.0, gate={"single": 2.0}),
+        Stage("settle", 2, 0.5, 3, 1.0, decays=True),
     )
+    return Recipe(stages=stages, ramp_steps=2, batch_videos=batch_videos, evaluate_every=2)
 
 
-SHORT = short_recipe(steps=6, vision_steps=3, batch_videos=2)
+SHORT = short_recipe(see=3, ask=3, batch_videos=1)
 
 
 @pytest.fixture(autouse=True)
@@ -40,38 +43,71 @@ def one_thread():
     torch.set_num_threads(before)
 
 
+@pytest.fixture
+def quick_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stvg_tiny.accuracy._DEVELOPMENT_SCENES", 1)
+    monkeypatch.setattr("stvg_tiny.accuracy._SCENES_PER_PASS", 1)
+
+
+@pytest.fixture(scope="module")
+def material() -> Material:
+    return Learner(ARCHITECTURES["qwen2-vl"], 0).material
+
+
+def entries(folder: Path) -> list[dict[str, object]]:
+    return [json.loads(line) for line in (folder / LOG_NAME).read_text().splitlines()]
+
+
 def losses(folder: Path) -> list[float]:
-    entries = [json.loads(line) for line in (folder / LOG_NAME).read_text().splitlines()]
-    return [entry["loss"] for entry in entries if "loss" in entry]
+    return [entry["loss"] for entry in entries(folder) if "loss" in entry]
 
 
-def test_batches_depend_on_seed_and_step_alone() -> None:
-    tokenizer, grid = build_tokenizer(), ARCHITECTURES["qwen2-vl"].grid
-    first, again, other = (training_batch(SHORT, grid, tokenizer, step) for step in (4, 4, 5))
-    assert torch.equal(first.patches, again.patches)
+def test_batches_depend_on_seed_stage_and_step_alone(material: Material) -> None:
+    stage = SHORT.stages[1]
+    first, again, other = (training_batch(SHORT, material, stage, step) for step in (4, 4, 5))
+    name = "pixel_values_videos"
+    assert torch.equal(first.pixels[name], again.pixels[name])
     assert first.questions == again.questions
-    assert not torch.equal(first.patches, other.patches)
+    assert not torch.equal(first.pixels[name], other.pixels[name])
 
 
-def test_learning_rate_rises_in_every_cycle_and_falls_to_its_end() -> None:
+def test_no_held_out_combination_is_seen_or_asked_for_in_training(material: Material) -> None:
+    names = (COLOR_NAMES, SHAPE_NAMES, EVENTS)
+    asked = 0
+    for step in range(12):
+        batch = training_batch(Recipe(batch_videos=4), material, STAGES[-1], step)
+        for question in (item for row in batch.questions for item in row if item.kind != "caption"):
+            color, shape, action = (
+                None if place is None else family[place]
+                for place, family in zip(named_properties(question), names, strict=True)
+            )
+            if color and shape:
+                asked += 1
+                assert TRAINING.allows(color, shape, action or STILL), question.text
+    assert asked > 100
+
+
+def test_learning_rate_ramps_holds_and_falls() -> None:
     recipe = Recipe()
-    rates = [recipe.learning_rate(step) for step in range(recipe.steps)]
-    assert rates[0] < rates[100] < rates[300] == recipe.peak_learning_rate
-    for cycle in CYCLES:
-        assert rates[cycle.first_step] == pytest.approx(recipe.peak_learning_rate / cycle.ramp_steps)
-        assert rates[cycle.first_step + cycle.ramp_steps] == recipe.peak_learning_rate
-    assert max(rates) == recipe.peak_learning_rate
-    assert rates[-1] == pytest.approx(recipe.final_rate_share * recipe.peak_learning_rate, rel=0.01)
+    peak, ramp = recipe.peak_learning_rate, recipe.ramp_steps
+    for stage in (0, 1):
+        assert recipe.learning_rate(stage, 0) == pytest.approx(peak / ramp)
+        assert recipe.learning_rate(stage, ramp) == pytest.approx(peak)
+    assert recipe.learning_rate(2, 0) == pytest.approx(peak)
+    last = len(STAGES) - 1
+    rates = [recipe.learning_rate(last, step) for step in range(STAGES[last].most_steps)]
+    assert rates == sorted(rates, reverse=True)
+    assert rates[0] == pytest.approx(peak)
+    assert rates[-1] == pytest.approx(recipe.final_rate_share * peak, rel=0.01)
 
 
 def test_scenes_get_harder() -> None:
     recipe = Recipe()
-    assert [stage.until_step for stage in STAGES] == sorted(stage.until_step for stage in STAGES)
-    counts = {
-        step: np.mean([len(recipe.scene(recipe.item_generator(step, index), step).objects) for index in range(100)])
-        for step in (0, 1200, 2200)
-    }
-    assert counts[0] < 2 < counts[1200] < counts[2200]
+    counts = [
+        np.mean([len(recipe.scene(recipe.item_generator(0, index), stage).objects) for index in range(200)])
+        for stage in STAGES
+    ]
+    assert counts[0] < 2 < counts[2] < counts[3]
 
 
 def test_a_missing_state_cannot_be_resumed(tmp_path: Path) -> None:
@@ -79,38 +115,76 @@ def test_a_missing_state_cannot_be_resumed(tmp_path: Path) -> None:
         Run("qwen2-vl", SHORT, tmp_path).resume()
 
 
+def test_a_state_of_another_run_is_refused(tmp_path: Path) -> None:
+    run = Run("qwen2-vl", SHORT, tmp_path)
+    (tmp_path / LOG_NAME).touch()
+    run.save()
+    with pytest.raises(RecipeError, match="belongs to the run"):
+        Run("llava-next", SHORT, tmp_path).resume()
+
+
+@pytest.mark.usefixtures("quick_looks")
+@pytest.mark.parametrize(("reached", "ends"), [(0.95, 5), (0.5, 6)])
+def test_a_stage_ends_at_its_gate_or_after_its_most_steps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reached: float, ends: int
+) -> None:
+    def looked(self: Run) -> tuple[Accuracy, dict[str, float]]:
+        return {"single": reached, "action": 1.0}, {}
+
+    monkeypatch.setattr(Run, "_look", looked)
+    stages = (
+        Stage("see", 3, 0.9, 2, 1.0, answers=False),
+        Stage("ask", 3, 0.5, 3, 1.0, gate={"single": 0.9, "action": 0.9}),
+    )
+    Run("qwen2-vl", Recipe(stages=stages, batch_videos=1, evaluate_every=2), tmp_path).train()
+    steps = [entry["step"] for entry in entries(tmp_path) if "loss" in entry]
+    assert steps == list(range(ends))
+
+
 @pytest.mark.slow
-def test_a_resumed_run_is_bit_equal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    Run("qwen2-vl", SHORT, tmp_path / "whole").train()
+@pytest.mark.usefixtures("quick_looks")
+@pytest.mark.parametrize("name", NAMES)
+def test_a_resumed_run_is_bit_equal(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Run(name, SHORT, tmp_path / "whole").train()
     with monkeypatch.context() as patch:
         take_step = Run._step
 
-        def killed_at_the_last(self: Run, step: int, batch: Batch) -> dict[str, object]:
-            if step == 5:
+        def killed_late(self: Run, step: int, batch: Batch) -> dict[str, object]:
+            if step == 6:
                 raise KeyboardInterrupt
             return take_step(self, step, batch)
 
-        patch.setattr(Run, "_step", killed_at_the_last)
+        patch.setattr(Run, "_step", killed_late)
         with pytest.raises(KeyboardInterrupt):
-            Run("qwen2-vl", SHORT, tmp_path / "parts").train()
-    assert len(losses(tmp_path / "parts")) == 5
-    resumed = Run("qwen2-vl", SHORT, tmp_path / "parts")
+            Run(name, SHORT, tmp_path / "parts").train()
+    assert len(losses(tmp_path / "parts")) == 6
+    with (tmp_path / "parts" / LOG_NAME).open("a") as log:
+        log.write(json.dumps({"step": 6, "loss": 0.0}) + "\n")
+    resumed = Run(name, SHORT, tmp_path / "parts")
     resumed.resume()
-    assert resumed.next_step == 4
+    assert (resumed.next_step, resumed.stage_number, resumed.stage_start) == (6, 2, 6)
     resumed.train()
-    assert losses(tmp_path / "whole") == losses(tmp_path / "parts")
+    assert entries(tmp_path / "whole") == entries(tmp_path / "parts")
+    assert len(losses(tmp_path / "whole")) == 8
 
 
 @pytest.mark.slow
-def test_some_steps_lower_the_loss_and_the_checkpoint_opens(tmp_path: Path) -> None:
-    run = Run("qwen2-vl", short_recipe(steps=40, vision_steps=30, batch_videos=4), tmp_path)
+@pytest.mark.usefixtures("quick_looks")
+@pytest.mark.parametrize("name", NAMES)
+def test_some_steps_lower_the_losses_and_the_checkpoint_opens(name: str, tmp_path: Path) -> None:
+    run = Run(name, short_recipe(see=30, ask=12, batch_videos=4), tmp_path)
     run.train()
     values = losses(tmp_path)
     assert np.mean(values[20:30]) < 0.8 * np.mean(values[:5])
+    parts = [entry["losses"] for entry in entries(tmp_path) if entry.get("stage") == "ask"]
+    for part in ("looking", "reading", "middle_color"):
+        assert np.mean([some[part] for some in parts[-3:]]) < np.mean([some[part] for some in parts[:3]])
     folder = tmp_path / "checkpoint"
-    export_checkpoint(run.learner.model, run.learner.tokenizer, run.learner.grid, folder)
-    model, _ = load_checkpoint(folder)
+    material = run.learner.material
+    export_checkpoint(material.architecture, run.learner.model, material.tokenizer, folder)
+    saved = load_checkpoint(folder).model.state_dict()
     trained = run.learner.model.state_dict()
-    assert all(torch.equal(value, trained[name].half().float()) for name, value in model.state_dict().items())
+    assert saved.keys() == trained.keys()
+    assert all(torch.equal(value, trained[key].half().float()) for key, value in saved.items())
     result = evaluate(folder, Split.DEVELOPMENT, "hard", scenes=1)
     assert result["questions"]["combined"] == 2
