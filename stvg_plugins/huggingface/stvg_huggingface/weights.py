@@ -104,15 +104,18 @@ class _Listener(logging.Handler):
 
 @contextmanager
 def _listening() -> Iterator[list[str]]:
-    """Collect transformers' bar and report instead of showing them: stderr belongs to the command line."""
+    """Collect transformers' bar and report instead of showing them: stderr belongs to the command line.
+
+    Its records must not go up to the root logger either, where it lets them once `CI` stands in the environment.
+    """
     voice: Any = transformers_logging
     shown, listener, library = voice.is_progress_bar_enabled(), _Listener(), voice.get_logger("transformers")
-    handlers = library.handlers
+    handlers, propagate = library.handlers, library.propagate
     voice.disable_progress_bar()
-    library.handlers = [listener]
+    library.handlers, library.propagate = [listener], False
     try:
         yield listener.told
     finally:
-        library.handlers = handlers
+        library.handlers, library.propagate = handlers, propagate
         if shown:
             voice.enable_progress_bar()

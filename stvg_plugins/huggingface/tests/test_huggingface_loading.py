@@ -243,9 +243,17 @@ def test_a_sharded_checkpoint(good: Path, tmp_path: Path) -> None:
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
 
 
+@pytest.mark.parametrize("propagate", [True, False])
 def test_what_a_model_has_no_place_for_is_told_and_nothing_else_is_said(
-    good: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+    propagate: bool,
+    good: Path,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """Also where transformers hands its records up, which it does once `CI` stands in the environment."""
+    monkeypatch.setattr(logging.getLogger("transformers"), "propagate", propagate)
     folder = Path(shutil.copytree(good, tmp_path / "copy"))
     weights = load_file(folder / "model.safetensors")
     save_file({**weights, "stranger.weight": torch.ones(1)}, folder / "model.safetensors", metadata={"format": "pt"})
@@ -256,6 +264,7 @@ def test_what_a_model_has_no_place_for_is_told_and_nothing_else_is_said(
     ]
     assert capfd.readouterr() == ("", "")
     assert logging.getLogger("transformers").handlers == handlers
+    assert logging.getLogger("transformers").propagate == propagate
 
 
 def test_weights_that_the_configuration_would_tie_stay_apart_where_they_differ(tmp_path: Path) -> None:
