@@ -4,15 +4,18 @@ An entry point names a callable without arguments that returns a folder with dem
 the clips it names. The truth is read here and goes to the metrics and pictures alone.
 """
 
-import importlib.metadata
 import json
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from stvg_core.errors import PluginError
+from stvg_core.plain_text import one_line
+from stvg_core.registry.loading import call_entry_point
+from stvg_core.registry.metadata import InstalledEntry
+from stvg_core.registry.selection import find_entries
 from stvg_core.values import Tube, VideoInfo, as_boxes
 
 DEMO_GROUP = "stvg.demos"
@@ -77,18 +80,24 @@ def find_demos() -> tuple[DemoCase, ...]:
     Raises:
         PluginError: none is installed, or one is damaged.
     """
-    cases = [case for entry in importlib.metadata.entry_points(group=DEMO_GROUP) for case in _read(entry)]
+    found = find_entries(DEMO_GROUP)
+    cases = [case for entry, disabled in found if not disabled for case in _read(entry)]
     if not cases:
-        raise PluginError("no demo is installed; pip install stvg-tiny")
+        disabled_ones = "".join(f"; {entry.distribution.name} is disabled: {why}" for entry, why in found if why)
+        raise PluginError(f"no demo is installed; pip install stvg-tiny{disabled_ones}")
     return tuple(cases)
 
 
-def _read(entry: importlib.metadata.EntryPoint) -> list[DemoCase]:
+def _read(entry: InstalledEntry) -> list[DemoCase]:
+    title, owner = f"demo {entry.point.name!r}", entry.distribution.name
+    reinstall = f"pip install --force-reinstall {owner}"
+    folder = call_entry_point(entry.point, f"{title} of {owner}", reinstall)
+    if not isinstance(folder, Path):
+        raise PluginError(f"expected {title} of {owner} to be a folder, got {type(folder).__name__}; {reinstall}")
     try:
-        folder: Path = entry.load()()
         cases = _Cases.model_validate(json.loads((folder / "demos.json").read_text(encoding="utf-8")))
-    except (ImportError, AttributeError, OSError, ValueError, ValidationError) as error:
-        raise PluginError(f"demo {entry.name!r} cannot be read: {error}; reinstall its distribution") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise PluginError(f"{title} of {owner} cannot be read: {one_line(str(error))}; {reinstall}") from error
     return [
         DemoCase(case.name, folder / case.video, case.query, case.model, case.note, case.truth) for case in cases.demos
     ]

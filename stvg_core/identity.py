@@ -16,6 +16,12 @@ ATTENTION_KERNELS = ("auto", "sdpa", "eager", "flash_attention_2")
 HOOK_API = 1
 """Version of hooks and adapter; a backend's manifest names the one it was written for."""
 
+MIN_HOOK_API = 1
+"""The oldest version that this core still calls; a backend of any version up to HOOK_API is let in."""
+
+EXTENSION_GROUP = "stvg.extensions"
+"""Entry-point group of distributions that wrap the hooks of any backend, where the user names them."""
+
 
 @dataclass(frozen=True)
 class ModelReference:

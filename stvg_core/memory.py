@@ -41,7 +41,7 @@ def memory_errors(job: str, cure: str) -> Iterator[None]:
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        if not isinstance(error, torch.OutOfMemoryError | MemoryError) and _CPU_MARK not in str(error):
+        if not ran_out_of_memory(error):
             raise
         # The frames of the failed computation hold its tensors; the error keeps where it was, not them.
         traceback.clear_frames(error.__traceback__)
@@ -50,3 +50,14 @@ def memory_errors(job: str, cure: str) -> Iterator[None]:
             torch.cuda.empty_cache()
         reason = " ".join(str(error).split())[:_SHOWN_CHARACTERS] or type(error).__name__
         raise DeviceMemoryError(f"out of memory in {job} ({reason}); {cure}") from error
+
+
+def ran_out_of_memory(error: BaseException) -> bool:
+    """Return whether an error is one of the ways in which memory runs out.
+
+    >>> ran_out_of_memory(MemoryError()), ran_out_of_memory(RuntimeError("shapes do not match"))
+    (True, False)
+    """
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and _CPU_MARK in str(error)

@@ -5,15 +5,18 @@ whose config.json is in the local cache or can be downloaded.
 """
 
 import difflib
-import importlib.metadata
 import json
 import re
 import shlex
 from dataclasses import dataclass
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
-from stvg_core.errors import ModelError, UsageError
+from stvg_core.errors import ModelError, PluginError, UsageError
 from stvg_core.identity import ModelReference
+from stvg_core.registry.loading import call_entry_point
+from stvg_core.registry.metadata import InstalledEntry
+from stvg_core.registry.selection import find_entries
 
 MODEL_GROUP = "stvg.models"
 _CONFIG_BYTES = 4 * 1024 * 1024
@@ -28,9 +31,15 @@ class ResolvedModel:
     architecture: str
 
 
-def named_models() -> dict[str, importlib.metadata.EntryPoint]:
-    """Return the named checkpoints that installed distributions offer, by name."""
-    return {entry.name: entry for entry in sorted(importlib.metadata.entry_points(group=MODEL_GROUP))}
+def named_models() -> dict[str, EntryPoint]:
+    """Return the named checkpoints that installed distributions offer and the environment lets in, by name."""
+    return {name: entry.point for name, entry in named_entries().items()}
+
+
+def named_entries() -> dict[str, InstalledEntry]:
+    """Return what `named_models` does, each with the distribution that holds it."""
+    found = {entry.point.name: entry for entry, disabled in find_entries(MODEL_GROUP) if not disabled}
+    return dict(sorted(found.items()))
 
 
 def resolve_model(model: str, revision: str | None = None) -> ResolvedModel:
@@ -44,7 +53,7 @@ def resolve_model(model: str, revision: str | None = None) -> ResolvedModel:
         UsageError: a revision was given for what is no hub id.
         ModelError: the name is unknown, or its folder or config.json cannot be read.
     """
-    named = named_models()
+    named = named_entries()
     path = _local_path(model)
     if revision is not None and (model in named or path is not None):
         raise UsageError(
@@ -61,6 +70,9 @@ def resolve_model(model: str, revision: str | None = None) -> ResolvedModel:
     if _HUB_ID.fullmatch(model):
         config = _hub_config(model, revision)
         return ResolvedModel(ModelReference(model, revision=revision), read_architecture(config))
+    for entry, disabled in find_entries(MODEL_GROUP):
+        if entry.point.name == model and disabled:
+            raise ModelError(f"model {model!r} of {entry.distribution.name} is disabled: {disabled}")
     near = difflib.get_close_matches(model, named, n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""
     raise ModelError(
@@ -110,13 +122,24 @@ def _local_path(model: str) -> Path | None:
         return None
 
 
-def _named_folder(entry: importlib.metadata.EntryPoint) -> Path:
+def _named_folder(entry: InstalledEntry) -> Path:
+    title, owner = f"model {entry.point.name!r}", entry.distribution.name
+    owners = sorted(
+        other.distribution.name
+        for other, disabled in find_entries(MODEL_GROUP)
+        if other.point.name == entry.point.name and not disabled
+    )
+    if len(owners) > 1:
+        raise ModelError(
+            f"expected one {title}, got one from each of {' and '.join(owners)}; uninstall one, "
+            "or name it in STVG_DISABLE_PLUGINS"
+        )
     try:
-        folder = entry.load()()
-    except (ImportError, AttributeError, TypeError, OSError) as error:
-        raise ModelError(f"model {entry.name!r} cannot be opened: {error}; reinstall its distribution") from error
+        folder = call_entry_point(entry.point, f"{title} of {owner}", f"pip install --force-reinstall {owner}")
+    except PluginError as error:
+        raise ModelError(str(error)) from error
     if not isinstance(folder, Path):
-        raise ModelError(f"expected {entry.value} to return a folder, got {type(folder).__name__}")
+        raise ModelError(f"expected {entry.point.value} of {owner} to return a folder, got {type(folder).__name__}")
     return folder
 
 

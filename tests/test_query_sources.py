@@ -4,20 +4,19 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
-from importlib.metadata import EntryPoint, EntryPoints
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stvg_core import extensions
 from stvg_core.errors import PluginError, QueryError, UsageError
 from stvg_core.query import catalog, from_file, lexicon
 from stvg_core.query.decomposer import Decomposer
 from stvg_core.query.from_file import FileDecomposer
 from stvg_core.query.from_model import ModelDecomposer, instruction_for, read_answer
 from stvg_core.values import SubQueries
+from tests.fake_distributions import write_distribution
 
 SENTENCE = "The man in blue clothes walks to the sofa."
 GOOD = {"attribute": "The man in blue clothes.", "action": "The man walks to the sofa."}
@@ -210,11 +209,14 @@ def raise_import_error() -> Decomposer:
 
 
 @pytest.fixture
-def install(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+def install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., None]:
     def add(**values: tuple[str, ...]) -> None:
-        points = [EntryPoint(name, value, catalog.GROUP) for name, targets in values.items() for value in targets]
         monkeypatch.setitem(sys.modules, "decomposer_plugin", sys.modules[__name__])
-        monkeypatch.setattr(extensions, "entry_points", lambda **wanted: EntryPoints(points).select(**wanted))
+        monkeypatch.syspath_prepend(str(tmp_path))
+        for name, targets in values.items():
+            for number, target in enumerate(targets):
+                points = f"[{catalog.GROUP}]\n{name} = {target}\n"
+                write_distribution(tmp_path, name, distribution=f"{name}-{number}", entry_points=points)
 
     return add
 

@@ -1,0 +1,191 @@
+"""`stvg plugins`: which backends there are, their state, and what mends them; imports no plugin and no torch."""
+
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from stvg_core.cli.plugin_files import PluginFileOption
+from stvg_core.cli.terminal import one_line, progress, table_lines
+from stvg_core.errors import PluginError, UsageError
+
+if TYPE_CHECKING:
+    from stvg_core.plugin_check import CheckOutcome
+    from stvg_core.registry import FoundBackend
+
+JsonOption = Annotated[bool, typer.Option("--json", help="print one JSON document and nothing else")]
+CheckOption = Annotated[bool, typer.Option("--check", help="import each in a process of its own; slow")]
+TimeoutOption = Annotated[
+    float | None,
+    typer.Option("--timeout", min=0.1, help="seconds that an import may take, with --check (60 unless given)"),
+]
+
+
+def plugins(
+    action: Annotated[str | None, typer.Argument(metavar="show", help="tell all about one", show_default=False)] = None,
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="NAME", help="a backend, a distribution, or distribution:backend", show_default=False),
+    ] = None,
+    as_json: JsonOption = False,
+    check: CheckOption = False,
+    timeout_seconds: TimeoutOption = None,
+    plugin: PluginFileOption = None,
+) -> None:
+    """List the backends there are, their state, and what mends them; or tell everything known of one."""
+    if action is None:
+        _list(as_json, check, timeout_seconds)
+    elif action == "show" and name is not None:
+        _show(name, as_json, check, timeout_seconds)
+    else:
+        raise UsageError(f"expected stvg plugins, or stvg plugins show NAME, got {action!r}")
+
+
+def _list(as_json: bool, check: bool, timeout_seconds: float | None) -> None:
+    from stvg_core.registry import find_backends_and_warnings
+
+    backends, warnings = find_backends_and_warnings()
+    if check:
+        backends = _checked(backends, timeout_seconds)[0]
+    if as_json:
+        typer.echo(json.dumps({"plugins": [row(backend) for backend in backends], "warnings": list(warnings)}))
+    else:
+        for line in listing(backends):
+            typer.echo(line)
+    for warning in warnings:
+        typer.echo(f"warning: {one_line(warning)}", err=True)
+    if check:
+        _refuse_ill(backends)
+
+
+def _show(name: str, as_json: bool, check: bool, timeout_seconds: float | None) -> None:
+    from stvg_core.registry import find_backends
+    from stvg_core.registry.choice import matching_backends
+    from stvg_core.registry.metadata import normalized
+
+    everyone = find_backends()
+    backends = matching_backends(name, everyone) or tuple(
+        backend for backend in everyone if normalized(backend.distribution) == normalized(name)
+    )
+    if not backends:
+        known = ", ".join(sorted({backend.name for backend in everyone})) or "none is installed"
+        raise PluginError(f"expected a backend ({known}), got {name!r}; stvg plugins lists them")
+    outcomes: Sequence[CheckOutcome | None] = [None] * len(backends)
+    if check:
+        backends, outcomes = _checked(backends, timeout_seconds)
+    documents = [details(backend, outcome) for backend, outcome in zip(backends, outcomes, strict=True)]
+    if as_json:
+        typer.echo(json.dumps({"plugins": documents}))
+    else:
+        typer.echo("\n\n".join("\n".join(detail_lines(document)) for document in documents))
+    if check:
+        _refuse_ill(backends)
+
+
+def row(backend: "FoundBackend") -> dict[str, Any]:
+    """Return a backend as `stvg plugins --json` tells it."""
+    return {
+        "name": backend.name,
+        "distribution": backend.distribution,
+        "version": backend.version,
+        "status": backend.status,
+        "reason": backend.reason,
+        "fix": backend.fix,
+        "hook_api": backend.hook_api,
+        "architectures": list(backend.architectures),
+    }
+
+
+def listing(backends: Sequence["FoundBackend"]) -> list[str]:
+    """Return a table of the backends, and below it what ails some and what mends them."""
+    if not backends:
+        return ["no backend is installed; try: pip install stvg-qwen2-vl"]
+    cells = [("name", "distribution", "version", "status", "architectures")]
+    for backend in backends:
+        version = backend.version[:19] if backend.is_file else backend.version
+        cells.append((backend.name, backend.distribution, version, backend.status, ", ".join(backend.architectures)))
+    ill = [backend for backend in backends if backend.status != "ok"]
+    return table_lines(cells) + [
+        one_line(f"{backend.name} of {backend.distribution} is {backend.status}: {backend.reason}; {backend.fix}")
+        for backend in ill
+    ]
+
+
+def details(backend: "FoundBackend", outcome: "CheckOutcome | None" = None) -> dict[str, Any]:
+    """Return a backend as `stvg plugins show --json` tells it."""
+    from stvg_core.identity import HOOK_API, MIN_HOOK_API
+    from stvg_core.registry.manifest import MANIFEST_FILE
+    from stvg_core.registry.metadata import find_installed
+    from stvg_core.registry.requirements import requirement_states
+    from stvg_core.registry.static_hooks import read_static_hooks
+
+    static = read_static_hooks(backend)
+    place = backend.package_path
+    manifest = place if place is None or backend.is_file else place / MANIFEST_FILE
+    states = requirement_states(backend.requirements, find_installed().versions)
+    return row(backend) | {
+        "display_name": backend.display_name,
+        "entry_point": one_line(backend.entry_point.value),
+        "manifest": None if manifest is None else one_line(str(manifest)),
+        "metadata": None if backend.metadata_path is None else one_line(str(backend.metadata_path)),
+        "core_hook_apis": [MIN_HOOK_API, HOOK_API],
+        "hooks": {
+            "static": list(static.names),
+            "static_is_complete": static.complete,
+            "imported": None if outcome is None or not outcome.hooks else list(outcome.hooks),
+        },
+        "requirements": [{"text": state.text, "installed": state.installed, "met": state.met} for state in states],
+        "use": f"stvg ground VIDEO QUERY --model MODEL --backend {backend.selector}",
+    }
+
+
+def detail_lines(document: dict[str, Any]) -> list[str]:
+    """Return what `details` gives as lines for a person."""
+    hooks = document["hooks"]
+    static = ", ".join(hooks["static"]) or "none seen"
+    unread = "" if hooks["static_is_complete"] else " (some of its classes could not be read; --check imports them)"
+    spoken = " to ".join(map(str, dict.fromkeys(document["core_hook_apis"])))
+    pairs = [
+        ("name", document["name"]),
+        ("display name", document["display_name"] or "unknown"),
+        ("status", document["status"]),
+        ("reason", document["reason"]),
+        ("fix", document["fix"]),
+        ("distribution", f"{document['distribution']} {document['version']}"),
+        ("metadata", document["metadata"]),
+        ("manifest", document["manifest"] or "none"),
+        ("entry point", document["entry_point"]),
+        ("hook API", f"{document['hook_api'] or 'unknown'}; this core calls {spoken}"),
+        ("architectures", ", ".join(document["architectures"]) or "unknown"),
+        ("hooks, source", static + unread),
+        ("hooks, import", None if hooks["imported"] is None else ", ".join(hooks["imported"])),
+        *(
+            (
+                "needs" if place == 0 else "",
+                f"{need['text']}: {need['installed'] or 'not installed'}{'' if need['met'] else ', NOT MET'}",
+            )
+            for place, need in enumerate(document["requirements"])
+        ),
+        ("use", document["use"]),
+    ]
+    return [f"{label:14}{one_line(str(text))}" for label, text in pairs if text]
+
+
+def _checked(
+    backends: Sequence["FoundBackend"], timeout_seconds: float | None
+) -> "tuple[tuple[FoundBackend, ...], tuple[CheckOutcome, ...]]":
+    from stvg_core.plugin_check import CHECK_SECONDS, check_backends, with_outcome
+
+    with progress("stvg plugins --check"):
+        outcomes = check_backends(backends, CHECK_SECONDS if timeout_seconds is None else timeout_seconds)
+    return tuple(with_outcome(backend, outcome) for backend, outcome in zip(backends, outcomes, strict=True)), outcomes
+
+
+def _refuse_ill(backends: Sequence["FoundBackend"]) -> None:
+    """End with an error where a backend needs mending."""
+    from stvg_core.registry.found import HARMLESS
+
+    ill = [f"{backend.name} ({backend.status})" for backend in backends if backend.status not in HARMLESS]
+    if ill:
+        raise PluginError(f"expected every backend to be usable, got {', '.join(ill)}; what mends each is told above")

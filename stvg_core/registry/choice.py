@@ -1,0 +1,94 @@
+"""Which of the found backends is meant: by the name that the user gives, or by a checkpoint's architecture."""
+
+import difflib
+import shlex
+from collections.abc import Iterable
+
+from stvg_core.errors import PluginError
+from stvg_core.plain_text import one_line
+from stvg_core.registry.found import DUPLICATE, OK, SHADOWED, FoundBackend
+from stvg_core.registry.metadata import normalized
+
+PUBLISHED_BACKENDS = {
+    "InternVLForConditionalGeneration": "stvg-internvl",
+    "LlavaNextVideoForConditionalGeneration": "stvg-llava-next",
+    "Qwen2VLForConditionalGeneration": "stvg-qwen2-vl",
+    "Qwen2_5_VLForConditionalGeneration": "stvg-qwen2-vl",
+}
+"""Which distribution to install for an architecture: advice for those who lack it, never read where one is found."""
+
+
+def backend_for(architecture: str, backends: tuple[FoundBackend, ...]) -> FoundBackend:
+    """Return the one healthy backend that declares an architecture of config.json.
+
+    Raises:
+        PluginError: none does, it is not healthy, or several do.
+    """
+    matching = _by_weight(backend for backend in backends if architecture in backend.architectures)
+    if not matching:
+        raise PluginError(
+            f"no installed backend handles architecture {architecture!r}; {_advice(architecture, backends)}"
+        )
+    usable = [backend for backend in matching if backend.status in {OK, DUPLICATE}]
+    if not usable:
+        raise PluginError(_complaint(matching[0]))
+    if len({backend.name for backend in usable}) == 1 and usable[0].status == DUPLICATE:
+        raise PluginError(_complaint(usable[0]))
+    if len(usable) > 1:
+        names = ", ".join(f"{backend.name} ({backend.distribution})" for backend in usable)
+        raise PluginError(
+            f"several backends handle {architecture!r}: {names}; choose with {_choices(usable)}, "
+            "or uninstall all but one"
+        )
+    return usable[0]
+
+
+def backend_named(name: str, backends: tuple[FoundBackend, ...]) -> FoundBackend:
+    """Return the healthy backend of a name, or of "distribution:backend" where several claim the name.
+
+    Raises:
+        PluginError: there is none, it is not healthy, or several are meant.
+    """
+    matching = matching_backends(name, backends)
+    if not matching:
+        known = sorted({backend.name for backend in backends})
+        selectors = sorted({backend.selector for backend in backends})
+        near = difflib.get_close_matches(name, known + selectors, n=1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        raise PluginError(one_line(f"unknown backend {name!r}; {hint}installed: {', '.join(known) or 'none'}"))
+    usable = [backend for backend in matching if backend.status in {OK, DUPLICATE}]
+    if not usable:
+        raise PluginError(_complaint(matching[0]))
+    if len(usable) > 1:
+        raise PluginError(_complaint(usable[0]))
+    return usable[0]
+
+
+def matching_backends(name: str, backends: tuple[FoundBackend, ...]) -> tuple[FoundBackend, ...]:
+    """Return every backend that a name or "distribution:backend" means, those that count first."""
+    owner, colon, backend_name = name.rpartition(":")
+    return _by_weight(
+        backend
+        for backend in backends
+        if backend.name == backend_name and (not colon or normalized(backend.distribution) == normalized(owner))
+    )
+
+
+def _by_weight(backends: Iterable[FoundBackend]) -> tuple[FoundBackend, ...]:
+    return tuple(sorted(backends, key=lambda backend: (backend.status != OK, backend.status == SHADOWED)))
+
+
+def _complaint(backend: FoundBackend) -> str:
+    return f"backend {backend.name!r} of {backend.distribution} is {backend.status}: {backend.reason}; {backend.fix}"
+
+
+def _choices(backends: list[FoundBackend]) -> str:
+    return " or ".join(f"--backend {shlex.quote(backend.selector)}" for backend in backends)
+
+
+def _advice(architecture: str, backends: tuple[FoundBackend, ...]) -> str:
+    if architecture in PUBLISHED_BACKENDS:
+        return f"pip install {PUBLISHED_BACKENDS[architecture]}"
+    installed = {name: backend.distribution for backend in backends for name in backend.architectures}
+    supported = ", ".join(f"{name} ({owner})" for name, owner in sorted((PUBLISHED_BACKENDS | installed).items()))
+    return f"supported: {supported}; docs/hooks.md tells how to write a backend for another"

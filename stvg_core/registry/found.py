@@ -1,0 +1,63 @@
+"""One backend as found on this machine, and its status."""
+
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint
+from pathlib import Path
+
+OK = "ok"
+DISABLED = "disabled"
+INCOMPATIBLE_API = "incompatible-api"
+UNMET_REQUIREMENTS = "unmet-deps"
+MISSING_MANIFEST = "missing-manifest"
+DUPLICATE = "duplicate"
+SHADOWED = "shadowed"
+BROKEN = "broken"
+
+HARMLESS = (OK, DISABLED, SHADOWED)
+"""Statuses that are nobody's fault: nothing needs mending."""
+
+
+@dataclass(frozen=True)
+class FoundBackend:
+    """One backend as found on this machine.
+
+    Attributes:
+        name: entry-point name.
+        distribution: that holds it; of a backend in a single file, the file's name.
+        version: of the distribution; of a single file, "sha256:" and the digest of its bytes.
+        status: "ok", or what is wrong.
+        reason: one sentence; empty when ok.
+        fix: the command or step that mends it; empty when ok.
+        entry_point: where its hooks are, imported only when a session opens.
+        display_name: as its manifest says; empty where there is none.
+        metadata_path: folder of the distribution's metadata, where it is on disk.
+        package_path: folder that holds the manifest, or the single file.
+        requirements: Requires-Dist lines.
+    """
+
+    name: str
+    distribution: str
+    version: str
+    status: str
+    reason: str
+    fix: str
+    hook_api: int | None
+    architectures: tuple[str, ...]
+    entry_point: EntryPoint
+    display_name: str = ""
+    metadata_path: Path | None = None
+    package_path: Path | None = None
+    requirements: tuple[str, ...] = ()
+
+    @property
+    def selector(self) -> str:
+        """The name that means this backend alone: distribution:backend."""
+        return f"{self.distribution}:{self.name}"
+
+    @property
+    def is_file(self) -> bool:
+        """Whether it is a single file and no installed distribution."""
+        return self.version.startswith(FILE_VERSION)
+
+
+FILE_VERSION = "sha256:"

@@ -1,0 +1,566 @@
+"""Every status of a backend, from what pip and time leave on a disk; nothing here imports a plugin."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stvg_core import identity
+from stvg_core.errors import ModelError, PluginError, UsageError
+from stvg_core.extensions import extension_names, open_extension
+from stvg_core.models import named_models, resolve_model
+from stvg_core.registry import FoundBackend, backend_for, backend_named, find_backends, find_backends_and_warnings
+from stvg_core.registry import found as found_module
+from stvg_core.registry.file_plugins import inspect_file
+from stvg_core.registry.manifest import BackendManifest, check_manifest
+from stvg_core.registry.metadata import find_installed
+from stvg_core.registry.requirements import requirement_states
+from stvg_core.registry.static_hooks import read_static_hooks
+from tests.fake_distributions import EXPLODING, HOOKS, manifest_text, write_distribution
+
+CONTROLS = "\x1b[31m\x07\u202e"
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder at the head of Python's path; what a test imports from it goes with it."""
+    home = tmp_path / "first"
+    home.mkdir()
+    monkeypatch.syspath_prepend(str(home))
+    for variable in ("STVG_LOAD_PLUGINS", "STVG_DISABLE_PLUGINS", "STVG_PLUGIN_FILES"):
+        monkeypatch.delenv(variable, raising=False)
+    before = set(sys.modules)
+    yield home
+    for name in set(sys.modules) - before:
+        if str(getattr(sys.modules[name], "__file__", "")).startswith(str(tmp_path)):
+            del sys.modules[name]
+
+
+def rows(name: str = "family") -> list[FoundBackend]:
+    return [backend for backend in find_backends() if backend.name == name]
+
+
+def row(name: str = "family") -> FoundBackend:
+    (found,) = rows(name)
+    return found
+
+
+def test_a_healthy_backend_tells_where_it_is(folder: Path) -> None:
+    info = write_distribution(folder, "family", requires=("numpy>=2",))
+    found = row()
+    assert (found.status, found.reason, found.fix) == ("ok", "", "")
+    assert (found.metadata_path, found.package_path) == (info, folder / "stvg_family")
+    assert (found.display_name, found.hook_api, found.requirements) == ("A family", 1, ("numpy>=2",))
+    assert found.selector == "stvg-family:family"
+
+
+# ---- incompatible-api
+
+
+@pytest.mark.parametrize(
+    ("oldest", "newest", "written_for", "status", "outdated"),
+    [
+        (2, 4, 1, "incompatible-api", "stvg-family"),
+        (2, 4, 2, "ok", None),
+        (2, 4, 3, "ok", None),
+        (2, 4, 4, "ok", None),
+        (2, 4, 5, "incompatible-api", "stvg-core"),
+    ],
+)
+def test_a_range_of_hook_apis_is_spoken(
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    oldest: int,
+    newest: int,
+    written_for: int,
+    status: str,
+    outdated: str | None,
+) -> None:
+    monkeypatch.setattr(identity, "MIN_HOOK_API", oldest)
+    monkeypatch.setattr(identity, "HOOK_API", newest)
+    write_distribution(folder, "family", manifest=manifest_text("family", api=written_for))
+    found = row()
+    assert found.status == status
+    if outdated is not None:
+        assert found.reason == f"written for hook API {written_for}, this core has 2 to 4"
+        assert found.fix == f"pip install --upgrade {outdated}"
+
+
+# ---- unmet-deps
+
+
+@pytest.mark.parametrize(
+    ("line", "applies", "met"),
+    [
+        ("numpy", True, True),
+        ("NumPy>=1", True, True),
+        ("numpy>=999", True, False),
+        ("numpy==*", True, False),
+        ("not-there-at-all", True, False),
+        ("not-there-at-all; python_version < '3'", False, True),
+        ("not-there-at-all; extra == 'more'", False, True),
+        ("not-there-at-all; nonsense == 'x'", True, False),
+        ("not there at all", True, False),
+        ("numpy @ https://example.org/numpy.whl", True, True),
+        ("torch>=2.6", True, True),
+    ],
+)
+def test_a_requirement_is_evaluated_before_any_import(line: str, applies: bool, met: bool) -> None:
+    states = requirement_states([line], find_installed().versions)
+    assert [state.met for state in states] == ([met] if applies else [])
+
+
+def test_a_version_that_only_the_metadata_file_tells_counts(folder: Path) -> None:
+    egg = folder / "plain.egg-info"
+    egg.mkdir()
+    (egg / "PKG-INFO").write_text("Metadata-Version: 2.1\nName: plain\nVersion: 3.5\n", encoding="utf-8")
+    (state,) = requirement_states(["plain>=3"], find_installed().versions)
+    assert (state.installed, state.met) == ("3.5", True)
+    assert not requirement_states(["plain>=4"], find_installed().versions)[0].met
+
+
+# ---- missing-manifest, and manifests that are none
+
+
+def leads_outside(folder: Path) -> None:
+    elsewhere = folder.parent / "elsewhere.toml"
+    elsewhere.write_text(manifest_text("family"), encoding="utf-8")
+    (folder / "stvg_family" / "stvg-backend.toml").symlink_to(elsewhere)
+
+
+@pytest.mark.parametrize(
+    ("manifest", "told"),
+    [
+        (None, "holds no stvg-backend.toml"),
+        ("not = toml = at all", "stvg-backend.toml"),
+        (b"\xff\xfe\x00binary", "codec"),
+        (b"\x00" * 100, "stvg-backend.toml"),
+        ("x = 1\n" * 20_000, "larger than 65536 bytes"),
+        ("a = " + "[" * 20_000, "stvg-backend.toml"),
+        (manifest_text("family").replace("hook_api = 1", 'hook_api = "1"'), "hook_api: expected a whole number"),
+        (manifest_text("family").replace("hook_api = 1", "hook_api = true"), "hook_api: expected a whole number"),
+        (manifest_text("family").replace("hook_api = 1", "hook_api = 0"), "hook_api"),
+        (manifest_text("family").replace("hook_api = 1", ""), "hook_api: expected a value"),
+        (manifest_text("family").replace('["FamilyModel"]', '"FamilyModel"'), "architectures: expected a list"),
+        (manifest_text("family").replace('["FamilyModel"]', "[3]"), "architectures: expected text"),
+        (manifest_text("family").replace('["FamilyModel"]', "[]"), "architectures: expected at least one"),
+        (manifest_text("family") + "priority = 3", "'priority'"),
+        (manifest_text("family").replace('"family"', "3"), "name: expected text"),
+        (manifest_text("family").replace('"family"', '"a:b"'), "name: expected text"),
+        (manifest_text("family").replace("A family", "long" * 100), "display_name"),
+    ],
+)
+def test_a_manifest_that_cannot_be_read_is_a_row(folder: Path, manifest: str | bytes | None, told: str) -> None:
+    write_distribution(folder, "family", manifest=manifest)
+    write_distribution(folder, "healthy")
+    found = row()
+    assert found.status == "missing-manifest"
+    assert told in found.reason
+    assert "stvg-family" in found.fix
+    assert row("healthy").status == "ok"
+
+
+def test_a_manifest_may_not_lead_out_of_its_package(folder: Path) -> None:
+    write_distribution(folder, "family", manifest=None)
+    leads_outside(folder)
+    assert row().status == "missing-manifest"
+    assert "leads out of its package" in row().reason
+
+
+def test_a_package_of_links_into_a_store_is_read(folder: Path) -> None:
+    """Some installers link every file of a package into their cache."""
+    write_distribution(folder, "family")
+    store = folder.parent / "store"
+    (folder / "stvg_family").rename(store)
+    (folder / "stvg_family").mkdir()
+    for file in store.iterdir():
+        (folder / "stvg_family" / file.name).symlink_to(file)
+    assert row().status == "ok"
+
+
+def test_a_manifest_of_another_name_is_broken(folder: Path) -> None:
+    write_distribution(folder, "family", manifest=manifest_text("other"))
+    assert row().status == "broken"
+    assert row().reason == "its manifest says 'other', its entry point 'family'"
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    )
+    | st.fixed_dictionaries(
+        {
+            "name": st.text() | st.just("x"),
+            "display_name": st.text() | st.integers(),
+            "hook_api": st.integers() | st.booleans(),
+            "architectures": st.lists(st.text() | st.integers()),
+        }
+    )
+)
+def test_any_data_is_a_manifest_or_a_value_error(data: object) -> None:
+    try:
+        manifest = check_manifest(BackendManifest, data)
+    except ValueError as error:
+        assert str(error)  # noqa: PT017  # both ways are right
+        return
+    assert manifest.hook_api >= 1
+    assert all(name.isprintable() for name in manifest.architectures)
+
+
+# ---- broken metadata
+
+
+@pytest.mark.parametrize(
+    ("entry_points", "told"),
+    [
+        ("[stvg.backends]\nfamily = :Backend\n", "expected module:name"),
+        ("[stvg.backends]\nfamily =\n", "expected module:name"),
+        ("[stvg.backends]\nfamily\n", "expected module:name"),
+        ("[stvg.backends]\nfamily = stvg_family.hooks\n", "expected module:name"),
+        ("[stvg.backends]\nfamily = ../../up:Backend\n", "expected module:name"),
+    ],
+)
+def test_an_entry_point_without_a_module_is_broken(folder: Path, entry_points: str, told: str) -> None:
+    info = write_distribution(folder, "family", entry_points=entry_points)
+    write_distribution(folder, "healthy")
+    assert row().status == "broken"
+    assert told in row().reason
+    assert str(info) in row().fix
+    assert row("healthy").status == "ok"
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe\x00", b"[stvg.backends]\n" + b"#" * 1_100_000])
+def test_entry_points_that_cannot_be_read_are_a_row(folder: Path, content: bytes) -> None:
+    write_distribution(folder, "family", entry_points=content)
+    assert row().status == "broken"
+    assert "entry_points.txt" in row().reason
+
+
+@pytest.mark.parametrize(
+    ("metadata", "told"),
+    [
+        ("Metadata-Version: 2.1\nVersion: 1.0\n", "its metadata has no name"),
+        ("", "its metadata has no name"),
+        ("Name: a; rm -rf ~\nVersion: 1.0\n", "a name that no distribution can have"),
+        (b"\xff\xfe\x00", "its metadata cannot be read"),
+    ],
+)
+def test_metadata_without_a_name_is_broken(folder: Path, metadata: str | bytes, told: str) -> None:
+    info = write_distribution(folder, "family", metadata=metadata)
+    found = row()
+    assert found.status == "broken"
+    assert told in found.reason
+    assert str(info) in found.fix
+    assert "rm -rf" not in found.fix
+
+
+def test_what_an_interrupted_pip_left_takes_no_name(folder: Path) -> None:
+    info = write_distribution(folder, "family")
+    left = folder / "~tvg_family-0.9.dist-info"
+    left.mkdir()
+    for file in info.iterdir():
+        (left / file.name).write_bytes(file.read_bytes())
+    assert sorted(found.status for found in rows()) == ["broken", "ok"]
+
+
+def test_controls_are_cleaned_before_they_are_shown(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_distribution(
+        folder,
+        "family",
+        manifest=manifest_text("family").replace("A family", "A\\u001b[31m family\\u202e"),
+        metadata=f"Metadata-Version: 2.1\nName: stvg-family\nVersion: 1{CONTROLS}\nRequires-Dist: no{CONTROLS}\n",
+    )
+    write_distribution(folder, "odd", entry_points=f"[stvg.backends]\nodd{CONTROLS} = {CONTROLS}:x\n")
+    monkeypatch.setenv("STVG_DISABLE_PLUGINS", f"gone{CONTROLS}")
+    backends, warnings = find_backends_and_warnings()
+    ours = [found for found in backends if found.metadata_path is not None and found.metadata_path.parent == folder]
+    assert len(ours) == 2
+    for found in ours:
+        shown = (found.name, found.distribution, found.version, found.reason, found.fix, found.display_name)
+        assert all(text.isprintable() for text in shown), shown
+    assert len(warnings) == 1
+    assert warnings[0].isprintable()
+
+
+# ---- shadowed
+
+
+def second_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    later = folder.parent / "later"
+    later.mkdir()
+    monkeypatch.setattr(sys, "path", [sys.path[0], str(later), *sys.path[1:]])
+    return later
+
+
+def test_an_older_copy_further_down_is_a_row_that_harms_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    winner = write_distribution(folder, "family", version="2.0")
+    hidden = write_distribution(second_folder(folder, monkeypatch), "family", version="1.0")
+    used, shadowed = rows()
+    assert (used.status, used.version) == ("ok", "2.0")
+    assert (shadowed.status, shadowed.version) == ("shadowed", "1.0")
+    for path in (winner, hidden):
+        assert str(path) in shadowed.reason
+    assert shadowed.fix == f"harmless as it is; delete {hidden} to be rid of it"
+    assert backend_for("FamilyModel", find_backends()) == used
+    assert backend_named("family", find_backends()) == used
+    assert backend_named("stvg-family:family", find_backends()) == used
+
+
+def test_an_older_copy_that_comes_first_is_told(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stale = write_distribution(folder, "family", version="1.0")
+    write_distribution(second_folder(folder, monkeypatch), "family", version="2.0")
+    used, shadowed = rows()
+    assert (used.status, used.version) == ("ok", "1.0")
+    assert f"delete {stale}, which is the older one" in shadowed.fix
+
+
+def test_a_stale_install_without_the_backend_is_told_with_both_paths(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stale = folder / "stvg_family.egg-info"
+    stale.mkdir()
+    (stale / "PKG-INFO").write_text("Metadata-Version: 2.1\nName: stvg-family\nVersion: 0.1\n", encoding="utf-8")
+    real = write_distribution(second_folder(folder, monkeypatch), "family", version="1.0")
+    found = row()
+    assert found.status == "shadowed"
+    for path in (stale, real):
+        assert str(path) in found.reason
+    assert found.fix.startswith(f"delete {stale}")
+    with pytest.raises(PluginError, match=r"is shadowed: .*offers no backend 'family'"):
+        backend_for("FamilyModel", find_backends())
+
+
+def test_the_same_folder_twice_on_the_path_is_one_copy(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_distribution(folder, "family")
+    link = folder.parent / "link"
+    link.symlink_to(folder)
+    monkeypatch.setattr(sys, "path", [str(folder), str(link), *sys.path])
+    assert row().status == "ok"
+
+
+# ---- duplicate
+
+
+def two_claims(folder: Path) -> None:
+    for distribution in ("stvg-family", "other-family"):
+        write_distribution(folder, "family", distribution=distribution)
+
+
+def test_duplicates_name_both_and_how_to_choose(folder: Path) -> None:
+    two_claims(folder)
+    for found in rows():
+        assert found.status == "duplicate"
+        assert found.reason == "other-family and stvg-family both claim the name 'family'"
+        assert "--backend other-family:family or --backend stvg-family:family" in found.fix
+    for call in (lambda: backend_for("FamilyModel", find_backends()), lambda: backend_named("family", find_backends())):
+        with pytest.raises(PluginError, match=r"both claim the name 'family'; choose with --backend other-family:"):
+            call()
+
+
+@pytest.mark.parametrize("distribution", ["stvg-family", "other-family"])
+def test_a_duplicate_is_chosen_by_its_distribution(folder: Path, distribution: str) -> None:
+    two_claims(folder)
+    for spelled in (distribution, distribution.upper().replace("-", "_")):
+        assert backend_named(f"{spelled}:family", find_backends()).distribution == distribution
+
+
+def test_denying_one_of_two_leaves_the_other(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    two_claims(folder)
+    monkeypatch.setenv("STVG_DISABLE_PLUGINS", "other-family:family")
+    assert {found.distribution: found.status for found in rows()} == {"other-family": "disabled", "stvg-family": "ok"}
+
+
+def test_a_broken_claimant_takes_no_name(folder: Path) -> None:
+    write_distribution(folder, "family")
+    write_distribution(folder, "family", distribution="other-family", requires=("not-there-at-all",))
+    assert {found.distribution: found.status for found in rows()} == {"other-family": "unmet-deps", "stvg-family": "ok"}
+    assert backend_named("family", find_backends()).distribution == "stvg-family"
+
+
+def test_a_tie_of_architectures_says_how_to_choose(folder: Path) -> None:
+    write_distribution(folder, "one")
+    write_distribution(folder, "two")
+    with pytest.raises(PluginError, match=r"choose with --backend stvg-one:one or --backend stvg-two:two"):
+        backend_for("FamilyModel", find_backends())
+    assert backend_named("two", find_backends()).name == "two"
+
+
+def test_only_the_exact_architecture_is_taken(folder: Path) -> None:
+    write_distribution(folder, "family")
+    for near in ("familymodel", "FamilyModelForVideo", "Family"):
+        with pytest.raises(PluginError, match="no installed backend handles"):
+            backend_for(near, find_backends())
+
+
+def test_an_unknown_backend_gets_the_nearest(folder: Path) -> None:
+    write_distribution(folder, "family")
+    with pytest.raises(PluginError, match=r"unknown backend 'famly'; did you mean family\?"):
+        backend_named("famly", find_backends())
+
+
+# ---- disabled
+
+
+@pytest.mark.parametrize(
+    ("allowed", "denied", "enabled"),
+    [
+        (None, None, {"one", "two"}),
+        ("", None, set()),
+        (" , ", None, set()),
+        ("one", None, {"one"}),
+        ("STVG_One", None, {"one"}),
+        ("stvg.one, two", None, {"one", "two"}),
+        ("stvg-one:one", None, {"one"}),
+        ("stvg-one:two", None, set()),
+        (None, "", {"one", "two"}),
+        (None, "stvg_two", {"one"}),
+        (None, "two,one", set()),
+        ("one,two", "stvg-one", {"two"}),
+        ("one", "one", set()),
+    ],
+)
+def test_allow_and_deny_lists(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, allowed: str | None, denied: str | None, enabled: set[str]
+) -> None:
+    for name in ("one", "two"):
+        write_distribution(folder, name)
+    for variable, value in (("STVG_LOAD_PLUGINS", allowed), ("STVG_DISABLE_PLUGINS", denied)):
+        if value is not None:
+            monkeypatch.setenv(variable, value)
+    found = [row("one"), row("two")]
+    assert {each.name for each in found if each.status == "ok"} == enabled
+    for each in found:
+        if each.name not in enabled:
+            assert each.status == "disabled"
+            variable = "STVG_DISABLE_PLUGINS" if each.reason.startswith("STVG_DISABLE") else "STVG_LOAD_PLUGINS"
+            assert variable in each.reason
+            assert variable in each.fix
+            with pytest.raises(PluginError, match=rf"'{each.name}' of stvg-{each.name} is disabled: {variable}"):
+                backend_named(each.name, find_backends())
+
+
+@pytest.mark.parametrize("variable", ["STVG_LOAD_PLUGINS", "STVG_DISABLE_PLUGINS"])
+def test_an_unknown_name_is_warned_of_with_the_nearest(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, variable: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_distribution(folder, "family")
+    monkeypatch.setenv(variable, "stvg-family,famly")
+    _, warnings = find_backends_and_warnings()
+    assert warnings == (f"{variable} names 'famly', which is no plugin here; did you mean family?",)
+    find_backends()
+    find_backends()
+    assert [record.message for record in caplog.records].count(warnings[0]) == 1, "told once a process"
+
+
+def test_a_known_name_is_not_warned_of(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_distribution(folder, "family")
+    write_distribution(folder, "tracks", entry_points="[stvg.trackers]\nmine = stvg_tracks:Tracker\n")
+    monkeypatch.setenv("STVG_DISABLE_PLUGINS", "family,stvg_family,stvg-family:family,stvg-tracks")
+    assert find_backends_and_warnings()[1] == ()
+
+
+def write_extension(folder: Path, group: str = "stvg.trackers") -> None:
+    write_distribution(folder, "thing", code="class Made: ...\n", entry_points=f"[{group}]\nmine = stvg_thing:Made\n")
+
+
+def open_mine() -> object:
+    return open_extension("stvg.trackers", "tracker", object, "mine", extension_names("stvg.trackers", ()))
+
+
+def test_the_lists_hold_for_other_kinds_by_distribution(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_extension(folder)
+    assert open_mine() is not None
+    assert "mine" in extension_names("stvg.trackers", ())
+    monkeypatch.setenv("STVG_DISABLE_PLUGINS", "STVG_thing")
+    assert "mine" not in extension_names("stvg.trackers", ())
+    with pytest.raises(PluginError, match="tracker 'mine' of stvg-thing is disabled: STVG_DISABLE_PLUGINS"):
+        open_mine()
+    monkeypatch.setenv("STVG_DISABLE_PLUGINS", "mine")
+    assert "mine" in extension_names("stvg.trackers", ()), "other kinds are named by their distribution alone"
+
+
+def test_an_empty_allow_list_leaves_the_core_whole(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from stvg_core.tracks.catalog import open_tracker, tracker_names
+
+    write_extension(folder)
+    monkeypatch.setenv("STVG_LOAD_PLUGINS", "")
+    assert tracker_names() == ("attention", "regions")
+    assert open_tracker("regions").name == "regions"
+    assert named_models() == {}
+    assert {found.status for found in find_backends()} == {"disabled"}
+    with pytest.raises(ModelError, match="'tiny:qwen2-vl' of stvg-tiny is disabled: STVG_LOAD_PLUGINS"):
+        resolve_model("tiny:qwen2-vl")
+
+
+@pytest.mark.parametrize("code", ["import sys; sys.exit(3)", "raise SystemError('x')", "def", "import gone_library"])
+def test_an_extension_that_fails_is_one_line(folder: Path, code: str) -> None:
+    write_extension(folder)
+    (folder / "stvg_thing" / "__init__.py").write_text(code, encoding="utf-8")
+    with pytest.raises(PluginError, match=r"'mine' of stvg-thing failed while loading: .*pip install") as caught:
+        open_mine()
+    assert "\n" not in str(caught.value)
+    with pytest.raises(UsageError):
+        open_extension("stvg.trackers", "tracker", object, "yours", ())
+
+
+def test_a_model_that_exits_is_a_model_error(folder: Path) -> None:
+    write_distribution(
+        folder, "named", code="import sys; sys.exit(3)", entry_points="[stvg.models]\nmine:x = stvg_named:Made\n"
+    )
+    with pytest.raises(ModelError, match=r"'mine:x' of stvg-named failed while loading: it calls sys.exit\(3\)"):
+        resolve_model("mine:x")
+
+
+# ---- hooks from source
+
+
+def test_hooks_are_read_from_source_through_bases(folder: Path) -> None:
+    write_distribution(folder, "base", hooks=HOOKS, code=EXPLODING)
+    derived = "from stvg_base.hooks import Backend as Base\nclass Backend(Base):\n    def stvg_more(self): ...\n"
+    write_distribution(folder, "family", hooks=derived)
+    static = read_static_hooks(row())
+    assert set(static.names) == {
+        "stvg_create_adapter", "stvg_capture_attention", "stvg_select_grounding_tokens", "stvg_regularize_logits",
+        "stvg_augment_frames", "stvg_more",
+    }  # fmt: skip
+    assert static.complete
+    (folder / "stvg_base" / "hooks.py").write_text("def", encoding="utf-8")
+    assert read_static_hooks(row()).names == ("stvg_more",)
+    assert not read_static_hooks(row()).complete
+
+
+def test_a_base_that_is_its_own_base_ends(folder: Path) -> None:
+    write_distribution(folder, "family", hooks="class Backend(Backend):\n    def stvg_more(self): ...\n")
+    assert read_static_hooks(row()).names == ("stvg_more",)
+
+
+def test_no_listing_imports_a_plugin(folder: Path) -> None:
+    (folder.parent / "proof").mkdir()
+    proof = folder.parent / "proof" / "imported"
+    write_distribution(folder, "family", code=f"import pathlib\npathlib.Path({str(proof)!r}).touch()")
+    read_static_hooks(row())
+    assert not proof.exists()
+
+
+# ---- documentation
+
+
+PAGE = Path(__file__).parents[1] / "docs" / "plugins.md"
+
+
+def test_every_status_is_documented() -> None:
+    told = {line.removeprefix("### ") for line in PAGE.read_text(encoding="utf-8").splitlines() if line[:4] == "### "}
+    values = {value for name, value in vars(found_module).items() if name.isupper() and isinstance(value, str)}
+    assert told == values - {found_module.FILE_VERSION}
+
+
+def test_the_documented_file_is_a_plugin(tmp_path: Path) -> None:
+    example = PAGE.read_text(encoding="utf-8").partition("```python\n")[2].partition("```")[0]
+    file = tmp_path / "my_backend.py"
+    file.write_text(example, encoding="utf-8")
+    read = inspect_file(file)
+    assert (read.name, read.status, read.requirements) == ("mine", "ok", ("transformers>=5.17",))
