@@ -7,12 +7,14 @@ result.tube.span, result.save("output")
 
 import importlib.metadata
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from stvg_core.config import Settings, has_calibration, load_settings
+from stvg_core.errors import UsageError
+from stvg_core.hook_extensions import HookExtension, open_hook_extensions
 from stvg_core.identity import LoadOptions
 from stvg_core.models import resolve_model
 from stvg_core.pipeline import Stopwatch, ground_frames
@@ -21,6 +23,7 @@ from stvg_core.query.sentence import clean_sentence
 from stvg_core.report.document import GroundingDocument, ModelIdentity, build_document
 from stvg_core.report.folder import write_output_folder
 from stvg_core.session import Session, open_session
+from stvg_core.tracing import HookCall
 from stvg_core.tracks.catalog import open_tracker
 from stvg_core.values import Frames, Grounding, Tube
 from stvg_core.video import iterate_frames, read_frames, sample_indices
@@ -70,6 +73,8 @@ def ground(
     options: LoadOptions | None = None,
     revision: str | None = None,
     backend: str | None = None,
+    extensions: Sequence[str | HookExtension] = (),
+    trace: Callable[[HookCall], None] | None = None,
     on_stage: Callable[[str], None] | None = None,
 ) -> GroundingResult:
     """Return the tube of what a sentence describes in a video.
@@ -86,6 +91,8 @@ def ground(
         options: device, dtype and the rest of how the model is loaded; for an opened session as it was opened.
         revision: branch, tag or commit of a hub id.
         backend: which backend to use where several would do.
+        extensions: names of installed extensions that wrap the backend's hooks, the outermost first.
+        trace: told of every hook call, in shapes and types.
         on_stage: told the name of each stage as it begins.
 
     Raises:
@@ -95,6 +102,9 @@ def ground(
     # Whatever can be wrong with the arguments is told before a model is loaded.
     tracker = open_tracker(tracks)
     clean_sentence(query)
+    if isinstance(model, Session) and (extensions or trace is not None):
+        raise UsageError("expected a model's name beside extensions or trace, got an opened session; open it with them")
+    wrappers = open_hook_extensions(extensions)
     wanted = model if isinstance(model, Session) else resolve_model(model, revision)
     checkpoint = wanted.adapter.description.checkpoint if isinstance(wanted, Session) else wanted.reference.folder
     settings = choose_settings(checkpoint, preset, overrides)
@@ -104,7 +114,7 @@ def ground(
         session = wanted
     else:
         with watch.stage("load"):
-            session = open_session(wanted, options, backend)
+            session = open_session(wanted, options, backend, extensions=wrappers, trace=trace)
     splitter = open_decomposer(decomposer, generate=session.adapter.generate_text, video_name=Path(video).name)
     with watch.stage("query"):
         sub_queries = splitter.decompose(query)
@@ -114,12 +124,15 @@ def ground(
         "tracker": tracker.name,
         "decomposer": splitter.name,
         "load": loaded_as(session) | {"revision": revision},
+        "extensions": wrapped_in(session),
     }
     document = build_document(
         grounding,
         ModelIdentity(**asdict(session.identity)),
         recorded,
-        installed_versions(session.identity.distribution),
+        installed_versions(
+            session.identity.distribution, *(extension.distribution for extension in session.extensions)
+        ),
     )
     return GroundingResult(grounding, document)
 
@@ -129,6 +142,19 @@ def loaded_as(session: Session) -> dict[str, Any]:
     description = session.adapter.description
     actual = {"device": description.device, "dtype": description.dtype}
     return asdict(session.options) | {name: value for name, value in actual.items() if value}
+
+
+def wrapped_in(session: Session) -> list[dict[str, Any]]:
+    """Return which extensions wrap a session's hooks, the outermost first."""
+    return [
+        {
+            "name": extension.name,
+            "distribution": extension.distribution,
+            "version": extension.version,
+            "hooks": list(extension.hooks),
+        }
+        for extension in session.extensions
+    ]
 
 
 def choose_settings(

@@ -6,13 +6,14 @@ from typing import Annotated
 
 import typer
 
-from stvg_core.cli.ground import summary
-from stvg_core.cli.terminal import one_line, progress
+from stvg_core.cli.ground import TraceOption, summary
+from stvg_core.cli.terminal import hook_trace, one_line, progress
 
 
 def demo(
     out: Annotated[Path, typer.Option("--out", "-o", help="folder for the results")] = Path("stvg-demo"),
     as_json: Annotated[bool, typer.Option("--json", help="print one JSON document and nothing else")] = False,
+    trace_hooks: TraceOption = False,
 ) -> None:
     """Ground the shipped clips: an easy query, and a hard one that fails."""
     from stvg_core.api import ground
@@ -23,7 +24,7 @@ def demo(
     for case in find_demos():
         folder = out / case.name
         with progress(f"stvg demo, {case.name}") as on_stage:
-            result = ground(case.video, case.query, model=case.model, on_stage=on_stage)
+            result = ground(case.video, case.query, model=case.model, trace=hook_trace(trace_hooks), on_stage=on_stage)
             truth = case.truth(result.grounding.frames.info)
             on_stage("save")
             result.save(folder, truth=truth)

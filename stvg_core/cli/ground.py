@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from stvg_core.cli.terminal import one_line, progress
+from stvg_core.cli.plugin_files import PluginFileOption
+from stvg_core.cli.terminal import TRACE_VARIABLE, hook_trace, one_line, progress
 from stvg_core.errors import StvgError, UsageError
 
 if TYPE_CHECKING:
@@ -41,9 +42,23 @@ AttentionOption = Annotated[str, typer.Option("--attention", help="kernel: auto,
 DeterministicOption = Annotated[
     bool, typer.Option("--deterministic", help="only algorithms that give the same bits on every run")
 ]
-BackendOption = Annotated[str | None, typer.Option("--backend", help="backend, where several handle the model")]
+BackendOption = Annotated[
+    str | None, typer.Option("--backend", help="backend, or DISTRIBUTION:BACKEND, where several handle the model")
+]
 OutOption = Annotated[
     Path | None, typer.Option("--out", "-o", help="folder for tube.json, overlay.mp4, contact_sheet.png")
+]
+ExtensionOption = Annotated[
+    list[str] | None,
+    typer.Option("--extension", help="installed extension that wraps the hooks, the outermost first; repeatable"),
+]
+TraceOption = Annotated[
+    bool,
+    typer.Option(
+        "--trace-hooks/--no-trace-hooks",
+        envvar=TRACE_VARIABLE,
+        help="tell every hook call on stderr, in shapes and types",
+    ),
 ]
 NOTHING_WRITTEN = "no files written; add --out FOLDER"
 
@@ -68,6 +83,9 @@ def ground(
     attention: AttentionOption = "auto",
     deterministic: DeterministicOption = False,
     backend: BackendOption = None,
+    plugin: PluginFileOption = None,
+    extension: ExtensionOption = None,
+    trace_hooks: TraceOption = False,
 ) -> None:
     """Find when and where a video shows what a sentence describes."""
     overrides = read_overrides(setting or [])
@@ -92,6 +110,8 @@ def ground(
                 options=LoadOptions(device, dtype, device_map, quantization, attention, deterministic),
                 revision=revision,
                 backend=backend,
+                extensions=extension or (),
+                trace=hook_trace(trace_hooks),
                 on_stage=on_stage,
             )
             if out is not None:
@@ -153,6 +173,10 @@ def summary(result: "GroundingResult") -> list[str]:
         f"where     {_corners(first.xyxy)} at the start, {_corners(last.xyxy)} at the end (x0 y0 x1 y1, pixels)",
         f"model     {document.model.id} through {document.model.distribution} {document.model.version}, "
         f"preset {document.settings['preset']}, {len(document.scores.tracks)} tracks ({document.settings['tracker']})",
+    ]
+    extensions: Any = document.settings["extensions"]
+    lines += [
+        f"wrapped   by {one_line(each['name'])} of {each['distribution']} {each['version']}" for each in extensions
     ]
     return lines + [f"warning   {one_line(warning)}" for warning in document.warnings]
 

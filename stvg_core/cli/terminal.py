@@ -1,9 +1,20 @@
 """What a terminal is shown: progress on stderr, tables, and text made harmless."""
 
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-_LONGEST_LINE = 2000
+from stvg_core.plain_text import one_line
+
+if TYPE_CHECKING:
+    from stvg_core.tracing import HookCall
+
+__all__ = ["TRACE_VARIABLE", "hook_trace", "one_line", "progress", "table_lines"]
+
+TRACE_VARIABLE = "STVG_TRACE_HOOKS"
+"""Environment variable that stands for --trace-hooks."""
+
 _STAGES = {
     "load": "loading the model",
     "query": "splitting the query",
@@ -17,14 +28,15 @@ _STAGES = {
 }
 
 
-def one_line(text: str) -> str:
-    r"""Return text on one line without control characters, cut where it is very long.
+def table_lines(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return rows of equally many cells as lines with columns.
 
-    >>> one_line("no\x1b[31m such\nfile")
-    'no[31m such file'
+    >>> table_lines([("a", "b"), ("long", "c")])
+    ['a     b', 'long  c']
     """
-    tidy = "".join(character for character in " ".join(text.split()) if character.isprintable())
-    return tidy if len(tidy) <= _LONGEST_LINE else f"{tidy[:_LONGEST_LINE]} ..."
+    tidy = [[one_line(cell) for cell in row] for row in rows]
+    widths = [max(len(cell) for cell in column) for column in zip(*tidy, strict=True)]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in tidy]
 
 
 @contextmanager
@@ -39,3 +51,13 @@ def progress(title: str) -> Iterator[Callable[[str], None]]:
         return
     with console.status(escape(title)) as status:
         yield lambda stage: status.update(f"{escape(title)}: {_STAGES.get(stage, stage)}")
+
+
+def hook_trace(wanted: bool) -> "Callable[[HookCall], None] | None":
+    """Return what writes a line per hook call to stderr, where that is wanted."""
+    if not wanted:
+        return None
+    from stvg_core.tracing import format_call
+
+    # Looked up at every call: a progress display puts another stderr in its place while it is shown.
+    return lambda call: print(format_call(call), file=sys.stderr)

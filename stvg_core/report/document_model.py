@@ -24,8 +24,10 @@ class ModelIdentity(_Part):
 
     id: str = Field(description="as the user named it")
     backend: str = Field(description="name of the backend plugin")
-    distribution: str = Field(description="the installed distribution that holds it")
-    version: str = Field(description="version of that distribution")
+    distribution: str = Field(
+        description="the installed distribution that holds it; of a backend in a single file, the name of the file"
+    )
+    version: str = Field(description="version of that distribution; of a single file, the SHA-256 of its bytes")
     hook_api: int = Field(ge=1, description="version of the hooks it was written for")
 
     @field_validator("id", "backend", "distribution", "version", mode="before")

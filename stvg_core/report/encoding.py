@@ -15,13 +15,13 @@ from av.container import OutputContainer
 from av.video.stream import VideoStream
 from jaxtyping import UInt8
 
+from stvg_core.codecs import H264_ENCODERS, REINSTALL
 from stvg_core.errors import OutputError
 
 TICKS_PER_SECOND = 90_000
 """Unit of time in the file: divides the frame durations of all common rates, 29.97 among them."""
 
 _TIME_BASE = Fraction(1, TICKS_PER_SECOND)
-_ENCODERS = ("libx264", "libopenh264", "h264_videotoolbox", "h264_mf")
 _BT709 = 1
 _LIMITED_RANGE = 1
 _KEY_FRAME_EVERY = 48
@@ -102,11 +102,11 @@ def _write_packets(
 
 
 def _add_stream(container: OutputContainer, width: int, height: int, fps: float) -> VideoStream:
-    name = next((name for name in _ENCODERS if name in av.codecs_available), None)
+    name = next((name for name in H264_ENCODERS if name in av.codecs_available), None)
     if name is None:
         raise OutputError(
-            f"expected an H.264 encoder ({', '.join(_ENCODERS)}) in PyAV, found none; "
-            "install PyAV's own wheel: pip install --force-reinstall --only-binary av av"
+            f"expected an H.264 encoder ({', '.join(H264_ENCODERS)}) in PyAV, found none; "
+            f"install PyAV's own wheel: {REINSTALL}"
         )
     rate = Fraction(min(240.0, max(1.0, fps))).limit_denominator(1001)
     options = {"crf": "20", "preset": "veryfast"} if name == "libx264" else {}
