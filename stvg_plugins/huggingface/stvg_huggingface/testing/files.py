@@ -1,8 +1,11 @@
 """Tiny models written to disk as the hub's repositories are laid out."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, Literal
+
+from transformers import PreTrainedModel
 
 from stvg_core.errors import UsageError
 from stvg_huggingface.testing.models import TINY_FAMILIES
@@ -20,6 +23,7 @@ def save_tiny_model(
     layers: int = 4,
     seed: int = 0,
     template_file: TemplateFile = "chat_template.jinja",
+    prepare: Callable[[PreTrainedModel], None] | None = None,
 ) -> Path:
     """Write a tiny random model in hub layout and return its folder.
 
@@ -29,6 +33,7 @@ def save_tiny_model(
         layers: decoder layers.
         seed: of the weights.
         template_file: where the chat template stands (older repositories: chat_template.json).
+        prepare: given the model before it is written, to change its weights.
 
     Raises:
         UsageError: there is no such family.
@@ -36,6 +41,8 @@ def save_tiny_model(
     if family not in TINY_FAMILIES:
         raise UsageError(f"expected a family of {', '.join(TINY_FAMILIES)}, got {family!r}")
     model, tokenizer = TINY_FAMILIES[family](layers=layers, seed=seed)
+    if prepare is not None:
+        prepare(model)
     template: Any = tokenizer.chat_template
     tokenizer.chat_template = template if template_file == "chat_template.jinja" else None
     model.save_pretrained(folder)
