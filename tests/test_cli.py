@@ -143,7 +143,7 @@ def test_an_architecture_without_backend_is_named(stvg: Run, easy: DemoCase, tmp
     (tmp_path / "config.json").write_text('{"architectures": ["OtherModel"]}', encoding="utf-8")
     ran = stvg("ground", easy.video, QUERY, "--model", tmp_path)
     assert ran.code == 1
-    for part in ("OtherModel", "InternVLForConditionalGeneration (stvg-internvl)", "docs/hooks.md"):
+    for part in ("OtherModel", "InternVLForConditionalGeneration (stvg-internvl)", "docs/write_an_adapter.md"):
         assert part in ran.error
 
 

@@ -91,4 +91,6 @@ def _advice(architecture: str, backends: tuple[FoundBackend, ...]) -> str:
         return f"pip install {PUBLISHED_BACKENDS[architecture]}"
     installed = {name: backend.distribution for backend in backends for name in backend.architectures}
     supported = ", ".join(f"{name} ({owner})" for name, owner in sorted((PUBLISHED_BACKENDS | installed).items()))
-    return f"supported: {supported}; docs/hooks.md tells how to write a backend for another"
+    return (
+        f"supported: {supported}; for another, `stvg new-backend` writes a backend to fill in: docs/write_an_adapter.md"
+    )

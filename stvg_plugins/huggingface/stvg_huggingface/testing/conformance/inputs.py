@@ -27,11 +27,13 @@ class PlainClip:
         placeholder: what the chat template writes for a video.
         text: what stands there instead: one visual token's text per cell, and text between frames.
         tensors: the model's keyword arguments that carry the pixels.
+        content_type: what the chat template calls a clip, "video" or "image".
     """
 
     placeholder: str
     text: str
     tensors: Mapping[str, Tensor]
+    content_type: str = "video"
 
 
 @runtime_checkable

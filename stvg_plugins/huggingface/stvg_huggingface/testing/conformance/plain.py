@@ -48,7 +48,7 @@ class PlainModel:
             raise ModelError("expected the subject's settings to give frame_size_pixels")
         seconds = clip.frames.seconds.tolist()
         shown = self.family.clip(config, squares(clip.pictures, size, *self.statistics), seconds, clip.settings)
-        text = self._text(question)
+        text = self._text(question, shown.content_type)
         if text.count(shown.placeholder) != 1:
             raise ModelError(f"expected {shown.placeholder!r} once in the chat template's prompt, got {text!r}")
         begins = bool(self.tokenizer.bos_token) and text.startswith(self.tokenizer.bos_token)
@@ -96,8 +96,8 @@ class PlainModel:
             rows=kept.mean((0, 1))[after:][:, places],
         )
 
-    def _text(self, question: str) -> str:
-        turn = [{"role": "user", "content": [{"type": "video"}, {"type": "text", "text": question}]}]
+    def _text(self, question: str, content_type: str) -> str:
+        turn = [{"role": "user", "content": [{"type": content_type}, {"type": "text", "text": question}]}]
         return str(self.tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True))
 
     def _answer_id(self, answer: str) -> int:
