@@ -51,3 +51,11 @@ class DeviceMemoryError(StvgError):
 
 class OutputError(StvgError):
     """A result cannot be written where it was asked for."""
+
+
+class DatasetError(StvgError):
+    """A data set is not where it was looked for, or some of its samples cannot be used."""
+
+
+class ScoreError(StvgError):
+    """Predictions or annotations cannot be read or scored, in whole or for one sample."""

@@ -1,4 +1,4 @@
-"""Overlap of a predicted tube with the true one; the only module that is given ground truth.
+"""Overlap of two tubes, and of boxes.
 
 Frames are 0-based and ends inclusive. tIoU and vIoU are those of Zhang et al., CVPR 2020
 (VidSTG), over sets of frames: vIoU sums box IoU over the common frames and divides by the
