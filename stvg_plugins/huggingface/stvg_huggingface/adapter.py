@@ -7,7 +7,6 @@ family: differences come from a `FamilyDifferences`.
 
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any, Final
 
 import torch
@@ -21,8 +20,17 @@ from stvg_core.errors import SettingsError, TokenLayoutError, UsageError
 from stvg_core.values import Frames, TokenLayout
 from stvg_huggingface.answers import answer_ids
 from stvg_huggingface.capture import AttentionCapture, LastLayerReached, PackedPass
-from stvg_huggingface.chat import PromptFrame, render_frame
-from stvg_huggingface.family import FamilyDifferences, PositionRule, VisualInputs
+from stvg_huggingface.chat import render_frame
+from stvg_huggingface.clips import (
+    STATE,
+    ClipPrompt,
+    clip_embeddings,
+    clip_frame,
+    clip_positions,
+    clip_prompt,
+    split_clip_tokens,
+)
+from stvg_huggingface.family import FamilyDifferences, VisualInputs, cells_of_clip
 from stvg_huggingface.generation import generate_greedily
 from stvg_huggingface.interception import as_position_ids
 from stvg_huggingface.loading import LoadedCheckpoint
@@ -30,18 +38,9 @@ from stvg_huggingface.packing import PackedQuestions, pack, suffix_mask
 from stvg_huggingface.pixels import normalize, square_frames
 from stvg_huggingface.questions import tokenize_question
 
-_STATE: Final = "huggingface"
 _QUESTION_TOKENS: Final = 48
 """Left for a question where the number of frames that fit is told."""
 _STRETCHING: Final = ("linear", "dynamic")
-
-
-@dataclass(frozen=True, eq=False)
-class _ClipPrompt:
-    """What later questions about a clip need: its chat frame and its position rule."""
-
-    frame: PromptFrame
-    positions: PositionRule
 
 
 class HuggingFaceAdapter:
@@ -59,7 +58,9 @@ class HuggingFaceAdapter:
         """Ask the tokenizer for its answers, and the template for its frame."""
         self._checkpoint = checkpoint
         self._family = family
-        self._frame = render_frame(checkpoint.tokenizer, checkpoint.chat_template, video=True)
+        self._frame = render_frame(
+            checkpoint.tokenizer, checkpoint.chat_template, video=True, content_type=family.content_type
+        )
         self._visual_token_id = family.visual_token_id(checkpoint.model.config)
         self._context_tokens = context_tokens(checkpoint.text_config)
         self._template_tokens = len(checkpoint.tokenizer(self._frame.head + self._frame.tail)["input_ids"])
@@ -103,6 +104,7 @@ class HuggingFaceAdapter:
         model, tokenizer, family = self._checkpoint.model, self._checkpoint.tokenizer, self._family
         size = family.frame_size_pixels(model.config, settings.frame_size_pixels)
         layout = family.layout(model.config, len(frames), size, settings)
+        cells = cells_of_clip(family, layout)
         frame = self._frame.with_clip(
             family.placeholder(model.config, tokenizer), family.clip_text(model.config, tokenizer, layout)
         )
@@ -110,7 +112,7 @@ class HuggingFaceAdapter:
         ids = torch.tensor(encoded["input_ids"])
         # Before any pixel is touched: a clip that is far too long would fill the memory first.
         self._check_context(ids.numel(), layout)
-        places = self._visual_places(ids, layout.cell_count)
+        places = self._visual_places(ids, cells.numel())
         pixels = normalize(square_frames(frames.pixels[list(frame_order)], size), self._checkpoint.statistics)
         device, dtype = self._checkpoint.device, self._checkpoint.dtype
         tensors = {
@@ -119,7 +121,8 @@ class HuggingFaceAdapter:
         }
         inputs = VisualInputs(tensors, layout, family.positions(model.config, layout, frames.seconds, settings))
         tokens = family.visual_tokens(model, ids[: int(places[-1]) + 1].to(device), inputs, settings)
-        return EncodedClip(tokens, layout, frame_order, {_STATE: _ClipPrompt(frame, inputs.positions)})
+        shown, separators = split_clip_tokens(tokens, cells)
+        return EncodedClip(shown, layout, frame_order, {STATE: ClipPrompt(frame, inputs.positions, cells, separators)})
 
     def answer_logits(
         self, clip: EncodedClip, questions: Sequence[str], prompt: Float[Tensor, "cell width"] | None
@@ -161,12 +164,11 @@ class HuggingFaceAdapter:
             raise SettingsError(f"expected layers within 0..{count - 1}, got {request.layers}")
         packed = self._pack(request.clip, request.questions)
         spans = [packed.question_rows(number) for number in range(len(packed.prompts))]
-        ids = torch.tensor(packed.ids)
         device = request.clip.visual_tokens.device
         capture = AttentionCapture(
             request.layers,
             rows=torch.tensor([row for span in spans for row in span], device=device),
-            columns=self._visual_places(ids, request.clip.layout.cell_count).to(device),
+            columns=self._clip_places(request.clip, packed.ids)[clip_prompt(request.clip).cells].to(device),
         )
         with torch.no_grad(), suppress(LastLayerReached):
             self._run(request.clip, packed, request.prompt, capture)
@@ -192,7 +194,7 @@ class HuggingFaceAdapter:
         prompts = [tokenize_question(self._checkpoint.tokenizer, frame, question) for question in questions]
         for prompt in prompts:
             self._check_context(len(prompt.ids), clip.layout)
-            last_visual = int(self._visual_places(torch.tensor(prompt.ids), clip.layout.cell_count)[-1])
+            last_visual = int(self._clip_places(clip, prompt.ids)[-1])
         return pack(prompts, last_visual)
 
     def _check_context(self, token_count: int, layout: TokenLayout) -> None:
@@ -208,7 +210,10 @@ class HuggingFaceAdapter:
             "smaller input.frame_size_pixels or a larger input.pooling_stride"
         )
 
-    def _visual_places(self, ids: Int[Tensor, " token"], expected: int) -> Int[Tensor, " cell"]:
+    def _clip_places(self, clip: EncodedClip, ids: Sequence[int]) -> Int[Tensor, " clip_token"]:
+        return self._visual_places(torch.tensor(ids), clip_prompt(clip).cells.numel())
+
+    def _visual_places(self, ids: Int[Tensor, " token"], expected: int) -> Int[Tensor, " clip_token"]:
         places = (ids == self._visual_token_id).nonzero()[:, 0]
         if places.numel() != expected:
             raise TokenLayoutError(
@@ -224,19 +229,16 @@ class HuggingFaceAdapter:
         prompt: Float[Tensor, "cell width"] | None,
         capture: AttentionCapture | None,
     ) -> Float[Tensor, "packed_token width"]:
-        tokens = clip.visual_tokens
-        if prompt is not None and prompt.shape != tokens.shape:
-            raise TokenLayoutError(f"expected a prompt of shape {tuple(tokens.shape)}, got {tuple(prompt.shape)}")
-        device = tokens.device
+        shown = clip_embeddings(clip, prompt)
+        device = shown.device
         # Places and positions are found on the CPU and sent over: asking the device for them would wait for it.
         ids = torch.tensor(packed.ids)
-        places = self._visual_places(ids, clip.layout.cell_count)
+        places = self._clip_places(clip, packed.ids)
         longest = torch.zeros(packed.prefix_length + max(packed.suffix_lengths), dtype=torch.bool)
         longest[places] = True
         positions = clip_positions(clip)(longest)[:, torch.tensor(packed.own_places())].to(device)
         embed: Any = self._checkpoint.model.get_input_embeddings()
         text = embed(ids.to(device))
-        shown = tokens if prompt is None else tokens + prompt
         embeddings = text.index_put((places.to(device),), shown.to(text.dtype))
         mask = suffix_mask(packed.prefix_length, packed.suffix_lengths, device)
         # A mask of four axes is handed through unread; without it transformers would guess packed
@@ -268,28 +270,3 @@ def context_tokens(text_config: PreTrainedConfig) -> int | None:
         return None
     rotary = getattr(text_config, "rope_parameters", None) or {}
     return int(longest * rotary.get("factor", 1.0)) if rotary.get("rope_type") in _STRETCHING else longest
-
-
-def clip_frame(clip: EncodedClip) -> PromptFrame:
-    """Return what a clip's questions stand in: the chat template with its visual tokens.
-
-    Raises:
-        UsageError: another backend encoded the clip.
-    """
-    return _clip_prompt(clip).frame
-
-
-def clip_positions(clip: EncodedClip) -> PositionRule:
-    """Return the position rule of a clip's prompts.
-
-    Raises:
-        UsageError: another backend encoded the clip.
-    """
-    return _clip_prompt(clip).positions
-
-
-def _clip_prompt(clip: EncodedClip) -> _ClipPrompt:
-    state = clip.state.get(_STATE)
-    if not isinstance(state, _ClipPrompt):
-        raise UsageError("expected a clip that this adapter encoded, got another backend's; encode the frames again")
-    return state

@@ -4,7 +4,7 @@ This module knows templates and placeholders as text; it knows no tokens of any 
 """
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
@@ -43,13 +43,20 @@ class PromptFrame:
         return PromptFrame(self.head.replace(placeholder, expanded), self.tail, self.add_special_tokens)
 
 
-def render_frame(tokenizer: PreTrainedTokenizerBase, template: str | None, *, video: bool) -> PromptFrame:
+def render_frame(
+    tokenizer: PreTrainedTokenizerBase,
+    template: str | None,
+    *,
+    video: bool,
+    content_type: Literal["video", "image"] = "video",
+) -> PromptFrame:
     """Render the chat template for one user turn: a video (or none), then the question.
 
     Args:
         tokenizer: the checkpoint's tokenizer.
         template: a chat template beside the tokenizer (older repositories), or None for the tokenizer's own.
         video: whether the turn shows a video.
+        content_type: what the template calls a clip; one that knows images alone is shown one.
 
     Raises:
         ModelError: there is no chat template, or it cannot be rendered.
@@ -61,7 +68,7 @@ def render_frame(tokenizer: PreTrainedTokenizerBase, template: str | None, *, vi
         )
     content: list[dict[str, str]] = [{"type": "text", "text": _GAP}]
     if video:
-        content.insert(0, {"type": "video"})
+        content.insert(0, {"type": content_type})
     # Its annotation knows plain strings as content only.
     conversation: list[Any] = [{"role": "user", "content": content}]
     try:

@@ -15,7 +15,7 @@ from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from stvg_core.config import InputSettings
-from stvg_core.errors import ModelError
+from stvg_core.errors import ModelError, TokenLayoutError
 from stvg_core.values import TokenLayout
 
 
@@ -74,6 +74,11 @@ class FamilyDifferences(Protocol):
         ...
 
     @property
+    def content_type(self) -> Literal["video", "image"]:
+        """What a clip is called in the chat template; families without videos show its frames as images."""
+        ...
+
+    @property
     def token_position(self) -> int:
         """Place of the grounding token from the prompt's end, for the rule `fixed` (released research code)."""
         ...
@@ -108,6 +113,8 @@ class FamilyDifferences(Protocol):
 
     def clip_text(self, config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase, layout: TokenLayout) -> str:
         """Return what replaces the placeholder: one visual token's text per cell, and text between frames.
+
+        A separator (`ClipSeparators`) is written as a visual token too.
 
         Raises:
             ModelError: the tokenizer lacks a marker of the family.
@@ -145,8 +152,8 @@ class FamilyDifferences(Protocol):
 
     def visual_tokens(
         self, model: PreTrainedModel, ids: Int[Tensor, " token"], inputs: VisualInputs, settings: InputSettings
-    ) -> Float[Tensor, "cell width"]:
-        """Return the visual tokens as the language model receives them.
+    ) -> Float[Tensor, "clip_token width"]:
+        """Return the clip's tokens as the language model receives them: the visual tokens, and separators.
 
         Most families call `intercept_visual_tokens`.
 
@@ -157,6 +164,37 @@ class FamilyDifferences(Protocol):
             settings: how frames become tokens.
         """
         ...
+
+
+@runtime_checkable
+class ClipSeparators(Protocol):
+    """What a family implements besides, where its clips hold tokens that show no part of a picture.
+
+    A learned newline behind the last frame (LLaVA-OneVision) is one. It has no row in the table of
+    embeddings and no cell in the layout: it stays in its place as it is, no visual prompt is added to
+    it, and no attention to it is read.
+    """
+
+    def cells_of_clip(self, layout: TokenLayout) -> Bool[Tensor, " clip_token"]:
+        """Return which of the clip's tokens are cells, in the order of the prompt; the others are separators."""
+        ...
+
+
+def cells_of_clip(family: FamilyDifferences, layout: TokenLayout) -> Bool[Tensor, " clip_token"]:
+    """Return which of a clip's tokens are cells: all of them, unless the family has separators.
+
+    Raises:
+        TokenLayoutError: the family names more cells or fewer than the layout.
+    """
+    if not isinstance(family, ClipSeparators):
+        return torch.ones(layout.cell_count, dtype=torch.bool)
+    cells = family.cells_of_clip(layout)
+    if int(cells.sum()) != layout.cell_count:
+        raise TokenLayoutError(
+            f"a grid of {layout.shape} has {layout.cell_count} cells, the family's cells_of_clip names "
+            f"{int(cells.sum())}; count separators as False"
+        )
+    return cells
 
 
 def marker_text(tokenizer: PreTrainedTokenizerBase, token_id: int) -> str:

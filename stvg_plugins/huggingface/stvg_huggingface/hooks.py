@@ -31,6 +31,11 @@ class HuggingFaceHooks:
         """Remember the family; nothing is loaded yet."""
         self.family = family
 
+    @property
+    def architectures(self) -> tuple[str, ...]:
+        """What the loaded code handles; the core compares it with what the manifest says."""
+        return self.family.architectures
+
     @hookimpl
     def stvg_create_adapter(self, reference: ModelReference, options: LoadOptions) -> MLLMAdapter | None:
         """Load the checkpoint.

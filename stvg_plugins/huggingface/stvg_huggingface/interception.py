@@ -25,7 +25,7 @@ class _AtTheDoor(Exception):  # noqa: N818 - it ends a pass early and is no erro
 
 def intercept_visual_tokens(
     model: PreTrainedModel, ids: Int[Tensor, " token"], visual_token_id: int, inputs: VisualInputs
-) -> Float[Tensor, "cell width"]:
+) -> Float[Tensor, "clip_token width"]:
     """Return what a model puts at the visual tokens' places of a prompt.
 
     Args:

@@ -27,6 +27,7 @@ class PerFrameFamily(ABC):
     architectures: tuple[str, ...]
     token_position: int
     reversal: Literal["flip", "encode"] = "flip"
+    content_type: Literal["video", "image"] = "video"
 
     @abstractmethod
     def frame_size_pixels(self, config: PreTrainedConfig, wanted: int | None) -> int:
@@ -74,6 +75,6 @@ class PerFrameFamily(ABC):
 
     def visual_tokens(
         self, model: PreTrainedModel, ids: Int[Tensor, " token"], inputs: VisualInputs, settings: InputSettings
-    ) -> Float[Tensor, "cell width"]:
-        """Return the visual tokens at the language model's door."""
+    ) -> Float[Tensor, "clip_token width"]:
+        """Return the clip's tokens at the language model's door."""
         return intercept_visual_tokens(model, ids, self.visual_token_id(model.config), inputs)

@@ -33,6 +33,7 @@ class Qwen2VLFamily:
     architectures: tuple[str, ...] = (QWEN2_VL, QWEN2_5_VL)
     token_position: int = -3
     reversal: Literal["flip", "encode"] = "encode"
+    content_type: Literal["video", "image"] = "video"
 
     def visual_token_id(self, config: PreTrainedConfig) -> int:
         """Return the id of `<|video_pad|>`."""

@@ -24,8 +24,9 @@ from stvg_core.pipeline import Stopwatch
 from stvg_core.prompts import learn_prompt
 from stvg_core.session import Session
 from stvg_core.values import FrameMaps, SubQueries
-from stvg_huggingface.adapter import HuggingFaceAdapter, clip_frame, clip_positions
+from stvg_huggingface.adapter import HuggingFaceAdapter
 from stvg_huggingface.capture import ATTENTION_NAME
+from stvg_huggingface.clips import clip_embeddings, clip_frame, clip_positions, clip_prompt
 from stvg_huggingface.interception import as_position_ids
 from stvg_huggingface.questions import tokenize_question
 
@@ -139,7 +140,7 @@ class PlainProcedure:
         embed, head = model.get_input_embeddings(), model.get_output_embeddings()
         device = clip.visual_tokens.device
         text = embed(ids.to(device))
-        shown = clip.visual_tokens if added is None else clip.visual_tokens + added
+        shown = clip_embeddings(clip, added)
         longer = torch.cat([visual, visual.new_zeros(length)])
         positions = clip_positions(clip)(longer)
         cache = DynamicCache(config=checkpoint.text_config)
@@ -160,7 +161,7 @@ class PlainProcedure:
             given, start = embed(logits.argmax())[None, None], end
         if first is None:
             raise RuntimeError("at least one token is generated")
-        return _Generated(prompt.tokens, first, kept, tuple(places.tolist()))
+        return _Generated(prompt.tokens, first, kept, tuple(places[clip_prompt(clip).cells].tolist()))
 
     @contextmanager
     def _attention(self, kernel: str) -> Iterator[None]:

@@ -1,0 +1,1 @@
+"""LLaVA-OneVision as an STVG backend: the entry points are in `hooks` and `conformance`."""

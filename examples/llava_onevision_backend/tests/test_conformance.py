@@ -1,0 +1,7 @@
+"""The conformance kit, one test a check; the same as `stvg conformance llava-onevision`."""
+
+from stvg_core.testing import BackendConformance
+
+
+class TestLlavaOnevision(BackendConformance):
+    backend = "llava-onevision"
