@@ -5,6 +5,7 @@ virtual environment of its own, and need no network but a package index.
 """
 
 import os
+import shutil
 from pathlib import Path
 
 import nox
@@ -16,6 +17,7 @@ ROOT = Path(__file__).parent
 PLUGINS = sorted(path.parent for path in ROOT.glob("stvg_plugins/*/pyproject.toml"))
 DISTRIBUTIONS = [ROOT, *PLUGINS]
 BACKENDS = ("internvl", "llava-next", "qwen2-vl")
+CONFORMANCE_SUBJECTS = (*BACKENDS, "qwen2-vl/qwen2.5-vl")
 OLDEST_TRANSFORMERS = "5.17.0"
 PROJECT = nox.project.load_toml(ROOT / "pyproject.toml")
 ONE_THREAD_PER_WORKER = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
@@ -84,6 +86,51 @@ def wheels(session: nox.Session) -> None:
 
 
 @nox.session
+def conformance(session: nox.Session) -> None:
+    """Prove every backend on its tiny random model: nox -s conformance -- qwen2-vl."""
+    install(session)
+    for subject in session.posargs or CONFORMANCE_SUBJECTS:
+        session.run("stvg", "conformance", subject, env=ONE_THREAD_PER_WORKER)
+
+
+@nox.session
+def scaffold(session: nox.Session) -> None:
+    """Write a backend of each family, build its wheel, install it in a clean environment, and prove it there."""
+    session.install("--quiet", "build", "hatchling")
+    folder = Path(session.create_tmp()).resolve()
+    wheels, sources = folder / "wheels", folder / "sources"
+    shutil.rmtree(folder)
+    sources.mkdir(parents=True)
+
+    def build(path: Path) -> None:
+        session.run(
+            "python", "-m", "build", "--no-isolation", "--wheel", "--outdir", str(wheels), str(path), silent=True
+        )
+
+    from_wheels = ("--quiet", "--constraint", str(ROOT / "constraints.txt"), "--find-links", str(wheels))
+    for path in (ROOT, ROOT / "stvg_plugins" / "huggingface"):
+        build(path)
+    session.install(*from_wheels, "--force-reinstall", "--no-deps", "stvg-core", "stvg-huggingface")
+    session.install(*from_wheels, "stvg-core", "stvg-huggingface", *groups("lint"))
+    session.chdir(sources)
+    offline = {**ONE_THREAD_PER_WORKER, "HF_HUB_OFFLINE": "1"}
+    for family in ("custom", "huggingface"):
+        name = f"new-{family}"
+        session.run("stvg", "new-backend", name, "--family", family)
+        build(sources / f"stvg-{name}")
+        session.install(*from_wheels, "--force-reinstall", "--no-deps", f"stvg-{name}")
+        session.install(*from_wheels, f"stvg-{name}[test]")
+        session.run("stvg", "conformance", name, env=offline)
+        session.chdir(sources / f"stvg-{name}")
+        session.run("ruff", "check", ".")
+        session.run("ruff", "format", "--check", ".")
+        session.run("mypy", f"stvg_new_{family}", "tests")
+        # Isolated: what is tested is the installed wheel, not the folder beside the tests.
+        session.run("python", "-I", "-m", "pytest", "--quiet", "--import-mode=importlib", "tests", env=offline)
+        session.chdir(sources)
+
+
+@nox.session
 def oldest(session: nox.Session) -> None:
     """Compare every backend with plain transformers at the lower end of the range that they declare."""
     install(session, "test")
@@ -102,6 +149,7 @@ def gpu(session: nox.Session) -> None:
 def train_tiny(session: nox.Session) -> None:
     """Train a tiny checkpoint from its seed: nox -s train_tiny -- qwen2-vl|llava-next|internvl --out FOLDER."""
     install(session)
+    session.install("--quiet", "--constraint", str(ROOT / "constraints.txt"), "matplotlib")
     # Or glibc gives every step's large tensors back to the system and asks for them again: several times slower.
     memory = {"MALLOC_MMAP_THRESHOLD_": "2000000000", "MALLOC_TRIM_THRESHOLD_": "20000000000"}
     session.run("python", "-m", "stvg_tiny.train", *session.posargs, env={**ONE_THREAD_PER_WORKER, **memory})

@@ -8,7 +8,20 @@ import sys
 
 import typer
 
-from stvg_core.cli import bench, decompose, demo, ground, listing
+from stvg_core.cli import (
+    bench,
+    conformance,
+    dataset,
+    decompose,
+    demo,
+    doctor,
+    ground,
+    listing,
+    new_backend,
+    plugins,
+    score,
+)
+from stvg_core.cli.plugin_files import NAMED_FILES, PluginFileOption
 from stvg_core.cli.terminal import one_line
 from stvg_core.errors import StvgError, UsageError
 
@@ -23,15 +36,20 @@ app = typer.Typer(
 app.command("demo")(demo.demo)
 app.command("ground")(ground.ground)
 app.command("decompose")(decompose.decompose)
-app.command("plugins")(listing.plugins)
+app.command("plugins")(plugins.plugins)
 app.command("models")(listing.models)
+app.command("doctor")(doctor.doctor)
 app.command("bench")(bench.bench)
+app.command("score")(score.score)
+app.command("new-backend")(new_backend.new_backend)
+app.add_typer(dataset.app, name="dataset")
+app.command("conformance")(conformance.conformance)
 
 _DEBUG = "--debug"
 
 
 @app.callback()
-def _options() -> None:
+def _options(plugin: PluginFileOption = None) -> None:
     """Zero-shot spatio-temporal video grounding: a video and a sentence in, a tube out.
 
     Add --debug to any command for a traceback where it fails.
@@ -44,7 +62,8 @@ def main() -> None:
     debug = _DEBUG in arguments
     arguments = [argument for argument in arguments if argument != _DEBUG]
     try:
-        app(args=arguments, prog_name="stvg")
+        with NAMED_FILES:
+            app(args=arguments, prog_name="stvg")
     except UsageError as error:
         _fail(error, 2, debug)
     except StvgError as error:

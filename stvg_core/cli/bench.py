@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from stvg_core.cli.ground import DeviceOption, DtypeOption
+from stvg_core.cli.plugin_files import PluginFileOption
 from stvg_core.cli.terminal import progress
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ def bench(
     as_json: Annotated[bool, typer.Option("--json", help="print one JSON document and nothing else")] = False,
     device: DeviceOption = "auto",
     dtype: DtypeOption = "auto",
+    plugin: PluginFileOption = None,
 ) -> None:
     """Measure time, operations and memory of the method beside the plain procedure."""
     from stvg_core.benchmark import BenchmarkRequest, open_benchmark

@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from stvg_core.cli.ground import BackendOption
+from stvg_core.cli.plugin_files import PluginFileOption
 from stvg_core.cli.terminal import one_line
 from stvg_core.errors import UsageError
 
@@ -16,6 +18,8 @@ def decompose(
         str, typer.Option("--decomposer", help="rules, mllm (needs --model), or file:PATH")
     ] = "rules",
     model: Annotated[str | None, typer.Option("--model", "-m", help="model for the mllm decomposer")] = None,
+    backend: BackendOption = None,
+    plugin: PluginFileOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="print one JSON document and nothing else")] = False,
 ) -> None:
     """Split a query into its attribute and action sub-queries (DSTH)."""
@@ -26,7 +30,7 @@ def decompose(
             raise UsageError("the mllm decomposer asks a model; name one with --model")
         from stvg_core.session import open_session
 
-        with open_session(model) as session:
+        with open_session(model, backend=backend) as session:
             parts = open_decomposer(decomposer, generate=session.adapter.generate_text, video_name=None).decompose(
                 sentence
             )
