@@ -6,10 +6,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import Any, Final
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal
 
 import numpy as np
 import torch
+from jaxtyping import Float
+from torch import Tensor
 from transformers import PreTrainedModel
 
 from stvg_tiny.batches import Material
@@ -46,7 +50,66 @@ def summarize(outcomes: list[tuple[Question, bool]]) -> Accuracy:
     return {name: round(float(np.mean(rights)), 4) for name, rights in sorted(groups.items())}
 
 
+Cut = Literal["nothing", "words", "roles"]
+"""Which of a question's tokens do not see the video: none, its own words, or the role tokens behind them."""
+
+
+@dataclass(frozen=True)
+class AnsweredScenes:
+    """Some scenes with what a model says and looks at.
+
+    Attributes:
+        scenes: The scenes.
+        questions: Per scene, its questions.
+        right: Per scene and question, whether the most likely word is the true answer.
+        role_attention: Attention of the role tokens to the visual tokens, the mean over layers and heads.
+    """
+
+    scenes: Sequence[Scene]
+    questions: Sequence[Sequence[Question]]
+    right: Sequence[Sequence[bool]]
+    role_attention: Float[Tensor, "video question role visual_token"]
+
+
 @torch.no_grad()
+def answer_scenes(
+    material: Material,
+    model: PreTrainedModel,
+    head: SharedHead,
+    asked: Sequence[tuple[Scene, Sequence[Question]]],
+    cut: Cut = "nothing",
+) -> AnsweredScenes:
+    """Return a model's answers to yes/no questions about a few scenes, in one pass."""
+    grid = material.architecture.grid
+    scenes, questions = [scene for scene, _ in asked], [own for _, own in asked]
+    frames = np.stack([render(scene, frame_times(grid.frame_count), grid.size_pixels) for scene in scenes])
+    tensors = pixel_tensors(material.architecture, material.config, torch.from_numpy(frames))
+    tensors = {name: tensor.to(model.device) for name, tensor in tensors.items()}
+    packed = pack([[material.exchange(item) for item in own] for own in questions]).to(model.device)
+    blind = None if cut == "nothing" else packed.words if cut == "words" else packed.roles
+    states = packed_forward(model, encode_videos(material.architecture, model, tensors), packed, head, blind=blind)
+    lm_head: Any = model.lm_head
+    hits = lm_head(states.predicting).argmax(dim=-1) == packed.labels
+    # The first token of the reply is the answer, the second ends the turn.
+    answers = packed.role_places[..., -1] + 1
+    right = [
+        [bool(hits[video, answers[video, number]]) for number in range(len(own))] for video, own in enumerate(questions)
+    ]
+    return AnsweredScenes(scenes, questions, right, states.role_attention.mean(dim=0).cpu())
+
+
+def answers_by_passes(
+    material: Material,
+    model: PreTrainedModel,
+    head: SharedHead,
+    asked: Sequence[tuple[Scene, Sequence[Question]]],
+    cut: Cut = "nothing",
+) -> Iterator[AnsweredScenes]:
+    """Yield a model's answers about many scenes, some scenes at a time."""
+    for first in range(0, len(asked), _SCENES_PER_PASS):
+        yield answer_scenes(material, model, head, asked[first : first + _SCENES_PER_PASS], cut)
+
+
 def development_accuracy(
     material: Material, model: PreTrainedModel, head: SharedHead
 ) -> tuple[Accuracy, dict[str, float]]:
@@ -56,28 +119,16 @@ def development_accuracy(
     the mean over layers, has what the question names.
     """
     grid = material.architecture.grid
-    lm_head: Any = model.lm_head
-    times = frame_times(grid.frame_count)
     outcomes: list[tuple[Question, bool]] = []
     pointing: dict[str, list[float]] = defaultdict(list)
-    for first in range(0, _DEVELOPMENT_SCENES, _SCENES_PER_PASS):
-        pairs = [
-            held_out_questions(Split.DEVELOPMENT, index, "hard") for index in range(first, first + _SCENES_PER_PASS)
-        ]
-        frames = np.stack([render(scene, times, grid.size_pixels) for scene, _ in pairs])
-        labels = torch.from_numpy(np.stack([dense_labels(scene, times, grid) for scene, _ in pairs]))
-        tensors = pixel_tensors(material.architecture, material.config, torch.from_numpy(frames))
-        packed = pack([[material.exchange(item) for item in asked] for _, asked in pairs])
-        states = packed_forward(model, encode_videos(material.architecture, model, tensors), packed, head)
-        answers = lm_head(states.predicting).argmax(dim=-1)
-        right = answers == packed.labels
-        cells = asked_cells([asked for _, asked in pairs], labels)
-        strongest = states.role_attention.mean(dim=0).argmax(dim=-1)
-        for video, (_, asked) in enumerate(pairs):
-            for number, question in enumerate(asked):
-                reply = (packed.segments[video] == number + 1) & (packed.labels[video] >= 0)
-                # The first token of the reply is the answer, the second ends the turn.
-                outcomes.append((question, bool(right[video][reply][0])))
+    asked = [held_out_questions(Split.DEVELOPMENT, index, "hard") for index in range(_DEVELOPMENT_SCENES)]
+    for answered in answers_by_passes(material, model, head, asked):
+        labels = [dense_labels(scene, frame_times(grid.frame_count), grid) for scene in answered.scenes]
+        cells = asked_cells(answered.questions, torch.from_numpy(np.stack(labels)))
+        strongest = answered.role_attention.argmax(dim=-1)
+        for video, own in enumerate(answered.questions):
+            outcomes += zip(own, answered.right[video], strict=True)
+            for number, question in enumerate(own):
                 if question.answer == YES and cells[video, number].any():
                     found = cells[video, number][strongest[video, number]]
                     pointing[question.kind].append(float(found.float().mean()))

@@ -8,8 +8,9 @@ from typing import Final
 
 import numpy as np
 import torch
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader, IterableDataset
 from transformers import PreTrainedConfig, PreTrainedTokenizerFast
 
@@ -22,7 +23,7 @@ from stvg_tiny.recipe import Recipe, Stage
 from stvg_tiny.rendering import render
 from stvg_tiny.sampling import chance
 from stvg_tiny.scenes import Times
-from stvg_tiny.supervision import dense_labels, token_owners
+from stvg_tiny.supervision import asked_cells, dense_labels, token_owners
 from stvg_tiny.tokenizer import UNKNOWN, token_id
 
 _PREFETCHED_BATCHES: Final = 6
@@ -38,6 +39,8 @@ class Batch:
         owners: Which object each visual token shows, -1 if none.
         questions: The questions per video, in the order in which they are packed.
         packed: Their tokens.
+        blind: Which of these do not see the video.
+        cells: Where role tokens are to look, by `asked_cells`.
     """
 
     pixels: Mapping[str, Tensor]
@@ -45,6 +48,20 @@ class Batch:
     owners: Int[Tensor, "video visual_token"]
     questions: Sequence[Sequence[Question]]
     packed: PackedQuestions
+    blind: Bool[Tensor, "video token"]
+    cells: Bool[Tensor, "video question visual_token"]
+
+    def to(self, device: torch.device) -> Batch:
+        """Return the same on a device."""
+        return Batch(
+            pixels={name: tensor.to(device) for name, tensor in self.pixels.items()},
+            dense=self.dense.to(device),
+            owners=self.owners.to(device),
+            questions=self.questions,
+            packed=self.packed.to(device),
+            blind=self.blind.to(device),
+            cells=self.cells.to(device),
+        )
 
 
 @dataclass(frozen=True)
@@ -86,7 +103,7 @@ def sampling_times(generator: np.random.Generator, frame_count: int) -> Times:
 def training_batch(recipe: Recipe, material: Material, stage: Stage, step: int) -> Batch:
     """Make the batch of one step."""
     grid = material.architecture.grid
-    frames, dense, owners, questions, exchanges = [], [], [], [], []
+    frames, dense, owners, questions, exchanges, blocked = [], [], [], [], [], []
     unknown = token_id(material.tokenizer, UNKNOWN)
     tail_length = len(material.tokenizer(material.tail, add_special_tokens=False)["input_ids"])
     for video in range(recipe.batch_videos):
@@ -106,12 +123,16 @@ def training_batch(recipe: Recipe, material: Material, stage: Stage, step: int) 
             lost = generator.random(len(ask) - tail_length) < recipe.unknown_word_chance
             row.append((_replaced(ask, lost, unknown), reply))
         exchanges.append(row)
+        blocked.append(torch.from_numpy(generator.random(len(row)) < stage.blocked_share))
+    packed, labels = pack(exchanges), torch.from_numpy(np.stack(dense))
     return Batch(
         pixels=pixel_tensors(material.architecture, material.config, torch.from_numpy(np.stack(frames))),
-        dense=torch.from_numpy(np.stack(dense)),
+        dense=labels,
         owners=torch.from_numpy(np.stack(owners)),
         questions=questions,
-        packed=pack(exchanges),
+        packed=packed,
+        blind=packed.words & pad_sequence(blocked, batch_first=True).gather(1, packed.own_question),
+        cells=asked_cells(questions, labels),
     )
 
 

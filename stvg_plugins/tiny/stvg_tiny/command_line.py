@@ -1,4 +1,4 @@
-"""The command `stvg-tiny`: makes the benchmark, and measures a model on it."""
+"""The command `stvg-tiny`: makes the benchmark, measures a model on it, and writes its card."""
 
 from __future__ import annotations
 
@@ -63,8 +63,22 @@ def _evaluate_grounding(arguments: Sequence[str]) -> int:
     return evaluate(arguments)
 
 
+def _measure(arguments: Sequence[str]) -> int:
+    """Measure everything that a checkpoint's card says of it."""
+    from stvg_tiny.measured import main as measure
+
+    return measure(arguments)
+
+
+def _card(arguments: Sequence[str]) -> int:
+    """Write a checkpoint's card from what was measured."""
+    from stvg_tiny.card import main as card
+
+    return card(arguments)
+
+
 _COMMANDS: Final[Mapping[str, Callable[[Sequence[str]], int]]] = MappingProxyType(
-    {"make-benchmark": _make_benchmark, "evaluate-grounding": _evaluate_grounding}
+    {"make-benchmark": _make_benchmark, "evaluate-grounding": _evaluate_grounding, "measure": _measure, "card": _card}
 )
 
 

@@ -31,7 +31,7 @@ from stvg_tiny.rendering import render
 from stvg_tiny.sampling import Split
 from stvg_tiny.scenes import Difficulty, frame_times
 
-_SPLITS: Final = {"development": Split.DEVELOPMENT, "test": Split.TEST}
+SPLITS: Final = {"development": Split.DEVELOPMENT, "test": Split.TEST}
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,7 +136,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m stvg_tiny.evaluate", description="Yes/no accuracy of a tiny checkpoint."
     )
     parser.add_argument("checkpoint", type=Path, help="folder of the checkpoint")
-    parser.add_argument("--split", choices=sorted(_SPLITS), default="development")
+    parser.add_argument("--split", choices=sorted(SPLITS), default="development")
     parser.add_argument("--difficulty", choices=get_args(Difficulty), default="hard")
     parser.add_argument("--scenes", type=int, default=300)
     parser.add_argument("--json", action="store_true", help="print one JSON document")
@@ -148,7 +148,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     torch.set_num_threads(1)
     try:
-        result = evaluate(options.checkpoint, _SPLITS[options.split], options.difficulty, options.scenes)
+        result = evaluate(options.checkpoint, SPLITS[options.split], options.difficulty, options.scenes)
     except TinyError as error:
         sys.stderr.write(f"error: {error}\n")
         return 1

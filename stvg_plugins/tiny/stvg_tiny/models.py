@@ -12,6 +12,16 @@ def qwen2_vl() -> Path:
     return _CHECKPOINTS / "qwen2-vl"
 
 
+def llava_next() -> Path:
+    """Return the folder of the shipped tiny LLaVA-NeXT-Video checkpoint."""
+    return _CHECKPOINTS / "llava-next"
+
+
+def internvl() -> Path:
+    """Return the folder of the shipped tiny InternVL checkpoint."""
+    return _CHECKPOINTS / "internvl"
+
+
 def demo_clips() -> Path:
     """Return the folder of the shipped clips with their true tubes (entry-point group `stvg.demos`)."""
     return Path(__file__).parent / "demo_clips"

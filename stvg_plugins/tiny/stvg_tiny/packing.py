@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import Any, Final
 
 import numpy as np
@@ -49,6 +49,29 @@ class PackedQuestions:
     segments: Int[Tensor, "video token"]
     offsets: Int[Tensor, "video token"]
     role_places: Int[Tensor, "video question role"]
+
+    @property
+    def own_question(self) -> Int[Tensor, "video token"]:
+        """Place of the question that a token belongs to, from 0; of padding, any."""
+        return (self.segments - 1).clamp_min(0)
+
+    @property
+    def words(self) -> Bool[Tensor, "video token"]:
+        """Tokens of a question's own words, before its role tokens."""
+        places = torch.arange(self.token_ids.shape[1], device=self.token_ids.device)
+        ends = self.role_places[..., 0].gather(1, self.own_question)
+        return (self.segments != _PADDING_SEGMENT) & (places < ends)
+
+    @property
+    def roles(self) -> Bool[Tensor, "video token"]:
+        """Role tokens."""
+        places = torch.arange(self.token_ids.shape[1], device=self.token_ids.device)
+        own = self.role_places.gather(1, self.own_question[..., None].expand(-1, -1, ROLE_TOKENS))
+        return (self.segments != _PADDING_SEGMENT) & (own == places[:, None]).any(dim=-1)
+
+    def to(self, device: torch.device) -> PackedQuestions:
+        """Return the same on a device."""
+        return PackedQuestions(*(getattr(self, field.name).to(device) for field in fields(self)))
 
 
 Exchange = tuple[Sequence[int], Sequence[int]]
@@ -105,6 +128,15 @@ class SharedHead:
         rule = family.positions(config, layout, np.arange(grid.frame_count, dtype=np.float64), inputs)
         return cls(frame, ids, visual, rule(functional.pad(visual, (0, _LONGEST_QUESTION))))
 
+    def to(self, device: torch.device) -> SharedHead:
+        """Return the same on a device."""
+        return replace(
+            self,
+            token_ids=self.token_ids.to(device),
+            visual=self.visual.to(device),
+            positions=self.positions.to(device),
+        )
+
 
 @dataclass(frozen=True)
 class PackedStates:
@@ -143,13 +175,15 @@ def packed_forward(
     packed: PackedQuestions,
     head: SharedHead,
     *,
+    blind: Bool[Tensor, "video token"] | None = None,
     follow: bool = False,
 ) -> PackedStates:
     """Run the language model once over the head and all packed questions.
 
     Questions see the head and themselves only. The first token of a question is "predicted" by
-    whatever lies before it; that state has no meaning and no label. `follow` asks for the visual
-    tokens' attention to each other.
+    whatever lies before it; that state has no meaning and no label. `blind` names packed tokens that
+    see neither a visual token nor what the template puts behind the first of them. `follow` asks for
+    the visual tokens' attention to each other.
     """
     videos, length = packed.token_ids.shape
     head_length = len(head.token_ids)
@@ -158,11 +192,14 @@ def packed_forward(
     shown = embed(head.token_ids).expand(videos, -1, -1).index_copy(1, places, visual_tokens)
     embeddings = torch.cat([shown, embed(packed.token_ids)], dim=1)
     segments = functional.pad(packed.segments, (head_length, 0), value=0)
-    causal = torch.ones(head_length + length, head_length + length, dtype=torch.bool).tril()
+    size = head_length + length
+    causal = torch.ones(size, size, dtype=torch.bool, device=segments.device).tril()
     own = segments[:, None, :] == segments[:, :, None]
     seen = causal & (own | (segments[:, None, :] == 0))
+    if blind is not None:
+        seen[:, head_length:, places[0] : head_length] &= ~blind[..., None]
     # As numbers rather than truth values, or every layer would convert it again.
-    mask = torch.zeros(seen.shape).masked_fill(~seen, torch.finfo(torch.float32).min)[:, None]
+    mask = torch.zeros(seen.shape, device=seen.device).masked_fill(~seen, torch.finfo(torch.float32).min)[:, None]
     head_positions = head.positions[:, None, :head_length].expand(-1, videos, -1)
     positions = torch.cat([head_positions, head.positions[:, head_length + packed.offsets]], dim=2)
     rows = head_length + packed.role_places.clamp_min(0).flatten(1)

@@ -26,8 +26,9 @@ from stvg_core.session import Session, open_session
 from stvg_tiny.architectures import Architecture, architecture_of
 from stvg_tiny.clips import CLIP_FRAMES, clip_frames
 from stvg_tiny.errors import TinyError
+from stvg_tiny.evaluate import SPLITS
 from stvg_tiny.grid import VideoGrid
-from stvg_tiny.sampling import Split, held_out_scene
+from stvg_tiny.sampling import held_out_scene
 from stvg_tiny.scenes import Difficulty, Scene, SceneObject, Times, frame_times
 from stvg_tiny.supervision import cell_cover
 
@@ -46,7 +47,6 @@ QUESTIONS: Final[dict[Asked, tuple[str, Callable[[SceneObject], tuple[str, ...]]
 The method itself asks `attribute` and `subject_action` of a sentence, `action` is without its subject."""
 
 _COVERED: Final = 0.22
-_SPLITS: Final = {"development": Split.DEVELOPMENT, "test": Split.TEST}
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,8 @@ def _table(asked: str, pointing: Pointing) -> str:
     return "\n".join(lines) + "\n\n"
 
 
-def _summary(pointing: Pointing) -> dict[str, Any]:
+def summary(pointing: Pointing) -> dict[str, Any]:
+    """Return pointing accuracies as JSON holds them."""
     return {
         "tokens": pointing.tokens,
         "hits": pointing.hits.round(4).tolist(),
@@ -141,13 +142,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program; return its exit code."""
     parser = argparse.ArgumentParser(prog="python -m stvg_tiny.pointing", description=__doc__)
     parser.add_argument("checkpoint", type=Path, help="folder of the checkpoint")
-    parser.add_argument("--split", choices=sorted(_SPLITS), default="development")
+    parser.add_argument("--split", choices=sorted(SPLITS), default="development")
     parser.add_argument("--difficulty", choices=get_args(Difficulty), default="hard")
     parser.add_argument("--scenes", type=int, default=100)
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
-    scenes = [held_out_scene(_SPLITS[options.split], index, options.difficulty) for index in range(options.scenes)]
+    scenes = [held_out_scene(SPLITS[options.split], index, options.difficulty) for index in range(options.scenes)]
     try:
         architecture = architecture_of(json.loads((options.checkpoint / "config.json").read_text(encoding="utf-8")))
     except TinyError as error:
@@ -156,7 +157,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with open_session(str(options.checkpoint)) as session:
         measured = measure(session, architecture, scenes)
     if options.json:
-        sys.stdout.write(json.dumps({asked: _summary(pointing) for asked, pointing in measured.items()}) + "\n")
+        sys.stdout.write(json.dumps({asked: summary(pointing) for asked, pointing in measured.items()}) + "\n")
     else:
         sys.stdout.writelines(_table(asked, pointing) for asked, pointing in measured.items())
     return 0

@@ -46,6 +46,8 @@ class Stage:
         dense_weight: Weight of the dense losses.
         answers: Whether questions are asked; without, the vision tower learns alone.
         yes_no_share: Share of scenes that are asked yes/no questions alone, the others all kinds.
+        blocked_share: Share of questions whose own words do not see the video, so that the answer must
+            run through the tokens behind them.
         gate: Development accuracy by kind at which the stage ends early; never, if empty.
         decays: Whether the learning rate falls from its peak to its end within the stage.
     """
@@ -57,6 +59,7 @@ class Stage:
     dense_weight: float
     answers: bool = True
     yes_no_share: float = 0.7
+    blocked_share: float = 0.0
     gate: Mapping[str, float] = field(default_factory=dict)
     decays: bool = False
 
@@ -64,8 +67,8 @@ class Stage:
 STAGES: Final = (
     Stage("see", 500, few_share=0.9, few_objects=2, dense_weight=1.0, answers=False),
     Stage("few", 600, few_share=0.85, few_objects=2, dense_weight=1.0, gate={"single": 0.85, "action": 0.85}),
-    Stage("many", 700, few_share=0.25, few_objects=3, dense_weight=0.5, gate={"attribute": 0.9, "action": 0.93}),
-    Stage("settle", 400, few_share=0.1, few_objects=3, dense_weight=0.3, decays=True),
+    Stage("many", 1000, few_share=0.25, few_objects=3, dense_weight=0.5, gate={"attribute": 0.9, "action": 0.93}),
+    Stage("settle", 600, few_share=0.1, few_objects=3, dense_weight=0.3, blocked_share=0.5, decays=True),
 )
 
 

@@ -89,7 +89,7 @@ def token_owners(scene: Scene, times: Times, grid: VideoGrid) -> Int[np.ndarray,
     return np.where(owned, owners, IGNORED).reshape(grid.visual_tokens)
 
 
-def cell_cover(item: SceneObject, times: Times, grid: VideoGrid) -> Float[np.ndarray, "step row column"]:
+def cell_cover(item: SceneObject, times: Times, grid: VideoGrid) -> Float[np.ndarray, "time_step row column"]:
     """Return which share of each token's cell lies in the object's (mean) box."""
     boxes = item.boxes(times, grid.cells).reshape(grid.steps, grid.token_frames, 4).mean(axis=1)
     edges = np.arange(grid.cells)
@@ -130,7 +130,7 @@ class PropertyHead(nn.Module):
         scores = self.linear(self.norm(states)).split(PROPERTY_CLASSES, dim=-1)
         losses = []
         for score, label in zip(scores, labels.unbind(1), strict=True):
-            weight = torch.ones(score.shape[-1])
+            weight = score.new_ones(score.shape[-1])
             weight[0] = _BACKGROUND_WEIGHT
             losses.append(
                 functional.cross_entropy(score.flatten(0, 1), label.flatten(), weight=weight, ignore_index=IGNORED)
@@ -146,7 +146,8 @@ class PlaceHead(nn.Module):
         super().__init__()
         self.linear = nn.Linear(hidden_size, 2 * grid.cells)
         rows, columns = torch.meshgrid(torch.arange(grid.cells), torch.arange(grid.cells), indexing="ij")
-        self.rows, self.columns = (axis.flatten().repeat(grid.steps) for axis in (rows, columns))
+        for name, axis in (("rows", rows), ("columns", columns)):
+            self.register_buffer(name, axis.flatten().repeat(grid.steps), persistent=False)
 
     def forward(
         self, states: Float[Tensor, "video visual_token hidden"], owners: Int[Tensor, "video visual_token"]
@@ -156,7 +157,10 @@ class PlaceHead(nn.Module):
         row_scores, column_scores = self.linear(states).chunk(2, dim=-1)
         losses = [
             functional.cross_entropy(scores.transpose(1, 2), places.expand_as(owners), reduction="none")
-            for scores, places in ((row_scores, self.rows), (column_scores, self.columns))
+            for scores, places in (
+                (row_scores, self.get_buffer("rows")),
+                (column_scores, self.get_buffer("columns")),
+            )
         ]
         return ((losses[0] + losses[1]) * weights).sum() / weights.sum()
 
@@ -202,7 +206,7 @@ def looking_loss(
 
 def named_words(packed: PackedQuestions, word_ids: Int[Tensor, " word"]) -> Bool[Tensor, "video question token"]:
     """Return which packed tokens are a question's own words of a colour, a shape or an action."""
-    numbers = torch.arange(1, packed.role_places.shape[1] + 1)
+    numbers = torch.arange(1, packed.role_places.shape[1] + 1, device=packed.segments.device)
     own = packed.segments[:, None, :] == numbers[:, None]
     asked = torch.isin(packed.token_ids, word_ids) & (packed.labels == NO_LABEL)
     return own & asked[:, None]
@@ -228,7 +232,7 @@ def following_loss(
     That is the mean of -log(share of a token's visual attention that lies there), over the tokens of
     objects that were shown a step earlier; zero where there are none.
     """
-    steps = torch.arange(grid.visual_tokens) // grid.cells**2
+    steps = torch.arange(grid.visual_tokens, device=owners.device) // grid.cells**2
     before = steps[None, :] == steps[:, None] - 1
     same = (owners[:, :, None] == owners[:, None, :]) & (owners[:, :, None] != IGNORED)
     wanted = same & before

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import logging
 import os
 import sys
@@ -13,10 +14,11 @@ from pathlib import Path
 import torch
 
 from stvg_tiny.architectures import ARCHITECTURES
-from stvg_tiny.errors import TinyError
+from stvg_tiny.curves import draw, read_log
+from stvg_tiny.errors import RecipeError, TinyError
 from stvg_tiny.export import export_checkpoint
 from stvg_tiny.recipe import Recipe
-from stvg_tiny.training import Run
+from stvg_tiny.training import LOG_NAME, Run
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -26,8 +28,27 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("architecture", choices=sorted(ARCHITECTURES))
     parser.add_argument("--out", type=Path, required=True, help="folder of the run")
     parser.add_argument("--seed", type=int, default=Recipe.seed)
+    parser.add_argument(
+        "--device", default="auto", help="cpu, cuda, cuda:1, ...; auto: a CUDA device where there is one"
+    )
     parser.add_argument("--resume", action="store_true", help="continue the run in --out")
     return parser
+
+
+def _device(name: str) -> torch.device:
+    """Return the device of a name.
+
+    Raises:
+        RecipeError: torch does not know the name, or has no such device.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise RecipeError(f"cannot train on {name!r} ({str(error).splitlines()[0]}); use --device cpu") from error
+    return device
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -37,15 +58,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     # One thread: the sums of a multi-threaded run depend on how the work happens to be shared out.
     torch.set_num_threads(1)
+    # What cuBLAS needs to be deterministic, read when CUDA starts.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True)
     recipe = replace(Recipe(), seed=options.seed)
     try:
-        run = Run(options.architecture, recipe, options.out)
+        run = Run(options.architecture, recipe, options.out, _device(options.device))
         if options.resume:
             run.resume()
         run.train()
         material = run.learner.material
+        run.learner.to("cpu")
         export_checkpoint(material.architecture, run.learner.model, material.tokenizer, options.out / "checkpoint")
+        if importlib.util.find_spec("matplotlib"):
+            title = f"tiny:{options.architecture}, seed {options.seed}"
+            draw(read_log(options.out / LOG_NAME), title, options.out / "curves.png")
     except TinyError as error:
         sys.stderr.write(f"error: {error}\n")
         return 1

@@ -28,7 +28,6 @@ from stvg_tiny.supervision import (
     PlaceHead,
     PropertyHead,
     PropertyLosses,
-    asked_cells,
     following_loss,
     looking_loss,
     named_words,
@@ -55,7 +54,8 @@ class Learner(nn.Module):
             architecture.hasten(self.model)
         self.material = Material(architecture, self.model.config, tokenizer)
         self.head = SharedHead.of(architecture, tokenizer, self.model.config)
-        self.naming_ids = torch.tensor([token_id(tokenizer, word) for word in naming_words()])
+        naming_ids = torch.tensor([token_id(tokenizer, word) for word in naming_words()])
+        self.register_buffer("naming_ids", naming_ids, persistent=False)
         hidden_size = self.model.config.get_text_config().hidden_size
         self.visual_head = PropertyHead(hidden_size)
         self.middle_head = PropertyHead(hidden_size, normalize=True)
@@ -87,7 +87,7 @@ def stage_loss(learner: Learner, batch: Batch, stage: Stage, recipe: Recipe) -> 
     architecture = learner.material.architecture
     visual_tokens = encode_videos(architecture, learner.model, batch.pixels)
     visual = learner.visual_head(visual_tokens, batch.dense)
-    named, motion = _named("visual", visual), torch.zeros(())
+    named, motion = _named("visual", visual), visual_tokens.new_zeros(())
     if learner.place_head is not None:
         place = learner.place_head(visual_tokens, batch.owners)
         motion = motion + recipe.place_weight * place
@@ -95,13 +95,14 @@ def stage_loss(learner: Learner, batch: Batch, stage: Stage, recipe: Recipe) -> 
     if not stage.answers:
         return StepLoss(stage.dense_weight * visual.total() + motion, named)
     follow = learner.place_head is not None
-    states = packed_forward(learner.model, visual_tokens, batch.packed, learner.head, follow=follow)
+    states = packed_forward(learner.model, visual_tokens, batch.packed, learner.head, blind=batch.blind, follow=follow)
     middle = learner.middle_head(states.visual_middle, batch.dense)
     last = learner.last_head(states.visual, batch.dense)
     dense = 0.5 * visual.total() + middle.total() + 0.5 * last.action + 0.2 * (last.color + last.shape)
     answers, parts = _answer_loss(learner, batch, states.predicting)
-    looking = looking_loss(states.role_attention, asked_cells(batch.questions, batch.dense))
-    reading = reading_loss(states.role_reading, named_words(batch.packed, learner.naming_ids))
+    looking = looking_loss(states.role_attention, batch.cells)
+    words = named_words(batch.packed, learner.get_buffer("naming_ids"))
+    reading = reading_loss(states.role_reading, words)
     attention = recipe.looking_weight * looking + recipe.reading_weight * reading
     named |= {**parts, **_named("middle", middle), **_named("last", last)}
     named |= {"looking": looking.item(), "reading": reading.item()}
@@ -138,8 +139,8 @@ def _answer_loss(
     ]
     material = learner.material
     ends = targets.eq(token_id(material.tokenizer, material.architecture.chat.answer_end))
-    weights = torch.tensor([KIND_WEIGHTS[kind] for kind in kinds])
-    weights = torch.where(ends, torch.tensor(Recipe.end_weight), weights)
+    weights = losses.new_tensor([KIND_WEIGHTS[kind] for kind in kinds])
+    weights = weights.masked_fill(ends, Recipe.end_weight)
     by_kind: dict[str, list[float]] = {}
     for kind, loss, end in zip(kinds, losses.tolist(), ends.tolist(), strict=True):
         if not end:
@@ -157,14 +158,19 @@ class Run:
         stage_start: First step of that stage.
     """
 
-    def __init__(self, architecture_name: str, recipe: Recipe, folder: Path) -> None:
-        """Start a run with random weights; `resume` continues a saved one."""
+    def __init__(
+        self, architecture_name: str, recipe: Recipe, folder: Path, device: torch.device | None = None
+    ) -> None:
+        """Start a run with random weights on a device, the CPU by default; `resume` continues a saved one."""
+        self.device = device or torch.device("cpu")
         self.architecture_name = architecture_name
         self.recipe = recipe
         self.folder = folder
         self.next_step = self.stage_number = self.stage_start = 0
         torch.manual_seed(recipe.seed)
-        self.learner = Learner(ARCHITECTURES[architecture_name], recipe.seed)
+        # Weights are drawn on the CPU, so that a seed means the same on every device.
+        self.learner = Learner(ARCHITECTURES[architecture_name], recipe.seed).to(self.device)
+        self.learner.head = self.learner.head.to(self.device)
         self.optimizer = self.learner.optimizer(recipe)
 
     def resume(self) -> None:
@@ -176,7 +182,7 @@ class Run:
         path = self.folder / STATE_NAME
         if not path.exists():
             raise RecipeError(f"nothing to resume: {path} does not exist; leave out --resume")
-        state: dict[str, Any] = torch.load(path, weights_only=True)
+        state: dict[str, Any] = torch.load(path, weights_only=True, map_location=self.device)
         expected = {"architecture": self.architecture_name, "seed": self.recipe.seed}
         found = {key: state[key] for key in expected}
         if found != expected:
@@ -234,7 +240,7 @@ class Run:
         rate = recipe.learning_rate(self.stage_number, step - self.stage_start)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        loss = stage_loss(self.learner, batch, stage, recipe)
+        loss = stage_loss(self.learner, batch.to(self.device), stage, recipe)
         self.optimizer.zero_grad()
         torch.autograd.backward(loss.total)
         norm = nn.utils.clip_grad_norm_(self.learner.model.parameters(), recipe.clip_norm)

@@ -1,6 +1,7 @@
 """The packed training forward pass of every architecture against the ordinary one; visual tokens; pixels."""
 
 import copy
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -86,6 +87,23 @@ def test_packed_forward_equals_one_plain_forward_per_question(
             torch.testing.assert_close(packed[video][answer][0], expected, atol=2e-4, rtol=0)
 
 
+def test_blocked_questions_are_a_share_of_all_and_only_their_words_are_blind(learner: Learner) -> None:
+    assert STAGE.blocked_share > 0
+    batches = [training_batch(RECIPE, learner.material, STAGE, step) for step in range(12)]
+    shares = []
+    for one in batches:
+        assert not (one.blind & ~one.packed.words).any()
+        for video in range(VIDEOS):
+            for number in range(1, len(one.questions[video]) + 1):
+                own = one.packed.words[video] & (one.packed.segments[video] == number)
+                blind = one.blind[video][own]
+                assert blind.all() == blind.any()
+                shares.append(bool(blind.any()))
+    assert abs(np.mean(shares) - STAGE.blocked_share) < 4 * np.sqrt(STAGE.blocked_share / len(shares))
+    plain_stage = replace(STAGE, blocked_share=0.0)
+    assert not training_batch(RECIPE, learner.material, plain_stage, 0).blind.any()
+
+
 @torch.no_grad()
 def test_role_attention_equals_the_plain_models_own(
     plain: Checkpoint, batch: Batch, videos: list[torch.Tensor], states: PackedStates
@@ -103,6 +121,45 @@ def test_role_attention_equals_the_plain_models_own(
             torch.testing.assert_close(reading, expected[0, :, -int(own.sum()) :], atol=2e-5, rtol=0)
             following = output.attentions[0][0, :2, pads][..., pads].mean(dim=0)
             torch.testing.assert_close(states.following[video], following, atol=2e-5, rtol=0)
+
+
+def test_every_packed_token_is_a_word_a_role_token_of_an_answer_or_padding(learner: Learner, batch: Batch) -> None:
+    tokenizer, packed = learner.material.tokenizer, batch.packed
+    roles = tokenizer(f"?{learner.material.tail}", add_special_tokens=False)["input_ids"]
+    for video, questions in enumerate(batch.questions):
+        words, behind, answers = [], [], []
+        for question in questions:
+            ask, reply = learner.material.exchange(question)
+            words, behind, answers = words + ask[:-6], behind + ask[-6:], answers + reply
+            assert question.kind == "caption" or ask[-6:] == roles
+        assert packed.token_ids[video][packed.words[video]].tolist() == words
+        assert packed.token_ids[video][packed.roles[video]].tolist() == behind
+        rest = ~packed.words[video] & ~packed.roles[video] & (packed.segments[video] > 0)
+        assert packed.token_ids[video][rest].tolist() == answers
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("cut", ["words", "roles"])
+def test_blind_tokens_equal_the_plain_model_under_a_mask(
+    cut: str, learner: Learner, plain: Checkpoint, batch: Batch, videos: list[torch.Tensor]
+) -> None:
+    visual = encode_videos(learner.material.architecture, learner.model, batch.pixels)
+    blind = batch.packed.words if cut == "words" else batch.packed.roles
+    states = packed_forward(learner.model, visual, batch.packed, learner.head, blind=blind)
+    packed = learner.model.get_output_embeddings()(states.predicting)
+    for number, question in enumerate(batch.questions[0][:3], start=1):
+        inputs = model_inputs(plain, videos[0], question.text)
+        ids = inputs["input_ids"][0]
+        first = int((ids == plain.architecture.family.visual_token_id(plain.model.config)).nonzero()[0])
+        length, asked = len(ids), int(((batch.packed.segments[0] == number) & (batch.packed.labels[0] < 0)).sum())
+        seen = torch.ones(length, length, dtype=torch.bool).tril()
+        rows = slice(length - asked, length - 6) if cut == "words" else slice(length - 6, length)
+        seen[rows, first : length - asked] = False
+        mask = torch.zeros(1, 1, length, length).masked_fill(~seen, torch.finfo(torch.float32).min)
+        expected = plain.model(**{**inputs, "attention_mask": mask}, use_cache=False).logits[0, -1]
+        answer = (batch.packed.segments[0] == number) & (batch.packed.labels[0] >= 0)
+        torch.testing.assert_close(packed[0][answer][0], expected, atol=2e-4, rtol=0)
+        assert (expected - next_token_logits(plain, videos[0], question.text)).abs().max() > 1e-2
 
 
 @torch.no_grad()

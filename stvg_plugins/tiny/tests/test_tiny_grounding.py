@@ -87,9 +87,10 @@ def test_clip_info_lasts_as_long_as_its_frames() -> None:
 
 
 @pytest.mark.slow
-def test_the_shipped_checkpoint_grounds_easy_scenes_better_than_chance() -> None:
+@pytest.mark.parametrize("name", sorted(ARCHITECTURES))
+def test_a_shipped_checkpoint_grounds_easy_scenes_better_than_chance(name: str) -> None:
     scenes = scenes_of(Split.DEVELOPMENT, "easy", 30)
-    with open_session("tiny:qwen2-vl") as session:
+    with open_session(f"tiny:{name}") as session:
         settings = choose_settings(session.adapter.description.checkpoint)
         grounded = measure(session, settings, "regions", scenes).summary()
     chance = random_choice(settings, scenes).summary()

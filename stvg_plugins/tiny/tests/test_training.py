@@ -1,12 +1,14 @@
 """The recipe's schedule, and short runs of the training loop."""
 
 import json
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from stvg_tiny import train
 from stvg_tiny.accuracy import Accuracy
 from stvg_tiny.architectures import ARCHITECTURES
 from stvg_tiny.batches import Batch, Material, training_batch
@@ -188,3 +190,30 @@ def test_some_steps_lower_the_losses_and_the_checkpoint_opens(name: str, tmp_pat
     assert all(torch.equal(value, trained[key].half().float()) for key, value in saved.items())
     result = evaluate(folder, Split.DEVELOPMENT, "hard", scenes=1)
     assert result["questions"]["combined"] == 2
+
+
+def test_a_batch_moves_whole(material: Material) -> None:
+    batch = training_batch(SHORT, material, SHORT.stages[1], 0)
+    moved = batch.to(torch.device("meta"))
+    tensors = [*moved.pixels.values(), moved.dense, moved.owners, moved.blind, moved.cells]
+    tensors += [getattr(moved.packed, field.name) for field in fields(moved.packed)]
+    assert {tensor.device.type for tensor in tensors} == {"meta"}
+    assert moved.questions == batch.questions
+
+
+def test_a_device_that_is_not_there_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert train.main(["qwen2-vl", "--out", str(tmp_path / "run"), "--device", "warp"]) == 1
+    assert "cannot train on 'warp'" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.usefixtures("quick_looks")
+@pytest.mark.parametrize("name", NAMES)
+def test_a_run_on_cuda_starts_as_on_the_cpu(name: str, tmp_path: Path) -> None:
+    for device in ("cpu", "cuda"):
+        Run(name, SHORT, tmp_path / device, torch.device(device)).train()
+    on_cpu, on_cuda = losses(tmp_path / "cpu"), losses(tmp_path / "cuda")
+    # Rounding differs between the devices and grows with every step.
+    assert on_cuda[:4] == pytest.approx(on_cpu[:4], rel=1e-3)
