@@ -2,7 +2,8 @@
 
 import importlib.metadata
 import os
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -169,3 +170,18 @@ def frames() -> Frames:
     """Ten sampled frames of a 100-frame clip of 80x40 pixels."""
     info = VideoInfo("clip.mp4", 80, 40, 10.0, 10.0, np.arange(100) / 10)
     return Frames(info, np.arange(10) * 11, np.zeros((10, 40, 80, 3), dtype=np.uint8))
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder at the head of Python's path; what a test imports from it goes with it."""
+    home = tmp_path / "first"
+    home.mkdir()
+    monkeypatch.syspath_prepend(str(home))
+    for variable in ("STVG_LOAD_PLUGINS", "STVG_DISABLE_PLUGINS", "STVG_PLUGIN_FILES"):
+        monkeypatch.delenv(variable, raising=False)
+    before = set(sys.modules)
+    yield home
+    for name in set(sys.modules) - before:
+        if str(getattr(sys.modules[name], "__file__", "")).startswith(str(tmp_path)):
+            del sys.modules[name]

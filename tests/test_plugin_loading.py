@@ -25,21 +25,6 @@ from tests.fake_distributions import HOOKS, manifest_text, write_distribution, w
 PATIENCE_SECONDS = 60.0
 
 
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A folder at the head of Python's path; what a test imports from it goes with it."""
-    home = tmp_path / "first"
-    home.mkdir()
-    monkeypatch.syspath_prepend(str(home))
-    for variable in ("STVG_LOAD_PLUGINS", "STVG_DISABLE_PLUGINS", "STVG_PLUGIN_FILES"):
-        monkeypatch.delenv(variable, raising=False)
-    before = set(sys.modules)
-    yield home
-    for name in set(sys.modules) - before:
-        if str(getattr(sys.modules[name], "__file__", "")).startswith(str(tmp_path)):
-            del sys.modules[name]
-
-
 def found(name: str) -> FoundBackend:
     return backend_named(name, find_backends())
 

@@ -1,7 +1,6 @@
 """Every status of a backend, from what pip and time leave on a disk; nothing here imports a plugin."""
 
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,21 +21,6 @@ from stvg_core.registry.static_hooks import read_static_hooks
 from tests.fake_distributions import EXPLODING, HOOKS, manifest_text, write_distribution
 
 CONTROLS = "\x1b[31m\x07\u202e"
-
-
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A folder at the head of Python's path; what a test imports from it goes with it."""
-    home = tmp_path / "first"
-    home.mkdir()
-    monkeypatch.syspath_prepend(str(home))
-    for variable in ("STVG_LOAD_PLUGINS", "STVG_DISABLE_PLUGINS", "STVG_PLUGIN_FILES"):
-        monkeypatch.delenv(variable, raising=False)
-    before = set(sys.modules)
-    yield home
-    for name in set(sys.modules) - before:
-        if str(getattr(sys.modules[name], "__file__", "")).startswith(str(tmp_path)):
-            del sys.modules[name]
 
 
 def rows(name: str = "family") -> list[FoundBackend]:

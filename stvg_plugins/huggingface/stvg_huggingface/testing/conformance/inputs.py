@@ -72,8 +72,22 @@ class PlainFamily(Protocol):
         ...
 
 
+class _ModelsOwnPositions:
+    """For families whose model counts its own positions."""
+
+    def positions(
+        self,
+        config: Any,  # noqa: ANN401 - the same
+        ids: Int[Tensor, "1 token"],
+        clip: PlainClip,
+        settings: InputSettings,
+    ) -> Tensor | None:
+        """Return nothing: the model counts."""
+        return None
+
+
 @dataclass(frozen=True)
-class PlainLlava:
+class PlainLlava(_ModelsOwnPositions):
     """LLaVA-NeXT-Video with the pooling that its checkpoint has."""
 
     def visual_id(self, config: Any) -> int:  # noqa: ANN401 - configurations have no common fields
@@ -101,19 +115,9 @@ class PlainLlava:
         frames = torch.tensor(values.transpose(0, 3, 1, 2))[None]
         return PlainClip("<video>", "<video>" * (len(values) * side * side), {"pixel_values_videos": frames})
 
-    def positions(
-        self,
-        config: Any,  # noqa: ANN401 - the same
-        ids: Int[Tensor, "1 token"],
-        clip: PlainClip,
-        settings: InputSettings,
-    ) -> Tensor | None:
-        """Return nothing: the model counts."""
-        return None
-
 
 @dataclass(frozen=True)
-class PlainIntern:
+class PlainIntern(_ModelsOwnPositions):
     """InternVL: every frame an image, behind its number."""
 
     def visual_id(self, config: Any) -> int:  # noqa: ANN401 - configurations have no common fields
@@ -131,16 +135,6 @@ class PlainIntern:
         side = int(values.shape[1] // config.vision_config.patch_size[0] * config.downsample_ratio)
         lines = [f"Frame{number + 1}: <img>{'<IMG_CONTEXT>' * side**2}</img>" for number in range(len(values))]
         return PlainClip("<video>", "\n".join(lines), {"pixel_values": torch.tensor(values.transpose(0, 3, 1, 2))})
-
-    def positions(
-        self,
-        config: Any,  # noqa: ANN401 - the same
-        ids: Int[Tensor, "1 token"],
-        clip: PlainClip,
-        settings: InputSettings,
-    ) -> Tensor | None:
-        """Return nothing: the model counts."""
-        return None
 
 
 @dataclass(frozen=True)
