@@ -59,8 +59,8 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def types(session: nox.Session) -> None:
-    """Check types of every distribution, strictly."""
-    install(session, "lint")
+    """Check types of every distribution and example, strictly."""
+    install(session, "lint", "test")
     session.run("mypy")
 
 
