@@ -40,7 +40,7 @@ from stvg_core.config import InputSettings, PromptSettings, TokenSettings  # noq
 from stvg_core.hookspecs import hookimpl  # noqa: E402
 from stvg_core.identity import LoadOptions, ModelReference  # noqa: E402
 from stvg_core.prompts import margin_loss  # noqa: E402
-from stvg_core.registry import FoundBackend  # noqa: E402
+from stvg_core.registry import FoundBackend, find_backends  # noqa: E402
 from stvg_core.session import Session, open_backend  # noqa: E402
 from stvg_core.values import Frames, TokenLayout, VideoInfo  # noqa: E402
 
@@ -185,3 +185,14 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     for name in set(sys.modules) - before:
         if str(getattr(sys.modules[name], "__file__", "")).startswith(str(tmp_path)):
             del sys.modules[name]
+
+
+def rows(name: str = "family") -> list[FoundBackend]:
+    """Every listed row of a backend."""
+    return [backend for backend in find_backends() if backend.name == name]
+
+
+def row(name: str = "family") -> FoundBackend:
+    """The one listed row of a backend."""
+    (found,) = rows(name)
+    return found
