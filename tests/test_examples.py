@@ -90,6 +90,7 @@ def test_the_example_extension_is_used_where_it_is_named_and_nowhere_else(
     told: list[Callable[[], None]] = []
     monkeypatch.setattr(atexit, "register", told.append)
     arguments = ("ground", CLIP, "The red circle moves left.", "--model", "tiny:qwen2-vl", "--set", "prompt.steps=1")
+    arguments += ("--set", "augment.enabled=true")
     plain = json.loads(stvg(*arguments, "--json").out)
     assert (plain["settings"]["extensions"], told) == ([], [])
     ran = stvg(*arguments, "--extension", "hook-timer", "--json")

@@ -189,7 +189,8 @@ def test_a_line_keeps_answer_and_time_where_arguments_are_long() -> None:
 def test_the_command_line_writes_the_trace_to_stderr_alone(
     stvg: Run, easy: DemoCase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    arguments = ("ground", easy.video, QUERY, "--model", MODEL, "--set", "prompt.steps=1", "--json")
+    settings = ("--set", "prompt.steps=1", "--set", "augment.enabled=true")
+    arguments = ("ground", easy.video, QUERY, "--model", MODEL, *settings, "--json")
     plain = stvg(*arguments)
     assert (plain.code, plain.error) == (0, "")
     monkeypatch.setenv("STVG_TRACE_HOOKS", "1")

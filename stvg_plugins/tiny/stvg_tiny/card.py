@@ -19,7 +19,7 @@ from stvg_tiny.architectures import ARCHITECTURES, Architecture, architecture_of
 from stvg_tiny.controls import ACTION_ONLY, ATTRIBUTE_ONLY, ATTRIBUTE_TIMES_ACTION, ORACLE, PAPERS_JOIN, RANDOM
 from stvg_tiny.errors import CheckpointError, TinyError
 from stvg_tiny.measured import LEVELS, Measured, read_measured
-from stvg_tiny.measurements import GROUP_OF_ALL, as_table
+from stvg_tiny.measurements import GROUP_OF_ALL, as_table, figure
 from stvg_tiny.questions import YES_NO_KINDS
 from stvg_tiny.routes import CUTS
 
@@ -173,7 +173,7 @@ def _grounding(measured: Measured) -> str:
         for level in LEVELS:
             found = next(one for one in measured.grounding[level][GROUP_OF_ALL]["rows"] if one["name"] == name)
             failures += found["failures"]
-            cells += [f"{found['m_tIoU']:.3f}", f"{found['m_vIoU']:.3f} ({found['standard_error']:.3f})"]
+            cells += [f"{found['m_tIoU']:.3f}", figure(found["m_vIoU"], found["standard_error"])]
         rows.append([name, *cells])
     pairs = []
     for tracks in (tracker, ORACLE):
@@ -201,7 +201,7 @@ def _paired(measured: Measured, level: str, first: str, second: str) -> str:
         for one in measured.grounding[level][GROUP_OF_ALL]["paired"]
         if one["name"] == first and one["control"] == second
     )
-    return f"{found['m_vIoU_difference']:+.3f} ({found['m_vIoU_standard_error']:.3f})"
+    return figure(found["m_vIoU_difference"], found["m_vIoU_standard_error"], sign="+")
 
 
 def _seeds(measured: Measured, seeds: Mapping[int, Measured]) -> str:
@@ -220,7 +220,7 @@ def _seeds(measured: Measured, seeds: Mapping[int, Measured]) -> str:
                 sum(one.training["steps"].values()) if one.training else "-",
                 *(f"{hard[kind]:.3f}" for kind in ("attribute", "action", "combined")),
                 *(f"{look['mean_token_hits'][-1]:.2f} ({look['random_object']:.2f})" for look in pointing),
-                *(f"{found[level]['m_vIoU']:.3f} ({found[level]['standard_error']:.3f})" for level in LEVELS),
+                *(figure(found[level]["m_vIoU"], found[level]["standard_error"]) for level in LEVELS),
                 *(_paired(one, level, own, f"{ACTION_ONLY}, regions") for level in LEVELS),
             ]
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 from jaxtyping import Float64
@@ -165,21 +165,21 @@ def tables(level: str, comparison: Comparison) -> str:
     overall = [
         [
             row["name"],
-            _figure(row["m_tIoU"], row["m_tIoU_standard_error"]),
-            _figure(row["m_vIoU"], row["standard_error"]),
+            figure(row["m_tIoU"], row["m_tIoU_standard_error"]),
+            figure(row["m_vIoU"], row["standard_error"]),
             *(f"{row[f'vIoU@{threshold}']:.2f}" for threshold in _THRESHOLDS),
             row["failures"],
         ]
         for row in found[GROUP_OF_ALL]["rows"]
     ]
     by_group = [
-        [across[0]["name"], *(_figure(row["m_vIoU"], row["standard_error"]) for row in across)]
+        [across[0]["name"], *(figure(row["m_vIoU"], row["standard_error"]) for row in across)]
         for across in zip(*(group["rows"] for group in found.values()), strict=True)
     ]
     paired = [
         [
             f"{across[0]['name']} - {across[0]['control']}",
-            *(_figure(pair["m_vIoU_difference"], pair["m_vIoU_standard_error"]) for pair in across),
+            *(figure(pair["m_vIoU_difference"], pair["m_vIoU_standard_error"]) for pair in across),
         ]
         for across in zip(*(group["paired"] for group in found.values()), strict=True)
     ]
@@ -197,5 +197,10 @@ def tables(level: str, comparison: Comparison) -> str:
     )
 
 
-def _figure(mean: float, error: float | None) -> str:
-    return f"{mean:.3f} (-)" if error is None else f"{mean:.3f} ({error:.3f})"
+def figure(mean: float, error: float | None, sign: Literal["-", "+"] = "-") -> str:
+    """Return a mean with its standard error in brackets; sign "+" writes a plus too.
+
+    >>> figure(0.5, 0.0214), figure(0.5, None), figure(0.5, 0.02, "+")
+    ('0.500 (0.021)', '0.500 (-)', '+0.500 (0.020)')
+    """
+    return f"{mean:{sign}.3f} ({'-' if error is None else f'{error:.3f}'})"
