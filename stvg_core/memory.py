@@ -11,6 +11,7 @@ from contextlib import contextmanager
 import torch
 
 from stvg_core.errors import DeviceMemoryError
+from stvg_core.plain_text import one_line
 
 LOADING_CURE = "use a smaller dtype, quantization 8bit or 4bit, device_map auto, or a smaller model"
 """What helps where a model does not fit while it is loaded."""
@@ -48,7 +49,7 @@ def memory_errors(job: str, cure: str) -> Iterator[None]:
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-        reason = " ".join(str(error).split())[:_SHOWN_CHARACTERS] or type(error).__name__
+        reason = one_line(str(error), _SHOWN_CHARACTERS) or type(error).__name__
         raise DeviceMemoryError(f"out of memory in {job} ({reason}); {cure}") from error
 
 

@@ -5,6 +5,7 @@ from typing import Final
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 
+from stvg_core import plain_text
 from stvg_core.identity import ModelReference
 from stvg_core.models import download_command
 
@@ -26,15 +27,14 @@ _SHOWN_CHARACTERS: Final = 300
 
 
 def one_line(error: BaseException) -> str:
-    """Return an error's message without line breaks, cut where it is long.
+    """Return an error's message on one line without control characters, cut where it is long.
 
     >>> one_line(ValueError("two   words"))
     'two words'
     >>> one_line(KeyError())
     'KeyError'
     """
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + "..."
+    return plain_text.one_line(str(error), _SHOWN_CHARACTERS) or type(error).__name__
 
 
 def download_again(reference: ModelReference) -> str:
