@@ -50,6 +50,21 @@ class Stopwatch:
 
 
 @dataclass(frozen=True, eq=False)
+class EncodedViews:
+    """A video's sampled frames as the model sees them; the same for every query about the video.
+
+    Attributes:
+        frames: what was encoded.
+        clip: visual tokens of the frames in source order.
+        reversed_clip: the same in reversed order (TAS), or None where one view is enough.
+    """
+
+    frames: Frames
+    clip: EncodedClip
+    reversed_clip: EncodedClip | None
+
+
+@dataclass(frozen=True, eq=False)
 class _Reading:
     """What one branch saw in one view."""
 
@@ -83,6 +98,27 @@ class Joined:
     tube: Tube
 
 
+def encode_views(frames: Frames, session: Session, settings: Settings, watch: Stopwatch) -> EncodedViews:
+    """Encode sampled frames, and their reversed view where the settings want one (TAS).
+
+    Args:
+        frames: what the model sees.
+        session: the opened backend.
+        settings: every choice of the method; only `input` and `augment` matter here.
+        watch: collects the time per stage.
+
+    Raises:
+        DeviceMemoryError: the device is too small for these frames.
+    """
+    with (
+        deterministic_algorithms(session.options.deterministic),
+        device_stage(watch, "encode", f"{len(frames)} frames"),
+    ):
+        clip = session.adapter.encode(frames, settings.input, tuple(range(len(frames))))
+        reversed_clip = session.augment_frames(frames, clip, settings.input) if settings.augment.enabled else None
+    return EncodedViews(frames, clip, reversed_clip)
+
+
 def ground_frames(
     frames: Frames,
     sub_queries: SubQueries,
@@ -106,13 +142,35 @@ def ground_frames(
         StvgError: any stage failed; the message says which and what to do.
     """
     watch = watch or Stopwatch()
+    views = encode_views(frames, session, settings, watch)
+    return ground_views(views, sub_queries, session, tracker, settings, watch)
+
+
+def ground_views(
+    views: EncodedViews,
+    sub_queries: SubQueries,
+    session: Session,
+    tracker: Tracker,
+    settings: Settings,
+    watch: Stopwatch,
+) -> Grounding:
+    """Ground one decomposed query in frames that are encoded already, for a video with several queries.
+
+    Args:
+        views: what `encode_views` made with the same session and settings.
+        sub_queries: the query and its attribute and action parts (DSTH).
+        session: the opened backend.
+        tracker: proposes the candidate tracks.
+        settings: every choice of the method.
+        watch: collects the time per stage.
+
+    Raises:
+        DeviceMemoryError: a stage needs more memory than there is; the session still works.
+        StvgError: any stage failed; the message says which and what to do.
+    """
+    frames, clip = views.frames, views.clip
     with deterministic_algorithms(session.options.deterministic):
-        with device_stage(watch, "encode", f"{len(frames)} frames"):
-            clip = session.adapter.encode(frames, settings.input, tuple(range(len(frames))))
-            reversed_clip = None
-            if settings.augment.enabled:
-                reversed_clip = session.augment_frames(frames, clip, settings.input)
-        read = read_branches(session, clip, reversed_clip, sub_queries, settings, watch)
+        read = read_branches(session, clip, views.reversed_clip, sub_queries, settings, watch)
     with watch.stage("tracks"):
         tracks = tracker.propose(TrackRequest(frames, sub_queries, read.spatial, read.temporal))
     with watch.stage("tube"):
