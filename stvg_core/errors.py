@@ -29,6 +29,10 @@ class TrackError(StvgError):
     """An object track is malformed, or a tracker found nothing to score."""
 
 
+class NoTracksError(TrackError):
+    """A tracker worked and found no object; the method falls back to the tracker `attention`."""
+
+
 class TokenLayoutError(StvgError):
     """Visual tokens do not match the grid that the backend declares."""
 
@@ -59,3 +63,7 @@ class DatasetError(StvgError):
 
 class ScoreError(StvgError):
     """Predictions or annotations cannot be read or scored, in whole or for one sample."""
+
+
+class RunError(StvgError):
+    """A benchmark run cannot start, go on or be read; what was recorded stays."""

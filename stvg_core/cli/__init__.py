@@ -15,11 +15,14 @@ from stvg_core.cli import (
     decompose,
     demo,
     doctor,
+    evaluate,
     ground,
     listing,
     new_backend,
     plugins,
+    runs,
     score,
+    tracks,
 )
 from stvg_core.cli.plugin_files import NAMED_FILES, PluginFileOption
 from stvg_core.cli.terminal import one_line
@@ -40,7 +43,10 @@ app.command("plugins")(plugins.plugins)
 app.command("models")(listing.models)
 app.command("doctor")(doctor.doctor)
 app.command("bench")(bench.bench)
+app.command("evaluate")(evaluate.evaluate)
 app.command("score")(score.score)
+app.add_typer(runs.app, name="runs")
+app.command("tracks")(tracks.tracks)
 app.command("new-backend")(new_backend.new_backend)
 app.add_typer(dataset.app, name="dataset")
 app.command("conformance")(conformance.conformance)

@@ -20,12 +20,6 @@ _LONGEST_NAME = 80
 
 
 def score(
-    predictions: Annotated[
-        Path, typer.Option("--predictions", "-p", help="JSON file of predicted tubes", show_default=False)
-    ],
-    annotations: Annotated[
-        Path, typer.Option("--annotations", "-a", help="JSON file of annotated tubes", show_default=False)
-    ],
     protocol: Annotated[
         str,
         typer.Option(
@@ -34,6 +28,15 @@ def score(
             show_default=False,
         ),
     ],
+    predictions: Annotated[
+        Path | None, typer.Option("--predictions", "-p", help="JSON file of predicted tubes", show_default=False)
+    ] = None,
+    annotations: Annotated[
+        Path | None, typer.Option("--annotations", "-a", help="JSON file of annotated tubes", show_default=False)
+    ] = None,
+    run: Annotated[
+        Path | None, typer.Option("--run", help="folder of stvg evaluate, in the place of both", show_default=False)
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print one JSON document and nothing else")] = False,
     per_sample: Annotated[
         Path | None, typer.Option("--per-sample", help="write a line per sample to this CSV file")
@@ -49,13 +52,19 @@ def score(
     """Score predicted tubes against annotated ones; exit code 1 where a sample could not be scored."""
     from stvg_core.metrics import Bootstrap, find_protocol
     from stvg_core.metrics.score_report import score_files, write_sample_table
+    from stvg_core.runs.scoring import score_run
 
     rules = find_protocol(protocol)
     resampling = None if bootstrap is None else Bootstrap(bootstrap, seed)
-    if per_sample is not None and per_sample.resolve() in (predictions.resolve(), annotations.resolve()):
-        raise UsageError(f"expected another file than those that are read for --per-sample, got {per_sample}")
     with progress("stvg score"):
-        report = score_files(predictions, annotations, rules, by or (), resampling)
+        if run is not None and predictions is None and annotations is None:
+            report = score_run(run, rules, by or (), resampling)
+        elif run is None and predictions is not None and annotations is not None:
+            if per_sample is not None and per_sample.resolve() in (predictions.resolve(), annotations.resolve()):
+                raise UsageError(f"expected another file than those that are read for --per-sample, got {per_sample}")
+            report = score_files(predictions, annotations, rules, by or (), resampling)
+        else:
+            raise UsageError("expected either --run, or --predictions and --annotations; got neither or too many")
     if per_sample is not None:
         write_sample_table(report, per_sample)
     if as_json:

@@ -82,6 +82,16 @@ def read_annotations(path: Path) -> dict[str, SampleTruth | ScoreError]:
     return annotations
 
 
+def parse_prediction(raw: object) -> SampleTube | ScoreError:
+    """Return the predicted tube of one sample's JSON, or what is wrong with it."""
+    return _parse(raw, _PredictionEntry, _tube, "")
+
+
+def parse_annotation(raw: object) -> SampleTruth | ScoreError:
+    """Return the truth of one sample's JSON, or what is wrong with it."""
+    return _parse(raw, _AnnotationEntry, _truth, "")
+
+
 def _tube(entry: _PredictionEntry) -> SampleTube:
     for key in entry.boxes:
         if not _FRAME_KEY.fullmatch(key):
@@ -104,12 +114,20 @@ def _read(
     for sample_id, raw in document.items():
         try:
             _refuse_repetition(sample_id, document)
-            samples[sample_id] = build(model.model_validate(raw))
-        except ValidationError as error:
-            samples[sample_id] = ScoreError(f"{_first_error(error)} (in {path.name})")
         except ScoreError as error:
             samples[sample_id] = ScoreError(f"{error} (in {path.name})")
+        else:
+            samples[sample_id] = _parse(raw, model, build, f" (in {path.name})")
     return samples
+
+
+def _parse(raw: object, model: type[_Entry], build: Callable[[_Entry], _Value], place: str) -> _Value | ScoreError:
+    try:
+        return build(model.model_validate(raw))
+    except ValidationError as error:
+        return ScoreError(f"{_first_error(error)}{place}")
+    except ScoreError as error:
+        return ScoreError(f"{error}{place}")
 
 
 def _refuse_repetition(sample_id: str, document: _Pairs) -> None:

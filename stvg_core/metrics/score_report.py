@@ -129,10 +129,42 @@ def score_files(
         UsageError: a grouping is unknown.
         ScoreError: a file cannot be read as a whole. What is wrong with a sample is in the report.
     """
+    check_groupings(groupings)
+    truths, tubes = read_annotations(annotations), read_predictions(predictions)
+    return score_tubes(tubes, truths, protocol, groupings, bootstrap)
+
+
+def check_groupings(groupings: Sequence[str]) -> None:
+    """Find out whether a score can be broken down so, before files are read.
+
+    Raises:
+        UsageError: a grouping is unknown.
+    """
     for grouping in groupings:
         if grouping not in GROUPINGS:
             raise UsageError(f"expected a break-down by {', '.join(GROUPINGS)}, got {grouping!r}")
-    truths, tubes = read_annotations(annotations), read_predictions(predictions)
+
+
+def score_tubes(
+    tubes: Mapping[str, SampleTube | ScoreError],
+    truths: Mapping[str, SampleTruth | ScoreError],
+    protocol: Protocol,
+    groupings: Sequence[str] = (),
+    bootstrap: Bootstrap | None = None,
+) -> ScoreReport:
+    """Score predicted tubes against true ones.
+
+    Args:
+        tubes: a tube, or why there is none, by sample.
+        truths: the truth, or what is wrong with it, by sample.
+        protocol: whose rules to apply.
+        groupings: names of GROUPINGS to break the score down by.
+        bootstrap: how to draw confidence intervals; None for none.
+
+    Raises:
+        UsageError: a grouping is unknown.
+    """
+    check_groupings(groupings)
     results = score_samples(tubes, truths, protocol.rules)
 
     def score(samples: Sequence[SampleResult]) -> Score:

@@ -44,7 +44,13 @@ def probe_video(path: str | Path) -> VideoInfo:
     return _info(path, timeline, display)
 
 
-def read_frames(path: str | Path, settings: SamplingSettings, *, maximum_side_pixels: int | None = None) -> Frames:
+def read_frames(
+    path: str | Path,
+    settings: SamplingSettings,
+    *,
+    maximum_side_pixels: int | None = None,
+    segment: tuple[int, int] | None = None,
+) -> Frames:
     """Return sampled frames of a video as displayed.
 
     A wanted frame that does not decode is replaced by the nearest earlier one that does (the first that
@@ -56,15 +62,19 @@ def read_frames(path: str | Path, settings: SamplingSettings, *, maximum_side_pi
         settings: which frames.
         maximum_side_pixels: shrink pictures so that their longer side has at most so many pixels; boxes
             elsewhere stay in pixels of the full size, `Frames.info.width` x `Frames.info.height`.
+        segment: first and last source frame (0-based, inclusive) to sample from; None: the whole video. A
+            segment that reaches beyond the video's end is cut there.
 
     Raises:
-        VideoError: no video; more than half of the wanted frames do not decode; or the pictures would
-            fill more than MAXIMUM_SAMPLE_BYTES.
+        VideoError: no video, or one that ends before the segment; more than half of the wanted frames do
+            not decode; or the pictures would fill more than MAXIMUM_SAMPLE_BYTES.
     """
     file = FileIdentity.of(path)
     timeline, display = _examine(file)
     info = _info(path, timeline, display)
-    indices = sample_indices(info, settings)
+    if segment is not None:
+        segment = _inside(segment, info)
+    indices = sample_indices(info, settings, segment)
     width, height = display.size(_checked_side(maximum_side_pixels))
     if len(indices) * width * height * 3 > MAXIMUM_SAMPLE_BYTES:
         raise VideoError(
@@ -90,7 +100,19 @@ def read_frames(path: str | Path, settings: SamplingSettings, *, maximum_side_pi
     if lost:
         _LOG.warning("%d of %d frames of %s do not decode; neighbours stand in", lost, len(indices), file.shown_name)
         _fill_gaps(pictures, shown)
-    return Frames(info, shown[positions], pictures if len(wanted) == len(indices) else pictures[positions])
+    return Frames(info, shown[positions], pictures if len(wanted) == len(indices) else pictures[positions], segment)
+
+
+def _inside(segment: tuple[int, int], info: VideoInfo) -> tuple[int, int]:
+    """Return the part of a segment that the video has."""
+    first, last = segment
+    if not 0 <= first <= last:
+        raise VideoError(f"expected a segment as first and last frame, got {first} and {last}")
+    if first >= info.frame_count:
+        raise VideoError(
+            f"expected frames {first} to {last} of {info.path}, but it has {info.frame_count}; is it the whole video?"
+        )
+    return first, min(last, info.frame_count - 1)
 
 
 def iterate_frames(

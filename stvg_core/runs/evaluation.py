@@ -1,0 +1,173 @@
+"""`stvg evaluate` as a function: a data set, a model and a folder in; a run that can be gone on with out."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from stvg_core.api import DEFAULT_DECOMPOSER, DEFAULT_TRACKER, Grounder, choose_settings
+from stvg_core.datasets.opening import Dataset
+from stvg_core.hook_extensions import open_hook_extensions
+from stvg_core.identity import LoadOptions
+from stvg_core.metrics import Protocol
+from stvg_core.metrics.files import parse_annotation
+from stvg_core.models import resolve_model
+from stvg_core.runs.engine import EngineChoice
+from stvg_core.runs.provenance import describe_circumstances, describe_run
+from stvg_core.runs.runner import (
+    Progress,
+    begin_configuration,
+    register_again,
+    register_samples,
+    run_pending,
+    stopping_cleanly,
+)
+from stvg_core.runs.scoring import RunningMean
+from stvg_core.runs.selection import Selection
+from stvg_core.runs.store import RunStore
+from stvg_core.runs.summary import summarize_run, write_summary
+from stvg_core.runs.tasks import Outcome, Task
+from stvg_core.runs.worker import Worker
+from stvg_core.session import open_session
+from stvg_core.tracks.cached import VideoCache
+from stvg_core.tracks.catalog import open_tracker
+
+
+@dataclass(frozen=True)
+class ModelChoice:
+    """Everything that decides a result besides video and query, by name: it travels to other processes.
+
+    Attributes:
+        model: a named checkpoint, a folder, or a hub id.
+        preset: None: calibrated where the checkpoint carries it, else paper.
+        overrides: dotted setting names to values.
+        tracks: name of a tracker.
+        decomposer: name of a decomposer.
+        options: how the model is loaded.
+        revision: of a hub id.
+        backend: which backend, where several would do.
+        extensions: names of installed extensions that wrap the hooks.
+    """
+
+    model: str
+    preset: str | None = None
+    overrides: Mapping[str, Any] | None = None
+    tracks: str = DEFAULT_TRACKER
+    decomposer: str = DEFAULT_DECOMPOSER
+    options: LoadOptions = field(default_factory=LoadOptions)
+    revision: str | None = None
+    backend: str | None = None
+    extensions: Sequence[str] = ()
+
+    def open(self) -> Grounder:
+        """Load the model.
+
+        Raises:
+            StvgError: what was expected, what came, and the cure.
+        """
+        # Whatever can be wrong with the names is told before a model is loaded.
+        tracker = open_tracker(self.tracks)
+        wrappers = open_hook_extensions(self.extensions)
+        resolved = resolve_model(self.model, self.revision)
+        settings = choose_settings(resolved.reference.folder, self.preset, self.overrides)
+        session = open_session(resolved, self.options, self.backend, extensions=wrappers)
+        return Grounder(session, settings, VideoCache(tracker), self.decomposer, self.revision)
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a progress display may show after a sample.
+
+    Attributes:
+        done: samples with a result, earlier sessions included.
+        failed: of those, the ones that failed.
+        total: samples of the run.
+        mean_video_iou: over the samples of this session, in 0..1; None before the first.
+    """
+
+    done: int
+    failed: int
+    total: int
+    mean_video_iou: float | None
+
+
+def evaluate(
+    dataset: Dataset,
+    run: Path,
+    choice: ModelChoice,
+    protocol: Protocol,
+    *,
+    selection: Selection | None = None,
+    corrections: bool = True,
+    retry_failed: bool = False,
+    engine: EngineChoice | None = None,
+    on_stage: Callable[[str], None] | None = None,
+    on_step: Callable[[Step], None] | None = None,
+) -> dict[str, Any]:
+    """Ground every sample of a data set that has no result yet, and return the summary of the run.
+
+    Args:
+        dataset: the split.
+        run: folder of the run; made where it is missing, gone on with where it is there.
+        choice: the model and everything else that decides results.
+        protocol: whose rules the score follows; another one can be asked later of `score_run`.
+        selection: which samples; None: all.
+        corrections: leave known defects out, and cut boxes at the picture's edge.
+        retry_failed: samples that failed in an earlier session are tried again.
+        engine: where the method runs; None: in this process.
+        on_stage: told the name of each stage before samples are worked on.
+        on_step: told after every sample.
+
+    Returns:
+        What `summarize_run` returns; it stands in summary.json of the folder as well.
+
+    Raises:
+        RunError: the run was begun with other settings, another model or other samples; or it was stopped.
+        OutputError: the folder cannot be written to.
+        StvgError: the model cannot be loaded, the data set not be read. What is wrong with a sample is a result.
+    """
+    tell = on_stage or _nothing
+    selection = selection or Selection()
+    with stopping_cleanly(), RunStore(run) as store:
+        tell("load")
+        grounder = choice.open()
+        begin_configuration(store, describe_run(dataset, grounder, corrections=corrections))
+        tell("samples")
+        register_samples(store, dataset, selection, corrections=corrections)
+        if retry_failed:
+            register_again(store, dataset, selection, corrections=corrections)
+        store.begin_session(describe_circumstances(grounder))
+        tell("evaluate")
+        with Worker(grounder, dataset.video_root) as worker:
+            progress = run_pending(
+                store,
+                worker,
+                retry=retry_failed,
+                on_outcome=_Display(store, protocol, on_step) if on_step else None,
+            )
+    document = summarize_run(run, protocol) | {"elsewhere": progress.elsewhere}
+    write_summary(run, document)
+    return document
+
+
+def _nothing(_stage: str) -> None:
+    pass
+
+
+class _Display:
+    """Counts outcomes for a progress display."""
+
+    def __init__(self, store: RunStore, protocol: Protocol, on_step: Callable[[Step], None]) -> None:
+        self._store = store
+        self._mean = RunningMean(protocol)
+        self._on_step = on_step
+        self._progress = Progress(**store.counts())
+
+    def __call__(self, outcome: Outcome, task: Task) -> None:
+        truth = self._store.annotation(task.sample_id)
+        if truth is not None:
+            parsed = parse_annotation(truth)
+            self._mean.add(outcome, task, parsed)
+        self._progress = Progress(**self._store.counts())
+        done = self._progress.ok + self._progress.failed
+        self._on_step(Step(done, self._progress.failed, done + self._progress.pending, self._mean.mean))

@@ -1,0 +1,131 @@
+"""What decides the results of a run, and under what circumstances a process worked on it.
+
+A difference in the first is refused (`configuration`); the second is recorded for every session, and a change is a
+warning: another device or torch may move a number's last digits.
+"""
+
+import hashlib
+import os
+import platform
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, Final
+
+from stvg_core.api import Grounder, installed_versions
+from stvg_core.datasets.opening import Dataset
+from stvg_core.plain_text import one_line
+
+_WHOLE_BYTES: Final = 64 * 2**20
+_BLOCK_BYTES: Final = 2**20
+_BLOCKS: Final = 16
+_GIT_SECONDS: Final = 5.0
+_CIRCUMSTANTIAL_LOAD: Final = ("device", "device_map", "attention")
+"""How a model is loaded, as far as it changes where numbers are computed and not what they mean."""
+
+
+def describe_run(dataset: Dataset, grounder: Grounder, *, corrections: bool) -> dict[str, Any]:
+    """Return everything that decides the results of a run, as JSON says it.
+
+    Args:
+        dataset: the split.
+        grounder: the opened model and its settings.
+        corrections: whether known defects are left out and boxes cut.
+
+    Raises:
+        OSError: the annotation file or the checkpoint cannot be read.
+    """
+    session = grounder.session
+    settings = grounder.recorded_settings()
+    load = {name: value for name, value in settings.pop("load").items() if name not in _CIRCUMSTANTIAL_LOAD}
+    checkpoint = session.adapter.description.checkpoint
+    versions = installed_versions(session.identity.distribution)
+    own = ("stvg-core", session.identity.distribution)
+    return {
+        "dataset": {
+            "name": dataset.description.name,
+            "split": dataset.split,
+            "annotations_sha256": hashlib.sha256(dataset.file.read_bytes()).hexdigest(),
+            "corrections": corrections,
+        },
+        "model": {
+            "id": session.identity.id,
+            "backend": session.identity.backend,
+            "distribution": session.identity.distribution,
+            "version": session.identity.version,
+            "checkpoint": None if checkpoint is None else fingerprint(checkpoint),
+            **load,
+        },
+        "settings": settings,
+        "versions": {name: versions[name] for name in own if name in versions},
+    }
+
+
+def fingerprint(checkpoint: Path) -> str:
+    """Return a SHA-256 of a checkpoint folder: every file's name and size, and its bytes.
+
+    Of files above 64 MiB, which would take minutes to read, 16 evenly spread blocks of 1 MiB stand for all bytes:
+    weights that were trained further differ in each.
+    """
+    digest = hashlib.sha256()
+    for path in sorted(path for path in checkpoint.rglob("*") if path.is_file()):
+        size = path.stat().st_size
+        digest.update(f"{path.relative_to(checkpoint).as_posix()}\0{size}\0".encode())
+        with path.open("rb") as file:
+            if size <= _WHOLE_BYTES:
+                digest.update(file.read())
+                continue
+            for block in range(_BLOCKS):
+                file.seek(block * (size - _BLOCK_BYTES) // (_BLOCKS - 1))
+                digest.update(file.read(_BLOCK_BYTES))
+    return digest.hexdigest()
+
+
+def describe_circumstances(grounder: Grounder | None, arguments: list[str] | None = None) -> dict[str, Any]:
+    """Return who computes, where and with what: versions, device, machine, commit, command.
+
+    Args:
+        grounder: the opened model; None where other processes hold it.
+        arguments: of the command; None: this process's own.
+    """
+    circumstances: dict[str, Any] = {
+        "versions": installed_versions(*_distributions()),
+        "platform": platform.platform(),
+        "host": socket.gethostname(),
+        "process": os.getpid(),
+        "command": [one_line(text) for text in (sys.argv if arguments is None else arguments)],
+        "git_commit": _git_commit(Path(__file__).parent),
+    }
+    if grounder is not None:
+        load = grounder.recorded_settings()["load"]
+        circumstances |= {name: load.get(name) for name in _CIRCUMSTANTIAL_LOAD}
+    return circumstances
+
+
+def _distributions() -> list[str]:
+    """Return the installed distributions that are plugins of ours."""
+    from stvg_core.registry import find_backends
+
+    return sorted({backend.distribution for backend in find_backends()})
+
+
+def _git_commit(folder: Path) -> str | None:
+    """Return the commit of the checkout that a folder lies in, with "+changes" where it has some; None without one."""
+    git = shutil.which("git")
+    if git is None:
+        return None
+
+    def ask(*arguments: str) -> str:
+        return subprocess.run(  # noqa: S603  # a fixed command on our own folder
+            [git, "-C", str(folder), *arguments], capture_output=True, text=True, timeout=_GIT_SECONDS, check=True
+        ).stdout.strip()
+
+    try:
+        # A package installed below somebody's project is no part of that project's history.
+        if not ask("ls-files", "--", "."):
+            return None
+        return ask("rev-parse", "HEAD") + ("+changes" if ask("status", "--porcelain", "--", ".") else "")
+    except (OSError, subprocess.SubprocessError):
+        return None
