@@ -17,7 +17,7 @@ from stvg_core.errors import UsageError
 from stvg_core.hook_extensions import HookExtension, open_hook_extensions
 from stvg_core.identity import LoadOptions
 from stvg_core.models import resolve_model
-from stvg_core.pipeline import Stopwatch, ground_frames
+from stvg_core.pipeline import EncodedViews, Stopwatch, encode_views, ground_views
 from stvg_core.query.catalog import open_decomposer
 from stvg_core.query.sentence import clean_sentence
 from stvg_core.report.document import GroundingDocument, ModelIdentity, build_document
@@ -25,7 +25,9 @@ from stvg_core.report.folder import write_output_folder
 from stvg_core.session import Session, open_session
 from stvg_core.tracing import HookCall
 from stvg_core.tracks.catalog import open_tracker
-from stvg_core.values import Frames, Grounding, Tube
+from stvg_core.tracks.description import describe_tracker
+from stvg_core.tracks.tracker import Tracker
+from stvg_core.values import Frames, Grounding, SubQueries, Tube
 from stvg_core.video import iterate_frames, read_frames, sample_indices
 
 DEFAULT_TRACKER = "regions"
@@ -115,26 +117,81 @@ def ground(
     else:
         with watch.stage("load"):
             session = open_session(wanted, options, backend, extensions=wrappers, trace=trace)
-    splitter = open_decomposer(decomposer, generate=session.adapter.generate_text, video_name=Path(video).name)
-    with watch.stage("query"):
-        sub_queries = splitter.decompose(query)
-    grounding = ground_frames(frames, sub_queries, session, tracker, settings, watch)
-    grounding = replace(grounding, warnings=(*grounding.warnings, *lost_frames(frames, settings)))
-    recorded = settings.model_dump(mode="json") | {
-        "tracker": tracker.name,
-        "decomposer": splitter.name,
-        "load": loaded_as(session) | {"revision": revision},
-        "extensions": wrapped_in(session),
-    }
-    document = build_document(
-        grounding,
-        ModelIdentity(**asdict(session.identity)),
-        recorded,
-        installed_versions(
-            session.identity.distribution, *(extension.distribution for extension in session.extensions)
-        ),
-    )
-    return GroundingResult(grounding, document)
+    grounder = Grounder(session, settings, tracker, decomposer, revision)
+    sub_queries = grounder.decompose(query, video, watch)
+    return grounder.ground(encode_views(frames, session, settings, watch), sub_queries, watch)
+
+
+@dataclass(frozen=True, eq=False)
+class Grounder:
+    """An opened model with everything that decides a result besides video and query; grounds any number of them.
+
+    Attributes:
+        session: the opened backend.
+        settings: every choice of the method.
+        tracker: proposes the candidate tracks.
+        decomposer: name of the decomposer, as `open_decomposer` takes it.
+        revision: of a hub id; for the record.
+    """
+
+    session: Session
+    settings: Settings
+    tracker: Tracker
+    decomposer: str = DEFAULT_DECOMPOSER
+    revision: str | None = None
+
+    def decompose(self, query: str, video: str | Path, watch: Stopwatch) -> SubQueries:
+        """Return the attribute and action parts of a sentence or question about one object.
+
+        Args:
+            query: the sentence.
+            video: the file it is about; decompositions in a file may be told apart by its name.
+            watch: collects the time.
+
+        Raises:
+            QueryError: the query is empty, or a file of decompositions does not have it.
+        """
+        splitter = open_decomposer(
+            self.decomposer, generate=self.session.adapter.generate_text, video_name=Path(video).name
+        )
+        with watch.stage("query"):
+            return splitter.decompose(query)
+
+    def ground(self, views: EncodedViews, sub_queries: SubQueries, watch: Stopwatch) -> GroundingResult:
+        """Return the tube of what a decomposed query describes in an encoded video.
+
+        Args:
+            views: what `encode_views` made with this session and these settings.
+            sub_queries: what `decompose` made of the query.
+            watch: collects the time per stage.
+
+        Raises:
+            StvgError: what was expected, what came, and the cure.
+        """
+        session = self.session
+        grounding = ground_views(views, sub_queries, session, self.tracker, self.settings, watch)
+        grounding = replace(grounding, warnings=(*grounding.warnings, *lost_frames(views.frames, self.settings)))
+        return GroundingResult(
+            grounding,
+            build_document(
+                grounding,
+                ModelIdentity(**asdict(session.identity)),
+                self.recorded_settings() | {"decomposer": sub_queries.decomposer},
+                installed_versions(
+                    session.identity.distribution, *(extension.distribution for extension in session.extensions)
+                ),
+            ),
+        )
+
+    def recorded_settings(self) -> dict[str, Any]:
+        """Return everything that decides a result besides video and query, as JSON says it."""
+        return self.settings.model_dump(mode="json") | {
+            "tracker": self.tracker.name,
+            "tracks": describe_tracker(self.tracker),
+            "decomposer": self.decomposer,
+            "load": loaded_as(self.session) | {"revision": self.revision},
+            "extensions": wrapped_in(self.session),
+        }
 
 
 def loaded_as(session: Session) -> dict[str, Any]:
@@ -172,7 +229,7 @@ def choose_settings(
 
 def lost_frames(frames: Frames, settings: Settings) -> tuple[str, ...]:
     """Return a warning where sampled frames did not decode and neighbours stand in; else nothing."""
-    wanted = sample_indices(frames.info, settings.sampling)
+    wanted = sample_indices(frames.info, settings.sampling, frames.segment)
     lost = int((wanted != frames.indices).sum())
     return (f"{lost} of {len(wanted)} sampled frames do not decode; neighbours stand in",) if lost else ()
 

@@ -11,6 +11,7 @@ from stvg_core.errors import UsageError
 
 DEVICE_MAPS = ("auto", "balanced", "sequential")
 QUANTIZATIONS = ("8bit", "4bit")
+RECOMPUTE_LEVELS = ("auto", "none", "mlp", "layer")
 ATTENTION_KERNELS = ("auto", "sdpa", "eager", "flash_attention_2")
 
 HOOK_API = 1
@@ -58,6 +59,8 @@ class LoadOptions:
             the language model stays with SDPA (whose flash kernel needs no package).
         deterministic: only algorithms that give the same bits on every run; slower, and an error
             where torch has none.
+        recompute: what a gradient step computes twice instead of keeping it: "none", "mlp" (the widest
+            tensors), "layer" (all but each layer's input), or "auto": the first that fits the free memory.
     """
 
     device: str = "auto"
@@ -66,6 +69,7 @@ class LoadOptions:
     quantization: str | None = None
     attention: str = "auto"
     deterministic: bool = False
+    recompute: str = "auto"
 
     def __post_init__(self) -> None:
         """Check the names; whether a device or package is there is the loader's question."""
@@ -73,6 +77,7 @@ class LoadOptions:
             ("device_map", self.device_map, (None, *DEVICE_MAPS)),
             ("quantization", self.quantization, (None, *QUANTIZATIONS)),
             ("attention", self.attention, ATTENTION_KERNELS),
+            ("recompute", self.recompute, RECOMPUTE_LEVELS),
         ):
             if value not in known:
                 wanted = ", ".join(str(option) for option in known if option is not None)

@@ -20,6 +20,7 @@ from stvg_core.determinism import deterministic_algorithms
 from stvg_core.memory import memory_errors
 from stvg_core.session import Session
 from stvg_core.tracks.cells import cell_coverage
+from stvg_core.tracks.proposing import propose_tracks
 from stvg_core.tracks.tracker import Tracker, TrackRequest
 from stvg_core.tube import assemble_tube, choose_span
 from stvg_core.values import FrameMaps, Frames, Grounding, SubQueries, Track, Tube
@@ -172,7 +173,7 @@ def ground_views(
     with deterministic_algorithms(session.options.deterministic):
         read = read_branches(session, clip, views.reversed_clip, sub_queries, settings, watch)
     with watch.stage("tracks"):
-        tracks = tracker.propose(TrackRequest(frames, sub_queries, read.spatial, read.temporal))
+        tracks, warnings = propose_tracks(tracker, TrackRequest(frames, sub_queries, read.spatial, read.temporal))
     with watch.stage("tube"):
         _, rows, columns = clip.layout.shape
         coverage = cell_coverage(tracks, frames.indices, frames.info, rows, columns)
@@ -190,6 +191,7 @@ def ground_views(
         tube=joined.tube,
         diagnostics=read.margins,
         timings_seconds=watch.seconds,
+        warnings=warnings,
     )
 
 

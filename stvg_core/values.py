@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int64, Num, UInt8
 
 from stvg_core.errors import QueryError, TokenLayoutError, TrackError, TubeError, VideoError
+from stvg_core.masks import RunLengthMask
 
 
 def _frozen(array: np.ndarray) -> np.ndarray:
@@ -95,11 +96,13 @@ class Frames:
         info: the video they come from.
         indices: 0-based source frame number of each sampled frame; never decreasing.
         pixels: RGB, 0..255, as displayed.
+        segment: first and last source frame (inclusive) that were sampled from; None: the whole video.
     """
 
     info: VideoInfo
     indices: Int64[np.ndarray, " frame"]
     pixels: UInt8[np.ndarray, "frame height width 3"]
+    segment: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         """Check counts, order and range."""
@@ -203,11 +206,15 @@ class Track:
         frames: source frame numbers, strictly increasing.
         boxes_xyxy: pixels, x0 < x1 and y0 < y1.
         label: free text for pictures ("red circle"), may be empty.
+        masks: which pixels show the object, one mask per box, None where there is none; None: boxes alone.
+        absent: stretches of source frames (first, last; inclusive) between boxes where the object is out of sight.
     """
 
     frames: Int64[np.ndarray, " box"]
     boxes_xyxy: Float64[np.ndarray, "box 4"]
     label: str = ""
+    masks: tuple[RunLengthMask | None, ...] | None = None
+    absent: tuple[tuple[int, int], ...] = ()
 
     def __post_init__(self) -> None:
         """Check order, counts and that no box is empty."""
@@ -221,6 +228,14 @@ class Track:
             raise TrackError("expected finite box corners, got nan or infinity")
         if (self.boxes_xyxy[:, 2:] <= self.boxes_xyxy[:, :2]).any():
             raise TrackError("expected boxes as (x0, y0, x1, y1) with x0 < x1 and y0 < y1")
+        if self.masks is not None and len(self.masks) != self.frames.size:
+            raise TrackError(f"expected a mask or None for each of {self.frames.size} boxes, got {len(self.masks)}")
+        for first, last in self.absent:
+            if (
+                not self.frames[0] < first <= last < self.frames[-1]
+                or ((self.frames >= first) & (self.frames <= last)).any()
+            ):
+                raise TrackError(f"expected stretches without boxes inside the track, got frames {first} to {last}")
         object.__setattr__(self, "frames", _frozen(self.frames))
         object.__setattr__(self, "boxes_xyxy", _frozen(self.boxes_xyxy))
 
@@ -230,7 +245,7 @@ class Track:
         """Return boxes at source frames, linear between key boxes, and where the track exists.
 
         Outside its first and last frame a track does not exist: the nearest box is
-        returned there and marked False.
+        returned there and marked False. Where it is absent in between, the interpolated one is.
 
         >>> track = Track(np.array([0, 10]), np.array([[0.0, 0, 2, 2], [10.0, 0, 12, 2]]))
         >>> boxes, exists = track.boxes_at(np.array([5, 11]))
@@ -239,6 +254,8 @@ class Track:
         """
         corners = [np.interp(frames, self.frames, self.boxes_xyxy[:, corner]) for corner in range(4)]
         exists = (frames >= self.frames[0]) & (frames <= self.frames[-1])
+        for first, last in self.absent:
+            exists &= (frames < first) | (frames > last)
         return np.stack(corners, axis=-1).astype(np.float64), exists
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from stvg_core.cli.ground import DeviceOption, DtypeOption
+from stvg_core.cli.ground import DeviceOption, DtypeOption, RecomputeOption
 from stvg_core.cli.plugin_files import PluginFileOption
 from stvg_core.cli.terminal import progress
 
@@ -32,13 +32,14 @@ def bench(
     as_json: Annotated[bool, typer.Option("--json", help="print one JSON document and nothing else")] = False,
     device: DeviceOption = "auto",
     dtype: DtypeOption = "auto",
+    recompute: RecomputeOption = "auto",
     plugin: PluginFileOption = None,
 ) -> None:
     """Measure time, operations and memory of the method beside the plain procedure."""
     from stvg_core.benchmark import BenchmarkRequest, open_benchmark
     from stvg_core.identity import LoadOptions
 
-    request = BenchmarkRequest(model, LoadOptions(device, dtype), frames, repeats, preset)
+    request = BenchmarkRequest(model, LoadOptions(device, dtype, recompute=recompute), frames, repeats, preset)
     with progress(f"stvg bench {model}") as on_stage:
         on_stage("running both sides")
         report = open_benchmark().measure(request)

@@ -42,6 +42,9 @@ AttentionOption = Annotated[str, typer.Option("--attention", help="kernel: auto,
 DeterministicOption = Annotated[
     bool, typer.Option("--deterministic", help="only algorithms that give the same bits on every run")
 ]
+RecomputeOption = Annotated[
+    str, typer.Option("--recompute", help="what gradient steps compute twice to save memory: auto, none, mlp, layer")
+]
 BackendOption = Annotated[
     str | None, typer.Option("--backend", help="backend, or DISTRIBUTION:BACKEND, where several handle the model")
 ]
@@ -82,6 +85,7 @@ def ground(
     quantization: QuantizationOption = None,
     attention: AttentionOption = "auto",
     deterministic: DeterministicOption = False,
+    recompute: RecomputeOption = "auto",
     backend: BackendOption = None,
     plugin: PluginFileOption = None,
     extension: ExtensionOption = None,
@@ -107,7 +111,7 @@ def ground(
                 overrides=overrides,
                 tracks=tracks or DEFAULT_TRACKER,
                 decomposer=decomposer or DEFAULT_DECOMPOSER,
-                options=LoadOptions(device, dtype, device_map, quantization, attention, deterministic),
+                options=LoadOptions(device, dtype, device_map, quantization, attention, deterministic, recompute),
                 revision=revision,
                 backend=backend,
                 extensions=extension or (),

@@ -1,8 +1,8 @@
 """Where the method runs: in this process, or in workers of a Ray cluster."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from stvg_core.errors import UsageError
 from stvg_core.runs.tasks import Outcome, Task
@@ -68,3 +68,20 @@ class Engine(Protocol):
             RunError: it cannot go on.
         """
         ...
+
+
+@dataclass(frozen=True, eq=False)
+class OpenedEngine:
+    """An engine that is ready, and what a run records of it.
+
+    Attributes:
+        engine: takes tasks.
+        model: what of the model decides results, as `describe_model` tells it.
+        circumstances: of this session.
+        warnings: what a reader of the results may want to know at the end.
+    """
+
+    engine: Engine
+    model: Mapping[str, Any]
+    circumstances: Mapping[str, Any]
+    warnings: Callable[[], tuple[str, ...]] = tuple

@@ -1,6 +1,7 @@
 """`stvg evaluate` as a function: a data set, a model and a folder in; a run that can be gone on with out."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,8 @@ from stvg_core.identity import LoadOptions
 from stvg_core.metrics import Protocol
 from stvg_core.metrics.files import parse_annotation
 from stvg_core.models import resolve_model
-from stvg_core.runs.engine import EngineChoice
-from stvg_core.runs.provenance import describe_circumstances, describe_run
+from stvg_core.runs.engine import EngineChoice, OpenedEngine
+from stvg_core.runs.provenance import describe_circumstances, describe_model, describe_run
 from stvg_core.runs.runner import (
     Progress,
     begin_configuration,
@@ -130,24 +131,50 @@ def evaluate(
     selection = selection or Selection()
     with stopping_cleanly(), RunStore(run) as store:
         tell("load")
-        grounder = choice.open()
-        begin_configuration(store, describe_run(dataset, grounder, corrections=corrections))
-        tell("samples")
-        register_samples(store, dataset, selection, corrections=corrections)
-        if retry_failed:
-            register_again(store, dataset, selection, corrections=corrections)
-        store.begin_session(describe_circumstances(grounder))
-        tell("evaluate")
-        with Worker(grounder, dataset.video_root) as worker:
+        with open_engine(engine or EngineChoice(), choice, dataset.video_root) as opened:
+            begin_configuration(store, describe_run(dataset, opened.model, corrections=corrections))
+            tell("samples")
+            register_samples(store, dataset, selection, corrections=corrections)
+            if retry_failed:
+                register_again(store, dataset, selection, corrections=corrections)
+            store.begin_session(opened.circumstances)
+            tell("evaluate")
             progress = run_pending(
                 store,
-                worker,
+                opened.engine,
                 retry=retry_failed,
                 on_outcome=_Display(store, protocol, on_step) if on_step else None,
             )
+            warnings = opened.warnings()
     document = summarize_run(run, protocol) | {"elsewhere": progress.elsewhere}
+    document["warnings"] += warnings
     write_summary(run, document)
     return document
+
+
+@contextmanager
+def open_engine(engine: EngineChoice, choice: ModelChoice, video_root: Path) -> Iterator[OpenedEngine]:
+    """Load the model where the method is to run; leaving it lets go of everything.
+
+    Args:
+        engine: which one.
+        choice: the model and everything else that decides results.
+        video_root: folder that the tasks' videos are relative to.
+
+    Raises:
+        StvgError: the model cannot be loaded, or there is no such place.
+    """
+    if engine.name == "ray":
+        # The one module that imports Ray.
+        from stvg_core.runs.ray_engine import open_ray_engine
+
+        with open_ray_engine(engine, choice, video_root) as opened:
+            yield opened
+        return
+    grounder = choice.open()
+    circumstances = describe_circumstances(grounder) | {"engine": {"name": "local", "workers": 1, "nodes": 1}}
+    with Worker(grounder, video_root) as worker:
+        yield OpenedEngine(worker, describe_model(grounder), circumstances)
 
 
 def _nothing(_stage: str) -> None:

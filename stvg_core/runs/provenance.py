@@ -11,6 +11,7 @@ import shutil
 import socket
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,16 +27,33 @@ _CIRCUMSTANTIAL_LOAD: Final = ("device", "device_map", "attention")
 """How a model is loaded, as far as it changes where numbers are computed and not what they mean."""
 
 
-def describe_run(dataset: Dataset, grounder: Grounder, *, corrections: bool) -> dict[str, Any]:
+def describe_run(dataset: Dataset, model: Mapping[str, Any], *, corrections: bool) -> dict[str, Any]:
     """Return everything that decides the results of a run, as JSON says it.
 
     Args:
         dataset: the split.
-        grounder: the opened model and its settings.
+        model: what `describe_model` tells, in whichever process the model is.
         corrections: whether known defects are left out and boxes cut.
 
     Raises:
-        OSError: the annotation file or the checkpoint cannot be read.
+        OSError: the annotation file cannot be read.
+    """
+    return {
+        "dataset": {
+            "name": dataset.description.name,
+            "split": dataset.split,
+            "annotations_sha256": hashlib.sha256(dataset.file.read_bytes()).hexdigest(),
+            "corrections": corrections,
+        },
+        **model,
+    }
+
+
+def describe_model(grounder: Grounder) -> dict[str, Any]:
+    """Return everything about an opened model and its settings that decides results, as JSON says it.
+
+    Raises:
+        OSError: the checkpoint cannot be read.
     """
     session = grounder.session
     settings = grounder.recorded_settings()
@@ -44,12 +62,6 @@ def describe_run(dataset: Dataset, grounder: Grounder, *, corrections: bool) -> 
     versions = installed_versions(session.identity.distribution)
     own = ("stvg-core", session.identity.distribution)
     return {
-        "dataset": {
-            "name": dataset.description.name,
-            "split": dataset.split,
-            "annotations_sha256": hashlib.sha256(dataset.file.read_bytes()).hexdigest(),
-            "corrections": corrections,
-        },
         "model": {
             "id": session.identity.id,
             "backend": session.identity.backend,

@@ -30,9 +30,27 @@ class _Read:
     """A group of tasks and its pictures, or why there are none."""
 
     tasks: tuple[Task, ...]
-    frames: Frames | None
-    failure: Failure | None
+    frames: Frames | Failure
     seconds: float
+
+
+@dataclass(frozen=True, eq=False)
+class _Encoded:
+    """A group whose pictures are encoded, as far as that works.
+
+    Attributes:
+        tasks: of the group.
+        views: what the model sees, or why there is nothing.
+        stage_seconds: of encoding, by stage.
+        read_seconds: of decoding.
+        encode_seconds: wall clock of encoding.
+    """
+
+    tasks: tuple[Task, ...]
+    views: EncodedViews | Failure
+    stage_seconds: dict[str, float]
+    read_seconds: float
+    encode_seconds: float
 
 
 class Worker:
@@ -60,6 +78,7 @@ class Worker:
         self._video_root = video_root
         self._reader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="stvg-decode")
         self._ahead: deque[Future[_Read]] = deque()
+        self._begun: _Encoded | None = None
         self.busy_seconds = 0.0
         self.waited_seconds = 0.0
 
@@ -82,40 +101,59 @@ class Worker:
         """Take a group of tasks about one video; its pictures are decoded when the thread comes to it."""
         self._ahead.append(self._reader.submit(self._read, tasks))
 
+    def begin(self) -> None:
+        """Wait for the pictures of the group that was handed in first and encode them; `outcomes` goes on from there.
+
+        Raises:
+            RunError: the device is broken: every further sample would fail.
+        """
+        self._begun = self._next_group()
+
     def outcomes(self) -> Iterator[Outcome]:
         """Yield what comes of the tasks of the group that was handed in first, one by one.
 
         Raises:
             RunError: the device is broken: every further sample would fail.
         """
-        start = time.perf_counter()
-        read = self._ahead.popleft().result()
-        began = time.perf_counter()
-        self.waited_seconds += began - start
-        views: EncodedViews | Failure | None = read.failure
-        share_seconds = read.seconds / len(read.tasks)
-        for task in read.tasks:
+        group = self._begun or self._next_group()
+        self._begun = None
+        share_seconds = group.read_seconds / len(group.tasks)
+        for position, task in enumerate(group.tasks):
             watch = Stopwatch()
             watch.seconds["video"] = share_seconds
-            if views is None and read.frames is not None:
-                views = self._encode(read.frames, watch)
-            found = views if views is None or isinstance(views, Failure) else self._ground(task, views, watch)
+            own_seconds = share_seconds
+            if position == 0:
+                watch.seconds |= group.stage_seconds
+                own_seconds += group.encode_seconds
+            began = time.perf_counter()
+            found = self._ground(task, group.views, watch)
             seconds = time.perf_counter() - began
             self.busy_seconds += seconds
+            own_seconds += seconds
             if isinstance(found, GroundingResult):
                 document, track = (
                     dump_document(found.document),
                     dump_track(found.grounding.tracks[found.grounding.chosen_track]),
                 )
-                yield Outcome(task.sample_id, document, track, None, seconds + share_seconds)
+                yield Outcome(task.sample_id, document, track, None, own_seconds)
             else:
-                yield Outcome(task.sample_id, None, None, found, seconds + share_seconds)
-            began = time.perf_counter()
+                yield Outcome(task.sample_id, None, None, found, own_seconds)
+
+    def _next_group(self) -> _Encoded:
+        start = time.perf_counter()
+        read = self._ahead.popleft().result()
+        began = time.perf_counter()
+        self.waited_seconds += began - start
+        watch = Stopwatch()
+        views = self._encode(read.frames, watch)
+        encode_seconds = time.perf_counter() - began
+        self.busy_seconds += encode_seconds
+        return _Encoded(read.tasks, views, watch.seconds, read.seconds, encode_seconds)
 
     def _read(self, tasks: tuple[Task, ...]) -> _Read:
         start = time.perf_counter()
         first, sampling = tasks[0], self._grounder.settings.sampling
-        frames, failure = None, None
+        frames: Frames | Failure
         try:
             frames = read_frames(
                 self._video_root / first.video,
@@ -124,16 +162,20 @@ class Worker:
                 segment=first.source_segment,
             )
         except Exception as error:  # noqa: BLE001  # whatever a file does to a decoder, the run goes on
-            failure = Failure.of(error)
-        return _Read(tasks, frames, failure, time.perf_counter() - start)
+            frames = Failure.of(error)
+        return _Read(tasks, frames, time.perf_counter() - start)
 
-    def _encode(self, frames: Frames, watch: Stopwatch) -> EncodedViews | Failure:
+    def _encode(self, frames: Frames | Failure, watch: Stopwatch) -> EncodedViews | Failure:
+        if isinstance(frames, Failure):
+            return frames
         try:
             return encode_views(frames, self._grounder.session, self._grounder.settings, watch)
         except Exception as error:  # noqa: BLE001  # the video's failure, not the run's
             return _failure(error)
 
-    def _ground(self, task: Task, views: EncodedViews, watch: Stopwatch) -> GroundingResult | Failure:
+    def _ground(self, task: Task, views: EncodedViews | Failure, watch: Stopwatch) -> GroundingResult | Failure:
+        if isinstance(views, Failure):
+            return views
         try:
             sub_queries = self._grounder.decompose(task.query, task.video, watch)
             return self._grounder.ground(views, sub_queries, watch)

@@ -4,6 +4,7 @@ This module knows neither how boxes were found nor why they are worth something.
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 from jaxtyping import Float64, Int64
@@ -33,6 +34,27 @@ def inside_picture(boxes_xyxy: Float64[np.ndarray, "box 4"], info: VideoInfo) ->
     low = np.clip(boxes_xyxy[:, :2], 0.0, size - 1.0)
     high = np.minimum(np.maximum(boxes_xyxy[:, 2:], low + 1.0), size)
     return np.concatenate([low, high], axis=1)
+
+
+def absent_stretches(seen: Sequence[int], looked: Sequence[int]) -> tuple[tuple[int, int], ...]:
+    """Return the stretches of frames (first, last; inclusive) in which an object was looked for and not seen.
+
+    A stretch reaches from the frame after one sighting to the frame before the next. What lies before the
+    first and after the last sighting is none: there is no track.
+
+    Args:
+        seen: source frames with the object, increasing.
+        looked: all source frames that were looked at, increasing.
+
+    >>> absent_stretches([0, 10, 40], [0, 10, 20, 30, 40, 50])
+    ((11, 39),)
+    """
+    looked_at = np.asarray(looked, dtype=np.int64)
+    return tuple(
+        (before + 1, after - 1)
+        for before, after in pairwise(int(frame) for frame in seen)
+        if ((looked_at > before) & (looked_at < after)).any()
+    )
 
 
 def as_track(

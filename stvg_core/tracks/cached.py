@@ -1,6 +1,5 @@
 """Tracks of the last video are kept, for trackers that look at the video alone."""
 
-from collections.abc import Mapping
 from typing import Any
 
 from stvg_core.tracks.description import describe_tracker
@@ -26,8 +25,8 @@ class VideoCache:
         """Name of the tracker inside."""
         return self._tracker.name
 
-    def describe(self) -> Mapping[str, Any]:
-        """Return what the tracker inside says of how it made its last tracks."""
+    def describe(self) -> dict[str, Any]:
+        """Return what the tracker inside says of itself."""
         return describe_tracker(self._tracker)
 
     def propose(self, request: TrackRequest) -> tuple[Track, ...]:

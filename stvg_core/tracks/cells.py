@@ -1,4 +1,4 @@
-"""How much of each token cell a track's box covers: where boxes and attention maps meet.
+"""How much of each token cell a track covers: where boxes, masks and attention maps meet.
 
 The model sees every frame squashed to its own size, so a token grid spans the whole picture,
 whatever the picture's proportions. This module knows no model.
@@ -9,16 +9,18 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float64, Int64
 
+from stvg_core.masks import RunLengthMask
 from stvg_core.values import Track, VideoInfo
 
 
 def cell_coverage(
     tracks: Sequence[Track], frame_indices: Int64[np.ndarray, " frame"], info: VideoInfo, rows: int, columns: int
 ) -> Float64[np.ndarray, "track frame row column"]:
-    """Return the share of each cell that each track's box covers at each sampled frame, 0..1.
+    """Return the share of each cell that each track covers at each sampled frame, 0..1.
 
-    The counterpart, for boxes, of the soft masks that the released code makes by bilinear
-    down-sampling of segmentations (spatial_tuning.py:300-306); exact, at any grid size.
+    A track with masks is covered as in the released code, which samples its segmentations bilinearly at the
+    cells' centres (spatial_tuning.py:300-306): by the mask of the box nearest in time. Where a track has no
+    mask, its box is; exact, at any grid size.
 
     Args:
         tracks: boxes in pixels of the video as displayed.
@@ -40,8 +42,21 @@ def cell_coverage(
         boxes, exists = track.boxes_at(frame_indices)
         down = _covered(boxes[:, 1], boxes[:, 3], info.height, rows)
         across = _covered(boxes[:, 0], boxes[:, 2], info.width, columns)
-        shares[index] = down[:, :, None] * across[:, None, :] * exists[:, None, None]
+        shares[index] = down[:, :, None] * across[:, None, :]
+        if track.masks is not None:
+            for place, mask in enumerate(_nearest_masks(track, track.masks, frame_indices)):
+                if mask is not None and exists[place]:
+                    shares[index, place] = mask.on_grid(rows, columns)
+        shares[index] *= exists[:, None, None]
     return shares
+
+
+def _nearest_masks(
+    track: Track, masks: tuple[RunLengthMask | None, ...], frame_indices: Int64[np.ndarray, " frame"]
+) -> list[RunLengthMask | None]:
+    """Return, per sampled frame, the mask of the nearest box in time; of two equally near the earlier one's."""
+    distances = np.abs(track.frames[None, :] - frame_indices[:, None])
+    return [masks[place] for place in distances.argmin(axis=1)]
 
 
 def _covered(

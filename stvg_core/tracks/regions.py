@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from jaxtyping import UInt8
 
-from stvg_core.errors import TrackError
+from stvg_core.errors import NoTracksError
 from stvg_core.tracks.assembly import as_track, best_distinct, distinct_frames
 from stvg_core.tracks.linking import Chain, LinkRules, link
 from stvg_core.tracks.proposals import find_regions, smooth_lab
@@ -32,10 +32,12 @@ class RegionTracker:
     Attributes:
         search_pixels: frames are searched at this length of their longer side, or less.
         most_tracks: at most this many are returned.
+        per_video: the frames alone decide.
     """
 
     search_pixels: int = 160
     most_tracks: int = 40
+    per_video: bool = True
 
     @property
     def name(self) -> str:
@@ -46,7 +48,7 @@ class RegionTracker:
         """Return tracks ranked by contrast times length; boxes in pixels of the video as displayed.
 
         Raises:
-            TrackError: no region stands out from its surroundings in any sampled frame.
+            NoTracksError: no region stands out from its surroundings in any sampled frame.
         """
         frames = request.frames
         numbers, positions = distinct_frames(frames)
@@ -55,7 +57,7 @@ class RegionTracker:
         rules = LinkRules(longest_gap=max(1, round(_GAP_SHARE * len(numbers))))
         chains = link([find_regions(smooth_lab(picture)) for picture in pictures], rules)
         if not chains:
-            raise TrackError(
+            raise NoTracksError(
                 f"expected objects that stand out in {frames.info.path}, found none; "
                 "use the tracker attention, or one that has a model"
             )

@@ -27,7 +27,13 @@ class TrackRequest:
 
 @runtime_checkable
 class Tracker(Protocol):
-    """Proposes tracks of objects that may be what the query means."""
+    """Proposes tracks of objects that may be what the query means.
+
+    A tracker that looks at `request.frames` alone may say so with an attribute `per_video` that is true: a run
+    over a data set then asks it once for all queries about a video. With a method `describe() -> Mapping[str, JSON]`
+    it says how it made its last tracks, for the record; with `configure(settings: Mapping[str, str]) -> Tracker` it
+    takes the settings that a user types as NAME:setting=value.
+    """
 
     @property
     def name(self) -> str:
@@ -38,6 +44,7 @@ class Tracker(Protocol):
         """Return at least one track; boxes in pixels of the video as displayed.
 
         Raises:
-            TrackError: nothing could be found, with what the user can do.
+            NoTracksError: nothing was found; the method falls back to the tracker `attention`.
+            TrackError: the tracker cannot work, with what the user can do.
         """
         ...

@@ -54,10 +54,10 @@ def test_no_mask_is_square(subject: Subject, case: Case, monkeypatch: pytest.Mon
     def spy(
         module: torch.nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor, **keywords: object
     ) -> object:
-        shapes.append((attention_mask.shape[-2], query.shape[2]))
+        shapes.append((attention_mask.shape[-2], attention_mask.shape[-1]))
         return original(module, query, key, value, attention_mask, **keywords)
 
     monkeypatch.setitem(AttentionInterface._global_mapping, ATTENTION_NAME, spy)
     subject.session.adapter.answer_logits(subject.encode(case), QUESTIONS, None)
-    assert len(shapes) == len(subject.layers())
+    assert len(shapes) == len(subject.layers()) + 1, "the last layer is asked for its keys, then for the wanted rows"
     assert all(rows < length for rows, length in shapes)

@@ -6,8 +6,9 @@ family: differences come from a `FamilyDifferences`.
 """
 
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from typing import Any, Final
+from weakref import WeakKeyDictionary
 
 import torch
 from jaxtyping import Float, Int
@@ -34,12 +35,18 @@ from stvg_huggingface.family import FamilyDifferences, VisualInputs, cells_of_cl
 from stvg_huggingface.generation import generate_greedily
 from stvg_huggingface.interception import as_position_ids
 from stvg_huggingface.loading import LoadedCheckpoint
-from stvg_huggingface.packing import PackedQuestions, pack, suffix_mask
+from stvg_huggingface.packing import pack, suffix_mask
 from stvg_huggingface.pixels import normalize, square_frames
+from stvg_huggingface.prepared import PreparedQuestions
 from stvg_huggingface.questions import tokenize_question
+from stvg_huggingface.recompute import choose_recompute, lean_layers
+from stvg_huggingface.transfer import send
+from stvg_huggingface.trimming import last_layer_of_rows
 
 _QUESTION_TOKENS: Final = 48
 """Left for a question where the number of frames that fit is told."""
+_PREPARED_SETS: Final = 32
+"""Question sets of one clip that are kept; each holds one mask of suffix rows and a few places."""
 _STRETCHING: Final = ("linear", "dynamic")
 
 
@@ -65,6 +72,8 @@ class HuggingFaceAdapter:
         self._context_tokens = context_tokens(checkpoint.text_config)
         self._template_tokens = len(checkpoint.tokenizer(self._frame.head + self._frame.tail)["input_ids"])
         yes_id, no_id = answer_ids(checkpoint.tokenizer)
+        self._answers = send(torch.tensor([yes_id, no_id]), checkpoint.device)
+        self._prepared: WeakKeyDictionary[ClipPrompt, dict[tuple[str, ...], PreparedQuestions]] = WeakKeyDictionary()
         self._description = ModelDescription(
             id=checkpoint.reference.id,
             layer_count=checkpoint.text_config.num_hidden_layers,
@@ -136,13 +145,12 @@ class HuggingFaceAdapter:
             QueryError: a question is empty or holds the model's own markup.
             TokenLayoutError: the prompt's shape is not the visual tokens'.
         """
-        packed = self._pack(clip, questions)
-        hidden = self._run(clip, packed, prompt, None)
-        last = hidden[torch.tensor(packed.last_tokens, device=hidden.device)]
+        asked = self._prepare(clip, questions)
+        last = self._run(clip, asked, prompt, None)
         model: Any = self._checkpoint.model
         head = model.get_output_embeddings()
-        answers = torch.tensor([self._description.yes_id, self._description.no_id], device=head.weight.device)
-        wide = torch.promote_types(hidden.dtype, torch.float32)
+        answers = self._answers.to(head.weight.device)
+        wide = torch.promote_types(last.dtype, torch.float32)
         logits = last.to(head.weight.device, wide) @ head.weight[answers].to(wide).T
         if head.bias is not None:
             logits = logits + head.bias[answers].to(wide)
@@ -162,20 +170,14 @@ class HuggingFaceAdapter:
         count = self._description.layer_count
         if not request.layers or not set(request.layers) <= set(range(count)):
             raise SettingsError(f"expected layers within 0..{count - 1}, got {request.layers}")
-        packed = self._pack(request.clip, request.questions)
-        spans = [packed.question_rows(number) for number in range(len(packed.prompts))]
-        device = request.clip.visual_tokens.device
-        capture = AttentionCapture(
-            request.layers,
-            rows=torch.tensor([row for span in spans for row in span], device=device),
-            columns=self._clip_places(request.clip, packed.ids)[clip_prompt(request.clip).cells].to(device),
-        )
+        asked = self._prepare(request.clip, request.questions)
+        capture = AttentionCapture(request.layers, asked.rows, asked.columns)
         with torch.no_grad(), suppress(LastLayerReached):
-            self._run(request.clip, packed, request.prompt, capture)
-        rows = torch.split(capture.mean(), [len(span) for span in spans])
+            self._run(request.clip, asked, request.prompt, capture)
+        rows = torch.split(capture.mean(), asked.row_counts)
         return tuple(
             QuestionAttention(question, prompt.tokens, own)
-            for question, prompt, own in zip(request.questions, packed.prompts, rows, strict=True)
+            for question, prompt, own in zip(request.questions, asked.packed.prompts, rows, strict=True)
         )
 
     def generate_text(self, instruction: str, maximum_tokens: int) -> str:
@@ -187,15 +189,43 @@ class HuggingFaceAdapter:
         """
         return generate_greedily(self._checkpoint, instruction, maximum_tokens)
 
-    def _pack(self, clip: EncodedClip, questions: Sequence[str]) -> PackedQuestions:
+    def _prepare(self, clip: EncodedClip, questions: Sequence[str]) -> PreparedQuestions:
+        """Return questions as the model reads them, made at their first time and sent to the device once."""
         if not questions:
             raise UsageError("expected at least one question, got none")
+        known = self._prepared.setdefault(clip_prompt(clip), {})
+        if tuple(questions) not in known:
+            if len(known) >= _PREPARED_SETS:
+                del known[next(iter(known))]
+            known[tuple(questions)] = self._made_ready(clip, questions)
+        return known[tuple(questions)]
+
+    def _made_ready(self, clip: EncodedClip, questions: Sequence[str]) -> PreparedQuestions:
         frame = clip_frame(clip)
         prompts = [tokenize_question(self._checkpoint.tokenizer, frame, question) for question in questions]
         for prompt in prompts:
             self._check_context(len(prompt.ids), clip.layout)
             last_visual = int(self._clip_places(clip, prompt.ids)[-1])
-        return pack(prompts, last_visual)
+        packed = pack(prompts, last_visual)
+        device = clip.visual_tokens.device
+        spans = [packed.question_rows(number) for number in range(len(prompts))]
+        # All of it is found on the CPU: asking the device for places or counts would wait for it.
+        places = self._clip_places(clip, packed.ids)
+        longest = torch.zeros(packed.prefix_length + max(packed.suffix_lengths), dtype=torch.bool)
+        longest[places] = True
+        positions = clip_positions(clip)(longest)[:, torch.tensor(packed.own_places())]
+        return PreparedQuestions(
+            packed=packed,
+            ids=send(torch.tensor(packed.ids), device),
+            places=send(places, device),
+            positions=send(positions, device),
+            mask=suffix_mask(packed.prefix_length, packed.suffix_lengths, device),
+            last_tokens=send(torch.tensor(packed.last_tokens), device),
+            rows=send(torch.tensor([row for span in spans for row in span]), device),
+            row_counts=[len(span) for span in spans],
+            columns=send(places[clip_prompt(clip).cells], device),
+            recompute=choose_recompute(self._checkpoint.options.recompute, self._checkpoint, len(packed.ids)),
+        )
 
     def _check_context(self, token_count: int, layout: TokenLayout) -> None:
         """Refuse a prompt that the model has no positions for; nothing is ever cut off."""
@@ -225,33 +255,34 @@ class HuggingFaceAdapter:
     def _run(
         self,
         clip: EncodedClip,
-        packed: PackedQuestions,
+        asked: PreparedQuestions,
         prompt: Float[Tensor, "cell width"] | None,
         capture: AttentionCapture | None,
-    ) -> Float[Tensor, "packed_token width"]:
+    ) -> Float[Tensor, "question width"]:
+        """Return what leaves the decoder at each question's last token."""
         shown = clip_embeddings(clip, prompt)
-        device = shown.device
-        # Places and positions are found on the CPU and sent over: asking the device for them would wait for it.
-        ids = torch.tensor(packed.ids)
-        places = self._clip_places(clip, packed.ids)
-        longest = torch.zeros(packed.prefix_length + max(packed.suffix_lengths), dtype=torch.bool)
-        longest[places] = True
-        positions = clip_positions(clip)(longest)[:, torch.tensor(packed.own_places())].to(device)
         embed: Any = self._checkpoint.model.get_input_embeddings()
-        text = embed(ids.to(device))
-        embeddings = text.index_put((places.to(device),), shown.to(text.dtype))
-        mask = suffix_mask(packed.prefix_length, packed.suffix_lengths, device)
-        # A mask of four axes is handed through unread; without it transformers would guess packed
-        # sequences from the positions and build a square mask.
-        output = self._checkpoint.language_model(
-            inputs_embeds=embeddings[None],
-            position_ids=as_position_ids(positions),
-            attention_mask=mask,
-            use_cache=False,
-            stvg=PackedPass(packed.prefix_length, mask, capture, exact=self._checkpoint.options.attention == "eager"),
-        )
+        text = embed(asked.ids)
+        embeddings = text.index_put((asked.places,), shown.to(text.dtype))
+        exact = self._checkpoint.options.attention == "eager"
+        run = PackedPass(asked.packed.prefix_length, asked.mask, capture, exact)
+        decoder = self._checkpoint.language_model
+        limited = last_layer_of_rows(decoder, asked.last_tokens) if capture is None else nullcontext()
+        with limited, lean_layers(decoder, asked.recompute if embeddings.requires_grad else "none"):
+            # A mask of four axes is handed through unread; without it transformers would guess packed
+            # sequences from the positions and build a square mask.
+            output = decoder(
+                inputs_embeds=embeddings[None],
+                position_ids=as_position_ids(asked.positions),
+                attention_mask=asked.mask,
+                use_cache=False,
+                stvg=run,
+            )
         hidden: Tensor = output.last_hidden_state[0]
-        return hidden
+        # A decoder whose last layer could not be limited returns every token, which is more than the questions.
+        if hidden.shape[0] == asked.last_tokens.numel():
+            return hidden
+        return hidden.index_select(0, asked.last_tokens.to(hidden.device))
 
 
 def context_tokens(text_config: PreTrainedConfig) -> int | None:

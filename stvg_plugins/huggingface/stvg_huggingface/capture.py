@@ -1,19 +1,20 @@
 """Attention of a packed pass: SDPA for the output, a few exact rows on the side.
 
-`stvg_attention` is registered with transformers under the name "stvg" and is told what to do
-by a `PackedPass` that travels as a keyword through the language model's forward. It computes
-softmax shares of the wanted query rows at the visual columns only: never a square map. It
-knows neither the model nor what the rows mean.
+`stvg_attention` is registered with transformers under the name "stvg" and leaves each layer to
+a pass that travels as a keyword through the language model's forward. A `PackedPass` computes
+softmax shares of the wanted query rows at the visual columns only: never a square map. This
+module knows neither the model nor what the rows mean.
 """
 
 from collections.abc import Iterable
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
+from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
@@ -21,6 +22,9 @@ from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
 ATTENTION_NAME: Final = "stvg"
 """What the attention function and its mask function are called within transformers."""
+
+Projected = Float[Tensor, "1 _ token size"]
+"""Queries, keys or values of one layer."""
 
 
 class LastLayerReached(Exception):  # noqa: N818 - it ends a pass early and is no error
@@ -72,6 +76,17 @@ class AttentionCapture:
         return self._sum / len(self._done)
 
 
+@runtime_checkable
+class AttentionPass(Protocol):
+    """What travels with a forward pass and computes each layer's attention."""
+
+    def attend(
+        self, layer: int, query: Projected, key: Projected, value: Projected, scaling: float
+    ) -> Float[Tensor, "1 token _ size"]:
+        """Return one layer's attention output."""
+        ...
+
+
 @dataclass(frozen=True, eq=False)
 class PackedPass:
     """One forward pass over a shared prefix and several suffixes.
@@ -88,6 +103,36 @@ class PackedPass:
     capture: AttentionCapture | None = None
     exact: bool = False
 
+    def attend(
+        self, layer: int, query: Projected, key: Projected, value: Projected, scaling: float
+    ) -> Float[Tensor, "1 token _ size"]:
+        """Return one layer's output: the prefix runs causally, without any mask, so that fast kernels qualify.
+
+        Raises:
+            LastLayerReached: nothing after this layer is wanted.
+        """
+        length, capture = self.prefix_length, self.capture
+        # A model spread over devices moves its own tensors; what travels with the pass follows here.
+        mask = self.suffix_mask.to(query.device)
+        if capture is not None:
+            if capture.wants(layer):
+                rows, columns = capture.rows.to(query.device), capture.columns.to(query.device)
+                visible = mask[0, 0].index_select(0, rows - length)
+                capture.add(layer, attention_shares(query, key, visible, rows, columns, scaling))
+            if layer == capture.last_layer:
+                raise LastLayerReached
+        with kernels(exact=self.exact):
+            prefix = functional.scaled_dot_product_attention(
+                query[:, :, :length],
+                key[:, :, :length],
+                value[:, :, :length],
+                is_causal=True,
+                scale=scaling,
+                enable_gqa=query.shape[1] != key.shape[1],
+            )
+            suffix = masked_attention(query[:, :, length:], key, value, mask, scaling)
+        return torch.cat([prefix.transpose(1, 2), suffix], dim=1)
+
 
 def stvg_attention(
     module: nn.Module,
@@ -97,46 +142,47 @@ def stvg_attention(
     attention_mask: Tensor | None,
     scaling: float | None = None,
     dropout: float = 0.0,
-    stvg: PackedPass | None = None,
+    stvg: AttentionPass | None = None,
     **kwargs: Any,  # noqa: ANN401 - transformers hands over what its models know
 ) -> tuple[Tensor, Tensor | None]:
     """Compute attention of one layer; transformers' attention-function protocol.
 
-    Without a `PackedPass` this is transformers' own SDPA. With one, the prefix runs causally
-    without any mask (so that fast kernels qualify) and the suffixes under the small mask that
-    the pass carries; the mask that transformers hands over is not read.
+    Without an `AttentionPass` this is transformers' own SDPA. With one, the pass computes: the mask
+    that transformers hands over is not read, and there is no dropout, as the model is in evaluation mode.
     """
     layer = getattr(module, "layer_idx", None)
     if stvg is None or layer is None:
         return sdpa_attention_forward(
             module, query, key, value, attention_mask, scaling=scaling, dropout=dropout, **kwargs
         )
-    scale = scaling if scaling is not None else query.shape[-1] ** -0.5
-    length, capture = stvg.prefix_length, stvg.capture
-    # A model spread over devices moves its own tensors; what travels with the pass follows here.
-    mask = stvg.suffix_mask.to(query.device)
-    if capture is not None:
-        if capture.wants(layer):
-            rows, columns = capture.rows.to(query.device), capture.columns.to(query.device)
-            visible = mask[0, 0].index_select(0, rows - length)
-            capture.add(layer, attention_shares(query, key, visible, rows, columns, scale))
-        if layer == capture.last_layer:
-            raise LastLayerReached
-    with sdpa_kernel(SDPBackend.MATH) if stvg.exact else nullcontext():
-        prefix, _ = sdpa_attention_forward(
-            module,
-            query[:, :, :length],
-            key[:, :, :length],
-            value[:, :, :length],
-            None,
-            scaling=scale,
-            dropout=dropout,
-            is_causal=True,
-        )
-        suffix, _ = sdpa_attention_forward(
-            module, query[:, :, length:], key, value, mask, scaling=scale, dropout=dropout, is_causal=False
-        )
-    return torch.cat([prefix, suffix], dim=1), None
+    return stvg.attend(layer, query, key, value, scaling if scaling is not None else query.shape[-1] ** -0.5), None
+
+
+def kernels(*, exact: bool) -> AbstractContextManager[None]:
+    """Return the context in which attention is computed: plain matrix products, or the fastest kernel."""
+    return sdpa_kernel(SDPBackend.MATH) if exact else nullcontext()
+
+
+def masked_attention(
+    query: Float[Tensor, "1 head row size"],
+    key: Float[Tensor, "1 key_head key size"],
+    value: Float[Tensor, "1 key_head key size"],
+    visible: Bool[Tensor, "1 1 row key"],
+    scaling: float,
+) -> Float[Tensor, "1 row head size"]:
+    """Return attention of a few rows under their own mask.
+
+    Heads that share their keys are laid behind one another as rows: keys and values are not repeated,
+    which would be kept for the backward pass, and every SDPA kernel qualifies.
+    """
+    _, heads, rows, _ = query.shape
+    key_heads = key.shape[1]
+    together = heads // key_heads
+    folded = query.reshape(1, key_heads, together * rows, query.shape[3])
+    output = functional.scaled_dot_product_attention(
+        folded, key, value, attn_mask=visible.repeat(1, 1, together, 1), scale=scaling
+    )
+    return output.reshape(1, heads, rows, value.shape[3]).transpose(1, 2)
 
 
 def attention_shares(

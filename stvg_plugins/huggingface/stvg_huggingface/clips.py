@@ -11,6 +11,7 @@ from stvg_core.backend import EncodedClip
 from stvg_core.errors import TokenLayoutError, UsageError
 from stvg_huggingface.chat import PromptFrame
 from stvg_huggingface.family import PositionRule
+from stvg_huggingface.transfer import send
 
 STATE: Final = "huggingface"
 """The key in `EncodedClip.state`."""
@@ -107,4 +108,4 @@ def _selected(
 
 
 def _places(mask: Bool[Tensor, " clip_token"], device: torch.device) -> Int[Tensor, " selected"]:
-    return mask.nonzero()[:, 0].to(device)
+    return send(mask.nonzero()[:, 0], device)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from stvg_core.errors import TokenLayoutError
 from stvg_huggingface.questions import TokenizedPrompt
+from stvg_huggingface.transfer import send
 
 
 @dataclass(frozen=True)
@@ -102,8 +103,9 @@ def suffix_mask(
     >>> suffix_mask(1, [2, 1])[0, 0].int().tolist()
     [[1, 1, 0, 0], [1, 1, 1, 0], [1, 0, 0, 1]]
     """
-    lengths = torch.tensor(list(suffix_lengths), device=device)
-    owner: Int[Tensor, " suffix_token"] = torch.arange(len(lengths), device=device).repeat_interleave(lengths)
+    # On the CPU, and sent over: how often to repeat is data, which a device would be asked for.
+    lengths = torch.tensor(list(suffix_lengths))
+    owner: Int[Tensor, " suffix_token"] = torch.arange(len(lengths)).repeat_interleave(lengths)
     own = (owner[:, None] == owner[None, :]).tril()
     prefix = own.new_ones(len(owner), prefix_length)
-    return torch.cat([prefix, own], dim=1)[None, None]
+    return send(torch.cat([prefix, own], dim=1)[None, None], device)

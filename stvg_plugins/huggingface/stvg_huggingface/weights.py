@@ -37,7 +37,32 @@ def load_model(
         ModelError: weights are damaged, missing or of other shapes, or the model does not fit its devices.
         DeviceMemoryError: memory ran out.
     """
-    loader: Any = AutoModelForImageTextToText
+    model = read_weights(AutoModelForImageTextToText, reference, folder, config, arguments)
+    _check_head(reference, model)
+    refuse_offloading(reference, model)
+    return model
+
+
+def read_weights(
+    loader: Any,  # noqa: ANN401 - transformers' own classes are untyped here
+    reference: ModelReference,
+    folder: Path,
+    config: PreTrainedConfig,
+    arguments: Mapping[str, Any],
+) -> PreTrainedModel:
+    """Return a model of any kind from a checkpoint's folder: in evaluation mode, its parameters frozen.
+
+    Args:
+        loader: a class of transformers with `from_pretrained`.
+        reference: for messages.
+        folder: where its files are.
+        config: its configuration.
+        arguments: as `from_pretrained` takes them.
+
+    Raises:
+        ModelError: weights are damaged, missing or of other shapes.
+        DeviceMemoryError: memory ran out.
+    """
     try:
         with memory_errors(_JOB, LOADING_CURE), _listening() as told:
             try:
@@ -65,8 +90,6 @@ def load_model(
         _LOG.warning("%s: left out %d weights that the model has no place for, %s", reference.id, len(unknown), unknown)
     if not isinstance(model, PreTrainedModel):
         raise ModelError(f"expected a model in {reference.id}, got {type(model).__name__}")
-    _check_head(reference, model)
-    refuse_offloading(reference, model)
     model.requires_grad_(False)
     model.train(False)
     return model

@@ -1,0 +1,26 @@
+"""What a tracker says of itself, for the record of a result; knows no tracker."""
+
+from typing import Any
+
+from stvg_core.tracks.tracker import Tracker
+
+ORACLE_CATEGORIES = "oracle_categories"
+"""Key of a description: true where tracks were made from the ground truth's categories."""
+
+ORACLE_WARNING = (
+    "the tracks were made from the ground truth's object categories (oracle_categories), so this result is no "
+    "zero-shot one"
+)
+
+
+def describe_tracker(tracker: Tracker) -> dict[str, Any]:
+    """Return how a tracker made its last tracks, as JSON values: settings, checkpoints, files.
+
+    A tracker says so with a method `describe() -> Mapping[str, JSON]`; of one without it nothing is known.
+
+    >>> from stvg_core.tracks.catalog import open_tracker
+    >>> describe_tracker(open_tracker("attention"))
+    {}
+    """
+    describe = getattr(tracker, "describe", None)
+    return dict(describe()) if callable(describe) else {}

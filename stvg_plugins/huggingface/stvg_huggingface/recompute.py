@@ -1,0 +1,122 @@
+"""What a backward pass computes again instead of keeping it, chosen from the memory that is free.
+
+Three levels: "none" keeps what each layer's gradient needs; "mlp" computes the MLPs' wide tensors
+again, which are most of it; "layer" keeps each layer's input alone. All give the same gradients.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import torch
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+from transformers import PreTrainedConfig
+
+from stvg_huggingface.gated_mlp import forward_replaced, gated_mlp, is_gated
+from stvg_huggingface.loading import LoadedCheckpoint
+
+Recompute = Literal["none", "mlp", "layer"]
+
+_SHARE: Final = 0.5
+"""Of the free memory: what a gradient step may keep. The rest is for its other tensors, and for others."""
+_MEMINFO: Final = Path("/proc/meminfo")
+_WIDE_KEPT: Final = {True: 2, False: 5}
+"""Tensors of the MLP's width that a layer keeps: of the common layout, and of others (autograd's own)."""
+
+
+def choose_recompute(wish: str, loaded: LoadedCheckpoint, token_count: int) -> Recompute:
+    """Return what a wish comes to for a sequence: "auto" is the first level whose need fits half of the free memory.
+
+    Where the free memory cannot be told, "auto" keeps everything.
+    """
+    for level in LEVELS:
+        if wish == level:
+            return level
+    free = free_bytes(loaded.device)
+    needs = kept_bytes(loaded.text_config, loaded.dtype, token_count, gated=_all_gated(loaded.language_model))
+    fitting = [level for level in LEVELS if free is None or needs[level] <= _SHARE * free]
+    return fitting[0] if fitting else LEVELS[-1]
+
+
+LEVELS: Final[tuple[Recompute, ...]] = ("none", "mlp", "layer")
+"""From the fastest to the smallest."""
+
+
+def kept_bytes(
+    config: PreTrainedConfig, dtype: torch.dtype, token_count: int, *, gated: bool = True
+) -> Mapping[Recompute, int]:
+    """Return what the layers of one packed pass keep for its backward pass, by level.
+
+    Kept per token and layer: the layer's and its MLP's input, queries, keys, values and the attention's
+    output; and the MLP's gate and its other half. The last layer, which is limited to a few rows, is
+    left out. Linear in the number of tokens.
+
+    Args:
+        config: of the language model.
+        dtype: of its activations.
+        token_count: tokens of the packed sequence.
+        gated: whether all layers are of the common layout; of others "mlp" keeps the input alone.
+    """
+    text: Any = config
+    size = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
+    attention = 2 * size * (text.num_attention_heads + text.num_key_value_heads)
+    numbers: dict[Recompute, int] = {
+        "none": 2 * text.hidden_size + attention + _WIDE_KEPT[gated] * text.intermediate_size,
+        "mlp": 2 * text.hidden_size + attention if gated else text.hidden_size,
+        "layer": text.hidden_size,
+    }
+    each = token_count * (text.num_hidden_layers - 1) * dtype.itemsize
+    return {level: each * number for level, number in numbers.items()}
+
+
+def free_bytes(device: torch.device) -> int | None:
+    """Return how much memory a device has to give, or None where it cannot be told."""
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        # What torch holds back for reuse is free as well.
+        return int(free) + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    try:
+        lines = _MEMINFO.read_text(encoding="ascii").splitlines()
+    except OSError:
+        return None
+    found = [line.split() for line in lines if line.startswith("MemAvailable:")]
+    return int(found[0][1]) * 1024 if found else None
+
+
+@contextmanager
+def lean_layers(decoder: nn.Module, level: Recompute) -> Iterator[None]:
+    """Let a decoder's layers keep no more than a level says for their backward pass, while inside.
+
+    A layer of another layout than the common one is computed again as a whole where "mlp" is wanted. The
+    last layer is never computed again as a whole: it is the one that may be limited to a few rows.
+    """
+    layers = list(getattr(decoder, "layers", ()))
+    with ExitStack() as stack:
+        for layer in layers:
+            gated = is_gated(layer)
+            if layer is not layers[-1] and (level == "layer" or (level == "mlp" and not gated)):
+                stack.enter_context(forward_replaced(layer, _computed_again(layer)))
+            elif gated:
+                stack.enter_context(gated_mlp(layer, again=level != "none"))
+        yield
+
+
+def _computed_again(layer: Any) -> Any:  # noqa: ANN401 - torch's own are untyped
+    forward, gated = layer.forward, is_gated(layer)
+
+    def run(*arguments: Any, **keywords: Any) -> Any:  # noqa: ANN401 - whatever the layer takes
+        if not gated:
+            return forward(*arguments, **keywords)
+        with gated_mlp(layer, again=True):
+            return forward(*arguments, **keywords)
+
+    def checkpointed(*arguments: Any, **keywords: Any) -> Any:  # noqa: ANN401 - the same
+        return checkpoint(run, *arguments, use_reentrant=False, **keywords)
+
+    return checkpointed
+
+
+def _all_gated(decoder: nn.Module) -> bool:
+    return all(is_gated(layer) for layer in getattr(decoder, "layers", ()))

@@ -1,0 +1,72 @@
+"""Pictures of the frames that a tracker looks at, in any order, a few at a time. Knows no model."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from jaxtyping import Int64, UInt8
+
+from stvg_core.values import Frames
+from stvg_core.video import iterate_frames
+
+BLOCK: Final = 16
+"""Pictures that are held at once: 48 MB of 1333 x 750 pixels."""
+
+
+class Pictures:
+    """The looked-at frames of one video, numbered from 0; read from its file in blocks.
+
+    A block is decoded forwards also where frames are asked for backwards. Where the video has no file,
+    the sampled frames are all there is.
+    """
+
+    def __init__(self, frames: Frames, every: Sequence[int], longest_side_pixels: int) -> None:
+        """Choose the frames; none is read yet.
+
+        Args:
+            frames: the sampled frames; they are looked at too, so that masks are exact there.
+            every: distances of regularly looked-at frames.
+            longest_side_pixels: larger pictures are shrunk.
+        """
+        self._frames = frames
+        self._longest_side_pixels = longest_side_pixels
+        self._streamed = Path(frames.info.path).is_file()
+        grid = [np.arange(0, frames.info.frame_count, step) for step in every] if self._streamed else []
+        numbers = np.unique(np.concatenate([frames.indices, *grid])).astype(np.int64)
+        self.source_frames: Int64[np.ndarray, " looked"] = numbers
+        self._block = -1
+        self._held: dict[int, UInt8[np.ndarray, "height width rgb=3"]] = {}
+
+    def __len__(self) -> int:
+        """Return the number of looked-at frames."""
+        return len(self.source_frames)
+
+    def on_grid(self, every: int) -> frozenset[int]:
+        """Return the positions whose source frame is a multiple of `every`; all, where the video has no file."""
+        kept = np.flatnonzero(self.source_frames % every == 0) if self._streamed else range(len(self))
+        return frozenset(int(position) for position in kept)
+
+    def __getitem__(self, position: int) -> UInt8[np.ndarray, "height width rgb=3"]:
+        """Return a picture, RGB.
+
+        Raises:
+            VideoError: the file can no longer be read.
+        """
+        if not self._streamed:
+            sample = int(np.searchsorted(self._frames.indices, self.source_frames[position]))
+            return np.asarray(self._frames.pixels[sample], dtype=np.uint8)
+        if position // BLOCK != self._block:
+            self._held = {}
+            self._read(position // BLOCK)
+        return self._held[position]
+
+    def _read(self, block: int) -> None:
+        positions = range(block * BLOCK, min((block + 1) * BLOCK, len(self)))
+        wanted = {int(self.source_frames[position]): position for position in positions}
+        info = self._frames.info
+        stream = iterate_frames(
+            info.path, info, min(wanted), max(wanted), maximum_side_pixels=self._longest_side_pixels
+        )
+        self._held = {wanted[frame]: picture for frame, picture in stream if frame in wanted}
+        self._block = block

@@ -1,0 +1,1 @@
+"""What tests of trackers need: tiny checkpoints of the real architectures, and painted clips with their truth."""
