@@ -10,6 +10,7 @@ import typer
 
 from stvg_core.cli import (
     bench,
+    compare,
     conformance,
     dataset,
     decompose,
@@ -43,6 +44,7 @@ app.command("plugins")(plugins.plugins)
 app.command("models")(listing.models)
 app.command("doctor")(doctor.doctor)
 app.command("bench")(bench.bench)
+app.command("compare")(compare.compare)
 app.command("evaluate")(evaluate.evaluate)
 app.command("score")(score.score)
 app.add_typer(runs.app, name="runs")

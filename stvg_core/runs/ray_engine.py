@@ -228,16 +228,17 @@ def _connected(engine: EngineChoice) -> Iterator[ModuleType]:
     Raises:
         RunError: Ray is missing, or cannot be started or joined.
     """
-    with _environment(_SWITCHES), _kept_signals(), _quiet():
+    with _environment(_SWITCHES), _kept_signals():
         try:
             import ray
         except ImportError as error:
             raise RunError(f"expected Ray, got {error}; pip install 'stvg-core[ray]'") from error
-        joined = ray.is_initialized()
+        joined = ray.is_initialized() and engine.address is None
         if not joined:
             where, told = _cluster(engine)
             try:
-                ray.init(**where, log_to_driver=False, configure_logging=False, logging_level=logging.ERROR)
+                with _quiet():
+                    ray.init(**where, log_to_driver=False, configure_logging=False, logging_level=logging.ERROR)
             except (ray.exceptions.RayError, ConnectionError, OSError, RuntimeError, ValueError) as error:
                 raise RunError(f"{told}: {one_line(str(error), _LONGEST_REASON)}") from error
     try:
@@ -288,7 +289,7 @@ def _kept_signals() -> Iterator[None]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Let Ray's own log tell errors alone."""
+    """Let Ray's own log tell errors alone; its import has set the level to more."""
     logger = logging.getLogger("ray")
     before = logger.level
     logger.setLevel(logging.ERROR)

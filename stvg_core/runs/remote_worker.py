@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final, Protocol, runtime_checkable
 
 from stvg_core.api import Grounder
 from stvg_core.errors import RunError
@@ -19,6 +19,7 @@ from stvg_core.runs.worker import Worker
 _OWN_VARIABLES: Final = "STVG_"
 
 
+@runtime_checkable
 class Openable(Protocol):
     """What opens a model in another process, such as `ModelChoice`: a value that can be pickled."""
 

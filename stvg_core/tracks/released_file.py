@@ -7,6 +7,7 @@ Masks are COCO's compressed run lengths, which pycocotools reads (extra `stvg-co
 """
 
 import json
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -173,10 +174,18 @@ def _mask(runs: object, width: int, height: int) -> RunLengthMask:
         raise TrackError(f"expected masks of [{height}, {width}] (height, width), got {repr(size)[:40]}")
     if not isinstance(counts, str) or not counts.isascii():
         raise TrackError(f"expected a mask's counts as COCO's compressed text, got {repr(counts)[:40]}")
+    coco, packed = _coco(), counts.encode("ascii")
     try:
-        pixels = _coco().decode({"size": size, "counts": counts.encode("ascii")})
-    except ValueError as error:
-        raise TrackError(f"expected a mask's runs to fill {width}x{height} pixels ({error})") from error
+        with warnings.catch_warnings():
+            # pycocotools 2.0.11 calls numpy's __array__ in the manner of numpy 1.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            pixels = coco.decode({"size": size, "counts": packed})
+            # Runs that end early are read without a word; written again they are others.
+            whole = coco.encode(np.asfortranarray(pixels))["counts"] == packed
+    except ValueError:
+        whole = False
+    if not whole:
+        raise TrackError(f"expected a mask's runs to fill {width}x{height} pixels, got {counts[:40]!r}")
     return RunLengthMask.of(np.asarray(pixels, dtype=bool))
 
 

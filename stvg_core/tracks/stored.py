@@ -99,6 +99,8 @@ def stored_track(
     """
     width, height = size
     numbers = np.asarray(frames, dtype=np.int64)
+    if len(numbers) != len(boxes_xyxy):
+        raise TrackError(f"expected a box for each of {len(numbers)} frames, got {len(boxes_xyxy)} boxes")
     if not np.isfinite(boxes_xyxy).all():
         raise TrackError("expected finite box corners, got nan or infinity")
     if numbers.size and numbers[0] < 0:
@@ -108,13 +110,20 @@ def stored_track(
         place = int(outside.argmax())
         raise TrackError(
             f"expected boxes within {width}x{height} pixels, got {boxes_xyxy[place].round(1).tolist()} at frame "
-            f"{int(numbers[place]) if place < len(numbers) else place}"
+            f"{int(numbers[place])}"
         )
     if (boxes_xyxy[:, 2:] <= boxes_xyxy[:, :2]).any():
         raise TrackError("expected boxes as (x0, y0, x1, y1) with x0 < x1 and y0 < y1")
     for mask in masks or ():
-        if mask is not None and (mask.width, mask.height) != size:
-            raise TrackError(f"expected masks of {width}x{height} pixels, got {mask.width}x{mask.height}")
+        if mask is not None and not _same_proportions(mask, width, height):
+            raise TrackError(
+                f"expected masks of the proportions of {width}x{height} pixels, got {mask.width}x{mask.height}"
+            )
     info = VideoInfo("tracks", width, height, 1.0, 1.0, np.zeros(1))
     stretches = tuple(absent) if looked is None else absent_stretches(frames, looked)
     return Track(numbers, inside_picture(boxes_xyxy, info), label, None if masks is None else tuple(masks), stretches)
+
+
+def _same_proportions(mask: RunLengthMask, width: int, height: int) -> bool:
+    """Return whether a mask's picture is the video's, or that shrunk or grown, each side to a whole pixel."""
+    return abs(mask.width * height - mask.height * width) <= max(width, height)

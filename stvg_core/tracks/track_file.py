@@ -34,7 +34,9 @@ class _Model(BaseModel):
 class MaskEntry(_Model):
     """A mask as COCO's uncompressed run lengths."""
 
-    size: tuple[int, int] = Field(description="height and width in pixels: those of the video")
+    size: tuple[int, int] = Field(
+        description="height and width in pixels: those of the video, or of it shrunk as a whole"
+    )
     counts: list[int] = Field(description="lengths of runs down the columns, background first")
 
 
@@ -87,7 +89,7 @@ def track_document(
     *,
     oracle_categories: bool = False,
 ) -> TrackDocument:
-    """Return tracks of a video as the document that is written; masks grow or shrink to the video's size."""
+    """Return tracks of a video as the document that is written."""
     return TrackDocument(
         format="stvg-tracks",
         schema_version=1,
@@ -103,9 +105,7 @@ def _entry(track: Track, info: VideoInfo) -> TrackEntry:
     masks = None
     if track.masks is not None:
         masks = [
-            None
-            if mask is None
-            else MaskEntry(size=(info.height, info.width), counts=mask.resized(info.width, info.height).counts.tolist())
+            None if mask is None else MaskEntry(size=(mask.height, mask.width), counts=mask.counts.tolist())
             for mask in track.masks
         ]
     return TrackEntry(

@@ -4,8 +4,8 @@ Three levels: "none" keeps what each layer's gradient needs; "mlp" computes the 
 again, which are most of it; "layer" keeps each layer's input alone. All give the same gradients.
 """
 
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -19,11 +19,14 @@ from stvg_huggingface.loading import LoadedCheckpoint
 
 Recompute = Literal["none", "mlp", "layer"]
 
+LEVELS: Final[tuple[Recompute, ...]] = ("none", "mlp", "layer")
+"""From the fastest to the smallest."""
+
 _SHARE: Final = 0.5
 """Of the free memory: what a gradient step may keep. The rest is for its other tensors, and for others."""
 _MEMINFO: Final = Path("/proc/meminfo")
-_WIDE_KEPT: Final = {True: 2, False: 5}
-"""Tensors of the MLP's width that a layer keeps: of the common layout, and of others (autograd's own)."""
+_WIDE_KEPT: Final = 3
+"""Tensors of its width that autograd keeps of a gated MLP: both factors, and what the activation was made of."""
 
 
 def choose_recompute(wish: str, loaded: LoadedCheckpoint, token_count: int) -> Recompute:
@@ -40,18 +43,14 @@ def choose_recompute(wish: str, loaded: LoadedCheckpoint, token_count: int) -> R
     return fitting[0] if fitting else LEVELS[-1]
 
 
-LEVELS: Final[tuple[Recompute, ...]] = ("none", "mlp", "layer")
-"""From the fastest to the smallest."""
-
-
 def kept_bytes(
     config: PreTrainedConfig, dtype: torch.dtype, token_count: int, *, gated: bool = True
 ) -> Mapping[Recompute, int]:
     """Return what the layers of one packed pass keep for its backward pass, by level.
 
     Kept per token and layer: the layer's and its MLP's input, queries, keys, values and the attention's
-    output; and the MLP's gate and its other half. The last layer, which is limited to a few rows, is
-    left out. Linear in the number of tokens.
+    output; and the MLP's wide tensors. The last layer is limited to a few rows and keeps its input,
+    keys and values alone. Linear in the number of tokens.
 
     Args:
         config: of the language model.
@@ -61,14 +60,17 @@ def kept_bytes(
     """
     text: Any = config
     size = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
+    last = text.hidden_size + 2 * size * text.num_key_value_heads
     attention = 2 * size * (text.num_attention_heads + text.num_key_value_heads)
     numbers: dict[Recompute, int] = {
-        "none": 2 * text.hidden_size + attention + _WIDE_KEPT[gated] * text.intermediate_size,
+        "none": 2 * text.hidden_size + attention + _WIDE_KEPT * text.intermediate_size,
         "mlp": 2 * text.hidden_size + attention if gated else text.hidden_size,
         "layer": text.hidden_size,
     }
-    each = token_count * (text.num_hidden_layers - 1) * dtype.itemsize
-    return {level: each * number for level, number in numbers.items()}
+    return {
+        level: token_count * dtype.itemsize * ((text.num_hidden_layers - 1) * number + last)
+        for level, number in numbers.items()
+    }
 
 
 def free_bytes(device: torch.device) -> int | None:
@@ -94,25 +96,25 @@ def lean_layers(decoder: nn.Module, level: Recompute) -> Iterator[None]:
     """
     layers = list(getattr(decoder, "layers", ()))
     with ExitStack() as stack:
-        for layer in layers:
-            gated = is_gated(layer)
-            if layer is not layers[-1] and (level == "layer" or (level == "mlp" and not gated)):
+        for layer in layers if level != "none" else ():
+            gated, last = is_gated(layer), layer is layers[-1]
+            if gated and (level == "mlp" or last):
+                stack.enter_context(gated_mlp(layer))
+            elif not last:
                 stack.enter_context(forward_replaced(layer, _computed_again(layer)))
-            elif gated:
-                stack.enter_context(gated_mlp(layer, again=level != "none"))
         yield
 
 
-def _computed_again(layer: Any) -> Any:  # noqa: ANN401 - torch's own are untyped
+def _computed_again(layer: Any) -> Callable[..., Any]:  # noqa: ANN401 - torch's own are untyped
+    """Return a layer's forward that keeps its input alone; the wide tensors are not kept while it runs again."""
     forward, gated = layer.forward, is_gated(layer)
 
     def run(*arguments: Any, **keywords: Any) -> Any:  # noqa: ANN401 - whatever the layer takes
-        if not gated:
-            return forward(*arguments, **keywords)
-        with gated_mlp(layer, again=True):
+        with gated_mlp(layer) if gated else nullcontext():
             return forward(*arguments, **keywords)
 
     def checkpointed(*arguments: Any, **keywords: Any) -> Any:  # noqa: ANN401 - the same
+        # Not reentrant: a reentrant one loses gradients of what does not come in by position.
         return checkpoint(run, *arguments, use_reentrant=False, **keywords)
 
     return checkpointed

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from stvg_core.errors import NoTracksError, PluginError, TrackError, UsageError
+from stvg_core.tracks.boxes import intersection_over_union
 from stvg_core.values import Frames, VideoInfo
 from stvg_sam import detections
 from stvg_sam.detections import DetectionsTracker, link_detections, read_boxes
@@ -96,6 +97,46 @@ def test_an_object_that_goes_unseen_is_one_track_with_a_gap() -> None:
     (track,) = link_detections(found, info(), DetectionsSettings())
     assert track.absent == ((10, 15),)
     assert track.label == "x"
+
+
+def test_identities_are_kept_on_synthetic_scenes_with_an_oracle_detector() -> None:
+    """True boxes, jittered, every fifth one missing, in another order in every frame; scored by `trackers.eval`."""
+    evaluation = pytest.importorskip("trackers.eval")
+    scenes = pytest.importorskip("stvg_tiny.sampling")
+    clips = pytest.importorskip("stvg_tiny.clips")
+    reached, possible = [], []
+    for index in range(3):
+        generator = np.random.default_rng(index)
+        scene = scenes.held_out_scene(scenes.Split.DEVELOPMENT, index, "hard")
+        truths = np.stack([clips.true_track(item, 384).boxes_xyxy for item in scene.objects])
+        found, true_ids = {}, []
+        for frame in range(0, truths.shape[1], 5):
+            kept = generator.permutation(np.flatnonzero(generator.random(len(truths)) >= 0.2))
+            boxes = truths[kept, frame]
+            boxes = boxes + generator.normal(0, 0.05, boxes.shape) * np.tile(boxes[:, 2:] - boxes[:, :2], 2)
+            found[frame] = detections.FoundBoxes(boxes, np.full(len(kept), 0.9), tuple(str(place) for place in kept))
+            true_ids.append(kept)
+        about = clips.clip_info(384)
+        tracks = link_detections(found, about, DetectionsSettings(least_boxes=1))
+        for ids, told in (
+            (reached, [[n for n, track in enumerate(tracks) if frame in track.frames] for frame in found]),
+            (possible, [list(kept) for kept in true_ids]),
+        ):
+            overlaps = []
+            for position, frame in enumerate(found):
+                boxes = (
+                    [tracks[n].boxes_xyxy[tracks[n].frames == frame][0] for n in told[position]]
+                    if ids is reached
+                    else list(found[frame].boxes_xyxy)
+                )
+                overlaps.append(
+                    intersection_over_union(truths[:, frame], np.array(boxes, dtype=np.float64).reshape(-1, 4))
+                )
+            everyone = [np.arange(len(truths))] * len(found)
+            arrays = [np.array(numbers, dtype=np.int64) for numbers in told]
+            ids.append(evaluation.compute_identity_metrics(everyone, arrays, overlaps)["IDF1"])
+    assert np.mean(possible) > 0.85
+    assert np.mean(reached) > np.mean(possible) - 0.03
 
 
 def test_nothing_to_link_is_said(tmp_path: Path) -> None:

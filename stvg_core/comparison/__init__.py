@@ -1,0 +1,25 @@
+"""The cross-model comparison: the same samples through many models and settings, with intervals and costs.
+
+Imports no torch: every row runs in a process of its own.
+"""
+
+from stvg_core.comparison.comparing import compare, write_comparison
+from stvg_core.comparison.document import ComparisonDocument, build_comparison, dump_comparison
+from stvg_core.comparison.ladder import LADDER, LadderStep
+from stvg_core.comparison.rows import ComparisonRow, product_of, read_rows
+from stvg_core.comparison.source import Source, clip_source
+
+__all__ = [
+    "LADDER",
+    "ComparisonDocument",
+    "ComparisonRow",
+    "LadderStep",
+    "Source",
+    "build_comparison",
+    "clip_source",
+    "compare",
+    "dump_comparison",
+    "product_of",
+    "read_rows",
+    "write_comparison",
+]

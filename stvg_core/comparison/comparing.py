@@ -1,0 +1,77 @@
+"""`stvg compare` as a function: rows and samples in, a folder with tables and plots out."""
+
+from collections.abc import Callable, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Final
+
+from stvg_core.comparison.document import ComparisonDocument, build_comparison, dump_comparison
+from stvg_core.comparison.plots import draw_plots
+from stvg_core.comparison.rows import ComparisonRow, checked
+from stvg_core.comparison.running import RowRun, run_row
+from stvg_core.comparison.source import Source
+from stvg_core.comparison.tables import csv_table, markdown
+from stvg_core.metrics import Bootstrap, Protocol
+from stvg_core.report.staging import check_output_folder, staged_files
+
+JSON_NAME: Final = "comparison.json"
+MARKDOWN_NAME: Final = "comparison.md"
+CSV_NAME: Final = "comparison.csv"
+
+
+def compare(
+    rows: Sequence[ComparisonRow],
+    source: Source,
+    out: Path,
+    protocol: Protocol,
+    bootstrap: Bootstrap | None = None,
+    *,
+    retry_failed: bool = False,
+    on_row: Callable[[ComparisonRow, int], None] | None = None,
+    on_count: Callable[[int, int], None] | None = None,
+) -> ComparisonDocument:
+    """Run every row on the same samples, and write what came of them; the same call goes on after any stop.
+
+    Each row runs in a process of its own, as `stvg evaluate` does, into `runs/` of the folder. A row that cannot run
+    is a row with its reason, and the others finish. Files are written after each row, so that a long comparison can
+    be read while it runs.
+
+    Args:
+        rows: models and settings; the first is what the others are compared with.
+        source: the samples.
+        out: folder of the comparison.
+        protocol: whose rules to apply.
+        bootstrap: how to draw intervals; None: 2,000 resamples.
+        retry_failed: samples that failed are tried again.
+        on_row: told of every row, and its place, as it begins.
+        on_count: told how many samples of the row are done, and of how many.
+
+    Raises:
+        UsageError: rows are not unique.
+        OutputError: the folder cannot be written to.
+    """
+    rows = checked(rows)
+    check_output_folder(out)
+    bootstrap = bootstrap or Bootstrap(2000)
+    runs: list[RowRun] = []
+    for place, row in enumerate(rows):
+        if on_row is not None:
+            on_row(row, place)
+        runs.append(run_row(row, source, out, protocol.name, retry_failed=retry_failed, on_count=on_count))
+        document = build_comparison(runs, source, protocol, bootstrap)
+        write_comparison(document, out)
+    return document
+
+
+def write_comparison(document: ComparisonDocument, out: Path) -> None:
+    """Write a comparison's files into its folder: all of them, or none. There are plots where matplotlib is installed.
+
+    Raises:
+        OutputError: the folder cannot be written to.
+    """
+    with staged_files(out) as stage:
+        (stage / JSON_NAME).write_text(dump_comparison(document), encoding="utf-8")
+        (stage / MARKDOWN_NAME).write_text(markdown(document), encoding="utf-8")
+        (stage / CSV_NAME).write_text(csv_table(document), encoding="utf-8", newline="")
+        if find_spec("matplotlib") is not None:
+            draw_plots(document, stage)
