@@ -166,14 +166,14 @@ def _deadly_reading(read: Any) -> Any:
     return read_or_die
 
 
-def main(data: str, run: str, marks: str, workers: str) -> None:
-    """Evaluate with Ray in a process that can be killed; the summary comes on stdout."""
+def main(data: str, run: str, marks: str, address: str) -> None:
+    """Evaluate with two workers in a process that can be killed; the summary comes on stdout."""
     summary = evaluate(
         open_dataset("folder", Path(data)),
         Path(run),
         DeadlyChoice("scripted", marks=Path(marks)),
         ORGANISER,
-        engine=EngineChoice("ray", int(workers)),
+        engine=EngineChoice("ray", 2, address or None),
     )
     sys.stdout.write(json.dumps(summary))
 

@@ -5,6 +5,7 @@ import json
 import os
 import pickle
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -140,6 +141,26 @@ def test_a_device_cannot_be_named(tmp_path: Path) -> None:
         pass
 
 
+@pytest.mark.parametrize(
+    ("address", "reason"),
+    [
+        ("127.0.0.1:1", "refused"),
+        ("ray://127.0.0.1:10001", "expected auto or HOST:PORT; run stvg on a machine of the cluster"),
+        ("somewhere", "expected auto or HOST:PORT"),
+    ],
+)
+def test_a_cluster_that_cannot_be_joined(address: str, reason: str, tmp_path: Path) -> None:
+    start = time.monotonic()
+    engine, choice = EngineChoice("ray", 1, address), ModelChoice("tiny:qwen2-vl")
+    with (
+        pytest.raises(RunError, match=rf"cannot join the Ray cluster '{address}' \(see ray status\): .*{reason}"),
+        open_ray_engine(engine, choice, tmp_path),
+    ):
+        pass
+    # Ray itself would knock for minutes.
+    assert time.monotonic() - start < 60
+
+
 def test_without_the_package_the_command_says_how_to_get_it(
     tmp_path: Path, marks: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -220,7 +241,8 @@ def test_a_worker_killed_in_mid_run_loses_nothing(cluster: None, tmp_path: Path,
     summary = evaluate(dataset, tmp_path / "run", choice, ORGANISER, engine=RAY, on_step=kill)
     assert results(tmp_path / "run") == results(tmp_path / "whole")
     assert len(results(tmp_path / "run")) == 12
-    assert len(processes(marks)) == 3
+    # Whether the new worker was ready before the other one was done is chance.
+    assert 2 <= len(processes(marks)) <= 3
     assert summary["warnings"] == ["1 workers died and what they had was tried again"]
     with RunStore(tmp_path / "run", write=False) as store:
         # Every sample was recorded once.
@@ -263,24 +285,15 @@ def test_a_model_that_cannot_be_loaded_ends_the_run_with_its_own_words(
         grounded(dataset, tmp_path / "run", marks, RAY, differs=True)
 
 
-@pytest.mark.slow
-def test_a_cluster_is_joined_by_its_address_or_not(tmp_path: Path, marks: Path) -> None:
-    choice = DeadlyChoice("scripted", marks=marks)
-    nowhere = EngineChoice("ray", 1, "127.0.0.1:1")
-    with (
-        pytest.raises(RunError, match=r"cannot join the Ray cluster '127.0.0.1:1'"),
-        open_ray_engine(nowhere, choice, marks),
-    ):
-        pass
-
-
 # With Ray, in a process of its own
 
 
-def _started(tmp_path: Path, marks: Path, workers: int = 2) -> "subprocess.Popen[str]":
+def _started(tmp_path: Path, marks: Path, *, address: str = "", run: str = "run") -> "subprocess.Popen[str]":
+    environment = {**os.environ, **({"RAY_AUTH_MODE": "disabled"} if address else {})}
     return subprocess.Popen(
-        [sys.executable, "-m", "tests.runs.ray_doubles", tmp_path / "data", tmp_path / "run", marks, str(workers)],
+        [sys.executable, "-m", "tests.runs.ray_doubles", tmp_path / "data", tmp_path / run, marks, address],
         cwd=ROOT,
+        env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -300,6 +313,44 @@ def _done(run: Path) -> int:
             return store.counts()["ok"]
     except RunError:
         return 0
+
+
+@pytest.mark.slow
+def test_a_cluster_is_joined_by_its_address_and_left_as_it_was(tmp_path: Path, marks: Path) -> None:
+    write_clips(tmp_path / "data", videos=2)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    environment = {**os.environ, "RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
+    head = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", f"--port={port}"),
+            *("--num-cpus=2", "--include-dashboard=false", f"--object-store-memory={100 * 2**20}"),
+        ],
+        cwd=tmp_path,
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        address = f"127.0.0.1:{port}"
+        _wait_until(lambda: not _is_free(port))
+        # A new cluster answers before it is ready; the first of two tells whether the second finds it unharmed.
+        for name in ("first", "second"):
+            process = _started(tmp_path, marks, address=address, run=name)
+            out, errors = process.communicate(timeout=180)
+            assert process.returncode == 0, errors
+            assert json.loads(out)["samples"]["ok"] == 4
+            _wait_until(lambda: not any(map(is_running, processes(marks))))
+        assert len(processes(marks)) == 4
+    finally:
+        head.terminate()
+        head.wait(60)
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as knocking:
+        return knocking.connect_ex(("127.0.0.1", port)) != 0
 
 
 @pytest.mark.slow
