@@ -25,7 +25,7 @@ from stvg_core.report.folder import write_output_folder
 from stvg_core.session import Session, open_session
 from stvg_core.tracing import HookCall
 from stvg_core.tracks.catalog import open_tracker
-from stvg_core.tracks.description import describe_tracker
+from stvg_core.tracks.description import describe_tracker, describe_tracks
 from stvg_core.tracks.tracker import Tracker
 from stvg_core.values import Frames, Grounding, SubQueries, Tube
 from stvg_core.video import iterate_frames, read_frames, sample_indices
@@ -176,7 +176,8 @@ class Grounder:
             build_document(
                 grounding,
                 ModelIdentity(**asdict(session.identity)),
-                self.recorded_settings() | {"decomposer": sub_queries.decomposer},
+                self.recorded_settings()
+                | {"decomposer": sub_queries.decomposer, "tracks": describe_tracks(self.tracker)},
                 installed_versions(
                     session.identity.distribution, *(extension.distribution for extension in session.extensions)
                 ),

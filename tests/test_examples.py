@@ -16,6 +16,7 @@ import pytest
 
 from stvg_core.testing.suite import CHECKS
 from stvg_huggingface.testing import TINY_FAMILIES, save_tiny_model
+from tests.runs.test_evaluate_command import write_demo_data
 from tests.test_cli import Run, stvg
 
 __all__ = ["stvg"]
@@ -114,3 +115,22 @@ def test_the_example_extension_is_used_where_it_is_named_and_nowhere_else(
     unknown = stvg(*arguments, "--extension", "hook-tamer")
     assert (unknown.code, unknown.out) == (2, "")
     assert "did you mean hook-timer?" in unknown.error
+
+
+@pytest.mark.slow
+def test_compare_models(tmp_path: Path) -> None:
+    data = write_demo_data(tmp_path / "data", clips=1, queries=2)
+    ran = subprocess.run(
+        [
+            *(sys.executable, ROOT / "examples" / "compare_models.py", "--root", data, "--out", tmp_path / "out"),
+            *("--model", "tiny:qwen2-vl", "--model", "tiny:internvl", "--model", "tiny:none"),
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    first, second, third, last = ran.stdout.splitlines()
+    assert re.match(r"tiny:qwen2-vl: m_vIoU \d\.\d{3} \[", first)
+    assert re.match(r"tiny:internvl: m_vIoU \d\.\d{3} \[", second)
+    assert third.startswith("tiny:none: unknown model 'tiny:none'")
+    assert last == f"written to {tmp_path / 'out' / 'comparison.md'}"

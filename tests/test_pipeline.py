@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from stvg_core.config import Settings, load_settings
-from stvg_core.pipeline import ground_frames
+from stvg_core.pipeline import Stopwatch, encode_views, ground_frames, ground_queries, ground_views
 from stvg_core.session import Session
 from stvg_core.tracks.tracker import TrackRequest
 from stvg_core.values import Frames, Grounding, SubQueries, Track
@@ -53,19 +53,25 @@ def test_the_scripted_object_is_found(preset: str, frames: Frames, session: Sess
 def test_questions_are_those_of_the_paper(frames: Frames, session: Session, adapter: ScriptedAdapter) -> None:
     run(frames, session, load_settings("paper", overrides={"prompt.steps": 0}))
     attribute = ("Is there the tall man in this video?", "Describe this video in details.")
-    action = ("Is there the man walks in this video?", "Describe this video in details.")
-    assert adapter.asked == [attribute, action, attribute]
+    both = (attribute[0], "Is there the man walks in this video?", attribute[1])
+    assert adapter.asked == [both, attribute], "branches without a prompt share a pass"
+    adapter.asked.clear()
+    run(frames, session, load_settings("paper", overrides={"prompt.objective": "linear"}))
+    assert adapter.asked == [attribute, both[1:], attribute], "a prompt of its own is a pass of its own"
+    adapter.asked.clear()
+    run(frames, session, load_settings("paper", overrides={"prompt.steps": 0, "temporal.layers.stop": 0.5}))
+    assert adapter.asked == [attribute, both[1:], attribute], "so are layers of its own"
 
 
 def test_a_branch_can_ask_the_whole_sentence(frames: Frames, session: Session, adapter: ScriptedAdapter) -> None:
     settings = load_settings("paper", overrides={"prompt.steps": 0, "temporal.inference_question": "sentence"})
     run(frames, session, settings)
-    assert adapter.asked[1][0] == "Is there the tall man walks in this video?"
+    assert adapter.asked[0][1] == "Is there the tall man walks in this video?"
 
 
 def test_raw_attention_needs_no_neutral_question(frames: Frames, session: Session, adapter: ScriptedAdapter) -> None:
     run(frames, session, load_settings("paper", overrides={"prompt.steps": 0, "relative.mode": "raw"}))
-    assert {len(asked) for asked in adapter.asked} == {1}
+    assert [len(asked) for asked in adapter.asked] == [2, 1]
 
 
 def test_reversed_view_reads_the_same_frames(frames: Frames, session: Session) -> None:
@@ -107,3 +113,29 @@ def test_trackers_are_given_the_assembled_maps(frames: Frames, session: Session)
     assert tracker.request is not None
     assert tracker.request.spatial_maps is grounding.spatial_maps
     assert set(grounding.timings_seconds) == {"encode", "prompts", "attention", "tracks", "tube"}
+
+
+@pytest.mark.parametrize("steps", [0, 2])
+def test_queries_of_one_video_are_grounded_as_if_alone(
+    steps: int, frames: Frames, session: Session, adapter: ScriptedAdapter
+) -> None:
+    queries = [
+        SubQueries(f"The {word} man walks.", f"the {word} man", "the man walks", "test")
+        for word in ("tall", *(str(number) for number in range(20)))
+    ]
+    overrides = {"prompt.steps": steps, "prompt.step_size": 1e-6, "prompt.objective": "linear"}
+    settings = load_settings("paper", overrides=overrides)
+    views = encode_views(frames, session, settings, Stopwatch())
+    together = ground_queries(views, queries, session, ColumnTracker(), settings, Stopwatch())
+    if steps == 0:
+        assert max(len(asked) for asked in adapter.asked) <= 17, "a pass takes no more than its share"
+        assert len(adapter.asked) == 3 + 2
+    assert len(together) == len(queries)
+    for query, own in zip(queries, together, strict=True):
+        alone = ground_views(views, query, session, ColumnTracker(), settings, Stopwatch())
+        assert own.sub_queries is query
+        assert own.span_frames == alone.span_frames
+        assert set(own.diagnostics) == set(alone.diagnostics)
+        np.testing.assert_allclose(own.spatial_maps.values, alone.spatial_maps.values, rtol=1e-5)
+        np.testing.assert_allclose(own.temporal_maps.values, alone.temporal_maps.values, rtol=1e-5)
+    assert ground_queries(views, (), session, ColumnTracker(), settings, Stopwatch()) == ()

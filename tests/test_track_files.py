@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from stvg_core.errors import NoTracksError, OutputError, PluginError, TrackError, UsageError
 from stvg_core.masks import RunLengthMask
 from stvg_core.tracks.catalog import open_tracker, read_settings
-from stvg_core.tracks.description import describe_tracker
+from stvg_core.tracks.description import describe_tracks
 from stvg_core.tracks.from_file import FileTracker, read_tracks
 from stvg_core.tracks.released_file import write_released
 from stvg_core.tracks.store import FOLDER_VARIABLE, TrackStore, default_folder
@@ -201,7 +201,7 @@ def test_the_tracker_gives_what_the_file_holds(tmp_path: Path) -> None:
     tracker = open_tracker(f"file:{tmp_path / 'a.json'}")
     for one, other in zip(tracker.propose(request()), some_tracks(), strict=True):
         assert_same(one, other)
-    about = describe_tracker(tracker)
+    about = describe_tracks(tracker)
     assert (about["tracker"], about["settings"], about["oracle_categories"]) == ("sam3", {"x": 1}, True)
 
 
@@ -369,7 +369,7 @@ def test_files_by_ground_truth_category_are_marked(tmp_path: Path) -> None:
     for folder in (tmp_path, tmp_path / "clip"):
         tracker = FileTracker(folder)
         assert len(tracker.propose(request())) == 4
-        assert describe_tracker(tracker)["oracle_categories"] is True
+        assert describe_tracks(tracker)["oracle_categories"] is True
 
 
 def test_a_missing_pycocotools_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

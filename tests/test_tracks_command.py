@@ -14,7 +14,7 @@ from stvg_core.errors import NoTracksError, TrackError, UsageError
 from stvg_core.masks import RunLengthMask
 from stvg_core.report.encoding import TimedPicture, encode_video
 from stvg_core.report.track_drawing import COLORS, draw_track_sheet, draw_tracks, write_track_video
-from stvg_core.tracks.description import ORACLE_WARNING, describe_tracker
+from stvg_core.tracks.description import ORACLE_WARNING, describe_tracks
 from stvg_core.tracks.from_file import read_tracks
 from stvg_core.tracks.proposing import propose_tracks
 from stvg_core.tracks.regions import RegionTracker
@@ -191,4 +191,4 @@ def test_tracks_of_ground_truth_categories_are_marked() -> None:
     assert len(tracks) == 1
     assert warnings == (ORACLE_WARNING,)
     assert propose_tracks(Scripted((shaped(),), {"oracle_categories": False}), asked())[1] == ()
-    assert describe_tracker(Scripted(())) == {}
+    assert describe_tracks(Scripted(())) == {}

@@ -51,7 +51,7 @@ def tracks(
     with errors_as_json(as_json), progress("stvg tracks") as on_stage:
         from stvg_core.errors import NoTracksError
         from stvg_core.tracks.catalog import open_tracker
-        from stvg_core.tracks.description import describe_tracker
+        from stvg_core.tracks.description import describe_tracks
 
         proposer = open_tracker(_with_classes(tracker, classes))
         on_stage("video")
@@ -63,7 +63,7 @@ def tracks(
             found, nothing = (), str(error)
         else:
             nothing = "the tracker proposed nothing"
-        description = describe_tracker(proposer)
+        description = describe_tracks(proposer)
         on_stage("save")
         if out is not None:
             _write(out, form, frames, found, proposer, description)

@@ -8,6 +8,7 @@ import contextlib
 import logging
 import os
 import signal
+import socket
 import threading
 from collections import deque
 from collections.abc import Iterator, Mapping
@@ -28,6 +29,7 @@ from stvg_core.runs.tasks import Failure, Task
 
 _STORE_BYTES: Final = 100 * 2**20
 _LONGEST_REASON: Final = 300
+_PATIENCE_SECONDS: Final = 10.0
 _PICTURES: Final = "pictures"
 _OF_THE_WORKER: Final = ("versions", "platform", "git_commit", "device", "device_map", "attention")
 _SWITCHES: Final = {
@@ -237,6 +239,7 @@ def _connected(engine: EngineChoice) -> Iterator[ModuleType]:
         if not joined:
             where, told = _cluster(engine)
             try:
+                _check_reachable(engine.address)
                 with _quiet():
                     ray.init(**where, log_to_driver=False, configure_logging=False, logging_level=logging.ERROR)
             except (ray.exceptions.RayError, ConnectionError, OSError, RuntimeError, ValueError) as error:
@@ -259,6 +262,22 @@ def _cluster(engine: EngineChoice) -> tuple[dict[str, Any], str]:
         "include_dashboard": False,
     }
     return own, "cannot start Ray on this machine"
+
+
+def _check_reachable(address: str | None) -> None:
+    """Knock at an address such as 10.0.0.1:6379; Ray itself waits for minutes where nobody answers.
+
+    Raises:
+        OSError: nobody answers.
+        ValueError: it is a client's address, by which no stream of results comes back.
+    """
+    if address is None or address == "auto":
+        return
+    host, _, port = address.rpartition(":")
+    if "://" in address or not host or not port.isdecimal():
+        raise ValueError("expected auto or HOST:PORT; run stvg on a machine of the cluster")
+    with socket.create_connection((host, int(port)), _PATIENCE_SECONDS):
+        pass
 
 
 @contextmanager

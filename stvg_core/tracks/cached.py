@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from stvg_core.tracks.description import describe_tracker
+from stvg_core.tracks.description import describe_tracker, describe_tracks
 from stvg_core.tracks.tracker import Tracker, TrackRequest
 from stvg_core.values import Frames, Track
 
@@ -28,6 +28,10 @@ class VideoCache:
     def describe(self) -> dict[str, Any]:
         """Return what the tracker inside says of itself."""
         return describe_tracker(self._tracker)
+
+    def report(self) -> dict[str, Any]:
+        """Return what the tracker inside says of its last tracks."""
+        return describe_tracks(self._tracker)
 
     def propose(self, request: TrackRequest) -> tuple[Track, ...]:
         """Return the tracks of the tracker inside, or what it proposed for the same frames before.

@@ -14,7 +14,7 @@ ORACLE_WARNING = (
 
 
 def describe_tracker(tracker: Tracker) -> dict[str, Any]:
-    """Return how a tracker made its last tracks, as JSON values: settings, checkpoints, files.
+    """Return what of a tracker decides its tracks, as JSON values: settings, checkpoints, files; never what it did.
 
     A tracker says so with a method `describe() -> Mapping[str, JSON]`; of one without it nothing is known.
 
@@ -22,5 +22,17 @@ def describe_tracker(tracker: Tracker) -> dict[str, Any]:
     >>> describe_tracker(open_tracker("attention"))
     {}
     """
-    describe = getattr(tracker, "describe", None)
-    return dict(describe()) if callable(describe) else {}
+    return _told(tracker, "describe")
+
+
+def describe_tracks(tracker: Tracker) -> dict[str, Any]:
+    """Return how a tracker made its last tracks: what decides them, and what came of it.
+
+    The second a tracker says with a method `report() -> Mapping[str, JSON]`.
+    """
+    return describe_tracker(tracker) | _told(tracker, "report")
+
+
+def _told(tracker: Tracker, method: str) -> dict[str, Any]:
+    tell = getattr(tracker, method, None)
+    return dict(tell()) if callable(tell) else {}

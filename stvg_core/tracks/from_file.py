@@ -72,16 +72,19 @@ class FileTracker:
         return "file"
 
     def describe(self) -> Mapping[str, Any]:
-        """Return where the last tracks came from, and what their file says of how they were made."""
-        about: dict[str, Any] = {"path": str(self._path)}
-        if self._read is not None:
-            about |= {
-                "file": self._read.source,
-                "tracker": self._read.tracker,
-                "settings": dict(self._read.settings),
-                ORACLE_CATEGORIES: self._read.oracle_categories,
-            }
-        return about
+        """Return where the tracks are."""
+        return {"path": str(self._path)}
+
+    def report(self) -> Mapping[str, Any]:
+        """Return which file the last tracks came from, and what it says of how they were made."""
+        if self._read is None:
+            return {}
+        return {
+            "file": self._read.source,
+            "tracker": self._read.tracker,
+            "settings": dict(self._read.settings),
+            ORACLE_CATEGORIES: self._read.oracle_categories,
+        }
 
     def propose(self, request: TrackRequest) -> tuple[Track, ...]:
         """Return the tracks of the request's video.

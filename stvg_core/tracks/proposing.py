@@ -1,7 +1,7 @@
 """Asks a tracker, and falls back to attention where it finds no object at all."""
 
 from stvg_core.errors import NoTracksError
-from stvg_core.tracks.description import ORACLE_CATEGORIES, ORACLE_WARNING, describe_tracker
+from stvg_core.tracks.description import ORACLE_CATEGORIES, ORACLE_WARNING, describe_tracks
 from stvg_core.tracks.from_attention import AttentionTracker
 from stvg_core.tracks.tracker import Tracker, TrackRequest
 from stvg_core.values import Track
@@ -23,4 +23,4 @@ def propose_tracks(tracker: Tracker, request: TrackRequest) -> tuple[tuple[Track
     if not tracks:
         warning = f"tracker {tracker.name} found no track, so the tracks are those of attention ({reason})"
         return AttentionTracker().propose(request), (warning,)
-    return tracks, (ORACLE_WARNING,) if describe_tracker(tracker).get(ORACLE_CATEGORIES) else ()
+    return tracks, (ORACLE_WARNING,) if describe_tracks(tracker).get(ORACLE_CATEGORIES) else ()

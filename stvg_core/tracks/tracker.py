@@ -31,7 +31,8 @@ class Tracker(Protocol):
 
     A tracker that looks at `request.frames` alone may say so with an attribute `per_video` that is true: a run
     over a data set then asks it once for all queries about a video. With a method `describe() -> Mapping[str, JSON]`
-    it says how it made its last tracks, for the record; with `configure(settings: Mapping[str, str]) -> Tracker` it
+    it says what decides its tracks, with `report()` of the same type what came of the last ones, for the record; with
+    `configure(settings: Mapping[str, str]) -> Tracker` it
     takes the settings that a user types as NAME:setting=value.
     """
 

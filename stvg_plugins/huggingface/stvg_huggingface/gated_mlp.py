@@ -76,7 +76,7 @@ class _Gated:
         self._gate, self._up, self._down = (getattr(mlp, name) for name in _PROJECTIONS)
 
     def __call__(self, hidden: Float[Tensor, "*batch width"]) -> Float[Tensor, "*batch width"]:
-        output: Tensor = _GatedFunction.apply(hidden, self)
+        output: Tensor = _GatedFunction.apply(hidden, self)  # type: ignore[no-untyped-call]
         return output
 
     def normed(self, rows: Rows) -> Rows:
@@ -129,4 +129,4 @@ class _GatedFunction(torch.autograd.Function):
 
 def _blocks(tensor: Float[Tensor, "*batch width"]) -> tuple[Rows, ...]:
     rows = tensor.reshape(-1, tensor.shape[-1])
-    return rows.split(_BLOCK_ROWS.get(tensor.device.type, len(rows)))
+    return torch.split(rows, _BLOCK_ROWS.get(tensor.device.type, len(rows)))

@@ -1,6 +1,5 @@
 """A set of questions about one clip, as the language model reads it: made once, sent to the device once."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from jaxtyping import Bool, Int
@@ -34,6 +33,6 @@ class PreparedQuestions:
     mask: Bool[Tensor, "1 1 suffix_token token"]
     last_tokens: Int[Tensor, " question"]
     rows: Int[Tensor, " row"]
-    row_counts: Sequence[int]
+    row_counts: list[int]
     columns: Int[Tensor, " cell"]
     recompute: Recompute

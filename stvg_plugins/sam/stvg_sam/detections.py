@@ -19,7 +19,7 @@ from stvg_core.tracks.boxes import intersection_over_union
 from stvg_core.tracks.tracker import TrackRequest
 from stvg_core.values import Track, VideoInfo
 from stvg_sam.detector import FoundBoxes, tidy
-from stvg_sam.settings import DetectionsSettings, read_settings
+from stvg_sam.settings import CIRCUMSTANCES, DetectionsSettings, read_settings
 
 NAME: Final = "detections"
 MAXIMUM_BYTES: Final = 2**28
@@ -71,7 +71,7 @@ class DetectionsTracker:
 
     def describe(self) -> Mapping[str, Any]:
         """Return the settings."""
-        return self.settings.model_dump(mode="json")
+        return self.settings.model_dump(mode="json", exclude=set(CIRCUMSTANCES))
 
     def propose(self, request: TrackRequest) -> tuple[Track, ...]:
         """Return the linked boxes, the longest and surest first.

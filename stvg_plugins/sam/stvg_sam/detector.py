@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -35,6 +35,7 @@ class FoundBoxes:
     labels: tuple[str, ...]
 
 
+@runtime_checkable
 class BoxDetector(Protocol):
     """Anything that finds boxes in a picture."""
 

@@ -16,12 +16,10 @@ from stvg_sam.loading import LoadedModel, checkpoint_stamp
 from stvg_sam.objects import as_tracks, merge_duplicates
 from stvg_sam.pictures import Pictures
 from stvg_sam.sam2 import Sweep, load_sam2
-from stvg_sam.settings import GroundingDinoSam2Settings, read_settings
+from stvg_sam.settings import CIRCUMSTANCES, GroundingDinoSam2Settings, read_settings
 from stvg_sam.words import head_noun
 
 NAME: Final = "grounding-dino+sam2"
-_NOT_PART: Final = frozenset({"cache", "device", "state_device", "classes"})
-"""Settings that do not decide the tracks; classes are told as they were used."""
 
 
 class GroundingDinoSam2Tracker:
@@ -56,9 +54,13 @@ class GroundingDinoSam2Tracker:
         return GroundingDinoSam2Tracker(read_settings(GroundingDinoSam2Settings, NAME, settings))
 
     def describe(self) -> Mapping[str, Any]:
-        """Return the settings, the words of the last detection, and whether its tracks came from the cache."""
+        """Return the settings that decide the tracks."""
+        return self.settings.model_dump(mode="json", exclude=set(CIRCUMSTANCES))
+
+    def report(self) -> Mapping[str, Any]:
+        """Return the words that were last looked for, whether the tracks came from the cache, and where it ran."""
         return {
-            **self.settings.model_dump(mode="json"),
+            **self.settings.model_dump(mode="json", include=set(CIRCUMSTANCES)),
             "classes": list(self._classes),
             "from_cache": self._from_cache,
         }
@@ -75,7 +77,7 @@ class GroundingDinoSam2Tracker:
         self._classes = settings.classes or (head_noun(request.sub_queries.attribute),)
         every = (settings.track_every_frames, settings.detect_every_frames)
         pictures = Pictures(request.frames, every, settings.longest_side_pixels)
-        decisive = settings.model_dump(mode="json", exclude=set(_NOT_PART)) | {
+        decisive = dict(self.describe()) | {
             "classes": list(self._classes),
             "looked": pictures.source_frames.tolist(),
             "checkpoints": [checkpoint_stamp(settings.detector), checkpoint_stamp(settings.segmenter)],

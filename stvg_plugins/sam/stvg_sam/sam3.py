@@ -21,7 +21,7 @@ from stvg_sam.loading import LoadedModel, checkpoint_stamp, load
 from stvg_sam.objects import FollowedObject, as_tracks, merge_duplicates
 from stvg_sam.pictures import Pictures
 from stvg_sam.sam2 import enlarge, square_side
-from stvg_sam.settings import Sam3Settings, read_settings
+from stvg_sam.settings import CIRCUMSTANCES, Sam3Settings, read_settings
 from stvg_sam.state import FrameInputs, forget
 from stvg_sam.words import head_noun
 
@@ -29,7 +29,6 @@ NAME: Final = "sam3"
 MODEL_TYPES: Final = ("sam3_video",)
 _PROMPT_TOKENS: Final = 32
 """Length of SAM 3's text input (processing_sam3_video.py)."""
-_NOT_PART: Final = frozenset({"cache", "device", "state_device", "classes"})
 
 
 class Sam3Tracker:
@@ -64,9 +63,13 @@ class Sam3Tracker:
         return Sam3Tracker(read_settings(Sam3Settings, NAME, settings))
 
     def describe(self) -> Mapping[str, Any]:
-        """Return the settings, the words that were last looked for, and whether the tracks came from the cache."""
+        """Return the settings that decide the tracks."""
+        return self.settings.model_dump(mode="json", exclude=set(CIRCUMSTANCES))
+
+    def report(self) -> Mapping[str, Any]:
+        """Return the words that were last looked for, whether the tracks came from the cache, and where it ran."""
         return {
-            **self.settings.model_dump(mode="json"),
+            **self.settings.model_dump(mode="json", include=set(CIRCUMSTANCES)),
             "classes": list(self._classes),
             "from_cache": self._from_cache,
         }
@@ -82,7 +85,7 @@ class Sam3Tracker:
         settings = self.settings
         self._classes = settings.classes or (head_noun(request.sub_queries.attribute),)
         pictures = Pictures(request.frames, (settings.track_every_frames,), settings.longest_side_pixels)
-        decisive = settings.model_dump(mode="json", exclude=set(_NOT_PART)) | {
+        decisive = dict(self.describe()) | {
             "classes": list(self._classes),
             "looked": pictures.source_frames.tolist(),
             "checkpoints": [checkpoint_stamp(settings.segmenter)],

@@ -1,13 +1,15 @@
 """What a user can set of each tracker, and how it is read from NAME:setting=value."""
 
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from stvg_core.errors import UsageError
 from stvg_core.tracks.catalog import check_settings
 
+CIRCUMSTANCES: Final = frozenset({"cache", "device", "state_device"})
+"""Settings that decide no track."""
 _Settings = TypeVar("_Settings", bound="SharedSettings")
 
 

@@ -1,12 +1,16 @@
 """Objects found in key frames and followed both ways, held against painted clips."""
 
+from types import SimpleNamespace
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stvg_core.values import Frames
+from stvg_core.masks import RunLengthMask
+from stvg_core.values import Frames, VideoInfo
 from stvg_sam.following import follow
 from stvg_sam.objects import FollowedObject, as_tracks, merge_duplicates
 from stvg_sam.pictures import Pictures
@@ -141,6 +145,43 @@ def test_repeats_are_merged_and_gain_each_others_frames() -> None:
     assert (merged.label, merged.score) == ("b", 0.9)
     apart = FollowedObject("c", 0.4, 0, box, {0: masks[7], 1: masks[7]})
     assert len(merge_duplicates([early, apart], 0.7)) == 2
+
+
+class SloppyBackwards(PaintSegmenter):
+    """Sees an object everywhere when it goes backwards."""
+
+    def __call__(self, session: Any, *, frame_idx: int, reverse: bool) -> SimpleNamespace:
+        out = super().__call__(session, frame_idx=frame_idx, reverse=reverse)
+        if reverse:
+            out.pred_masks, out.object_score_logits = (
+                torch.ones_like(out.pred_masks),
+                torch.ones(len(out.object_ids), 1),
+            )
+        return out
+
+
+def test_each_direction_has_its_own_side_of_the_first_sighting() -> None:
+    paths = [[None] * 4 + moving(12, (5, 5), (4, 2))[4:]]
+    frames = clip(paths)
+    pictures = Pictures(frames, (1,), 1333)
+    detector = PaintDetector(frames, paths)
+    (found,) = follow(pictures, frozenset({0, 6}), detector, sweeps(pictures, SloppyBackwards()), 0.5, 40)
+    whole = {position for position, mask in found.masks.items() if mask.area_pixels == 160 * 96}
+    assert found.seed == 6
+    assert sorted(found.masks) == list(range(12))
+    assert whole == set(range(6))
+
+
+def test_masks_of_another_size_give_boxes_of_the_video() -> None:
+    pixels = np.zeros((20, 50), dtype=bool)
+    pixels[5:15, 10:40] = True
+    info = VideoInfo("clip.mp4", 100, 60, 10.0, 0.3, np.arange(3) / 10)
+    one = FollowedObject("a", 0.5, 0, np.zeros(4), {0: RunLengthMask.of(pixels), 2: RunLengthMask.of(pixels)})
+    (track,) = as_tracks([one], np.array([0, 1, 2]), info, 40)
+    assert track.boxes_xyxy.tolist() == [[20, 15, 80, 45]] * 2
+    assert track.absent == ((1, 1),)
+    blank = FollowedObject("b", 0.9, 0, np.zeros(4), {0: RunLengthMask.of(pixels & False)})
+    assert as_tracks([blank], np.array([0, 1, 2]), info, 40) == ()
 
 
 # The real architecture, with random weights.

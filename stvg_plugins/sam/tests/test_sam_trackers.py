@@ -15,7 +15,7 @@ from transformers.models.sam3_video import modeling_sam3_video
 from stvg_core.config import SamplingSettings
 from stvg_core.errors import ModelError, NoTracksError, UsageError
 from stvg_core.tracks.catalog import open_tracker
-from stvg_core.tracks.description import describe_tracker
+from stvg_core.tracks.description import describe_tracker, describe_tracks
 from stvg_core.tracks.tracker import Tracker
 from stvg_core.values import Frames
 from stvg_core.video import read_frames
@@ -77,7 +77,7 @@ def test_detector_and_segmenter_make_tracks_of_the_video(folders: dict[str, Path
         assert (track.boxes_xyxy <= [160, 96, 160, 96]).all()
         assert track.masks is not None
         assert {(mask.width, mask.height) for mask in track.masks if mask} == {(160, 96)}
-    assert tracker.describe()["classes"] == ["man"]
+    assert describe_tracks(tracker)["classes"] == ["man"]
 
 
 def test_sam3_makes_tracks_of_the_video(folders: dict[str, Path], video: Path) -> None:
@@ -88,7 +88,7 @@ def test_sam3_makes_tracks_of_the_video(folders: dict[str, Path], video: Path) -
     assert {track.label for track in tracks} <= {"dog", "cat"}
     for track in tracks:
         assert set(track.frames.tolist()) <= {0, 10, 20, 30, *frames.indices.tolist()}
-    assert tracker.describe()["classes"] == ["dog", "cat"]
+    assert describe_tracks(tracker)["classes"] == ["dog", "cat"]
     # No compiled code is fetched from the hub, whatever is installed.
     assert modeling_sam3_video.cv_utils_kernel is False
 
@@ -155,7 +155,7 @@ def test_twenty_queries_on_one_video_track_once(
     for number in range(20):
         tracker = dino_sam2(folders, cache=cache)
         again = tracker.propose(request(frames, f"the man in coat {number}" if number % 2 else "a tall man"))
-        assert tracker.describe()["from_cache"]
+        assert describe_tracks(tracker)["from_cache"]
         assert [track.boxes_xyxy.tolist() for track in again] == [track.boxes_xyxy.tolist() for track in first]
         for one, other in zip(again, first, strict=True):
             assert [mask.counts.tolist() for mask in one.masks] == [mask.counts.tolist() for mask in other.masks]
@@ -178,7 +178,7 @@ def test_a_changed_checkpoint_or_video_is_tracked_anew(folders: dict[str, Path],
     def cached() -> bool:
         tracker = dino_sam2(folders, cache=cache, detector=str(detector))
         tracker.propose(request(sampled(copied)))
-        return bool(tracker.describe()["from_cache"])
+        return bool(describe_tracks(tracker)["from_cache"])
 
     assert [cached(), cached()] == [False, True]
     save_grounding_dino(detector, seed=1)
@@ -194,16 +194,20 @@ def test_nothing_found_is_said_and_remembered(folders: dict[str, Path], video: P
         tracker = dino_sam2(folders, box_threshold="1", cache=str(tmp_path / "cache"), classes="dog")
         with pytest.raises(NoTracksError, match=r"no dog in .* lower it"):
             tracker.propose(request(sampled(video)))
-        assert tracker.describe()["from_cache"] is stored
+        assert describe_tracks(tracker)["from_cache"] is stored
 
 
 def test_settings_and_words_are_told(folders: dict[str, Path]) -> None:
     tracker = dino_sam2(folders, classes="Red Dog+cat", oracle_categories="true")
-    about = describe_tracker(tracker)
+    about = describe_tracks(tracker)
     assert about["classes"] == ["red dog", "cat"]
     assert about["oracle_categories"] is True
     assert about["detector"] == str(folders["detector"])
     json.dumps(about)
+    # What names a run is the same before and after its first video.
+    assert "from_cache" not in describe_tracker(tracker)
+    assert not {"cache", "device", "state_device"} & describe_tracker(tracker).keys()
+    assert {"cache", "device", "state_device"} <= about.keys()
     assert tracker.per_video
     assert not dino_sam2(folders).per_video
     defaults = GroundingDinoSam2Tracker().settings
@@ -251,7 +255,7 @@ def test_the_entry_points_open_them() -> None:
         tracker = open_tracker(name)
         assert isinstance(tracker, Tracker)
         assert tracker.name == name
-    assert open_tracker("sam3:classes=dog").describe()["classes"] == ["dog"]  # type: ignore[attr-defined]
+    assert describe_tracker(open_tracker("sam3:classes=dog"))["classes"] == ["dog"]
 
 
 def test_pictures_are_those_of_the_file_in_any_order(tmp_path: Path) -> None:

@@ -1,0 +1,217 @@
+"""Both branches of queries on an encoded clip: prompts learned (LRA), attention read, views assembled (TAS)."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from stvg_core import attention, augment, prompts
+from stvg_core.backend import AnswerLogits, AttentionRequest, EncodedClip
+from stvg_core.config import BranchSettings, LayerSettings, Settings
+from stvg_core.session import Session
+from stvg_core.stages import Stopwatch, device_stage
+from stvg_core.values import FrameMaps, SubQueries
+
+_READ_TOGETHER: Final = 16
+"""Branches that one pass reads at most: the mask of their rows grows with the square of the rows."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Reading:
+    """What one branch saw in one view."""
+
+    maps: FrameMaps
+    prompt: prompts.LearnedPrompt | None
+
+
+@dataclass(frozen=True, eq=False)
+class BranchMaps:
+    """What both branches saw.
+
+    Attributes:
+        spatial: the attribute's maps, both views assembled.
+        temporal: the action's.
+        margins: logit of yes minus no before each prompt step, by branch and step.
+    """
+
+    spatial: FrameMaps
+    temporal: FrameMaps
+    margins: Mapping[str, float]
+
+
+def read_branches(
+    session: Session,
+    clip: EncodedClip,
+    reversed_clip: EncodedClip | None,
+    sub_queries: SubQueries,
+    settings: Settings,
+    watch: Stopwatch,
+) -> BranchMaps:
+    """Return both branches' maps of one query; see `read_queries`."""
+    (maps,) = read_queries(session, clip, reversed_clip, (sub_queries,), settings, watch)
+    return maps
+
+
+def read_queries(
+    session: Session,
+    clip: EncodedClip,
+    reversed_clip: EncodedClip | None,
+    queries: Sequence[SubQueries],
+    settings: Settings,
+    watch: Stopwatch,
+) -> tuple[BranchMaps, ...]:
+    """Return both branches' maps of queries: prompts are learned, attention is read, views are assembled.
+
+    Args:
+        session: the opened backend.
+        clip: the frames as visual tokens.
+        reversed_clip: the same in reversed order (TAS), or None for the one view.
+        queries: each query's attribute and action parts.
+        settings: every choice of the method.
+        watch: collects the time per stage.
+
+    Raises:
+        DeviceMemoryError: a stage needs more memory than there is.
+    """
+    method = _Method(session, settings, watch)
+    attributes = [_Asked(query, query.attribute, settings.spatial) for query in queries]
+    actions = [_Asked(query, query.action, settings.temporal) for query in queries]
+    asked = [one for pair in zip(attributes, actions, strict=True) for one in pair]
+    readings = method.read(clip, asked, method.learn(clip, asked))
+    spatial, temporal = readings[::2], readings[1::2]
+    maps = [reading.maps for reading in spatial]
+    if reversed_clip is not None:
+        if settings.augment.prompts == "flipped":
+            learned = tuple(_flipped(reading.prompt, clip) for reading in spatial)
+        else:
+            learned = method.learn(reversed_clip, attributes)
+        backward = method.read(reversed_clip, attributes, learned)
+        maps = [augment.assemble([own, other.maps]) for own, other in zip(maps, backward, strict=True)]
+    return tuple(
+        BranchMaps(own, action.maps, _margins("spatial", attribute) | _margins("temporal", action))
+        for own, attribute, action in zip(maps, spatial, temporal, strict=True)
+    )
+
+
+def _flipped(prompt: prompts.LearnedPrompt | None, clip: EncodedClip) -> prompts.LearnedPrompt | None:
+    if prompt is None:
+        return None
+    return prompts.LearnedPrompt(augment.flip_time(prompt.applied, clip.layout), ())
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """One branch of one query."""
+
+    query: SubQueries
+    part: str
+    branch: BranchSettings
+
+
+@dataclass(frozen=True)
+class _Method:
+    """Queries' branches against one session."""
+
+    session: Session
+    settings: Settings
+    watch: Stopwatch
+
+    def learn(self, clip: EncodedClip, asked: Sequence[_Asked]) -> tuple[prompts.LearnedPrompt | None, ...]:
+        """Learn the branches' prompts on one clip; None for a branch that learns none."""
+        settings = self.settings.prompt
+        tuned = [number for number, one in enumerate(asked) if one.branch.tune and settings.steps > 0]
+        if not tuned:
+            return (None,) * len(asked)
+        questions = [self._prompt_questions(asked[number].part) for number in tuned]
+
+        def answer(prompt: Float[Tensor, "cell width"], numbers: Sequence[int]) -> list[AnswerLogits]:
+            # The neutral question is every prompt's: it is asked once.
+            distinct = list(dict.fromkeys(question for number in numbers for question in questions[number]))
+            logits = self.session.adapter.answer_logits(clip, distinct, prompt)
+            places = [[distinct.index(question) for question in questions[number]] for number in numbers]
+            # Single places: a list of them would be sent to the device first, which waits for it.
+            return [
+                AnswerLogits(
+                    yes=torch.stack([logits.yes[number] for number in place]),
+                    no=torch.stack([logits.no[number] for number in place]),
+                )
+                for place in places
+            ]
+
+        with device_stage(self.watch, "prompts", _size(clip)):
+            learned = prompts.learn_prompts(
+                clip.visual_tokens,
+                answer,
+                lambda logits: self.session.regularize_logits(logits, settings),
+                len(tuned),
+                settings,
+            )
+        found = dict(zip(tuned, learned, strict=True))
+        return tuple(found.get(number) for number in range(len(asked)))
+
+    def read(
+        self, clip: EncodedClip, asked: Sequence[_Asked], learned: Sequence[prompts.LearnedPrompt | None]
+    ) -> tuple[_Reading, ...]:
+        """Read the branches' attention on one clip, each under its prompt; those without one are read together."""
+        with device_stage(self.watch, "attention", _size(clip)):
+            maps: dict[int, FrameMaps] = {}
+            for group in self._together(asked, learned):
+                prompt = learned[group[0]]
+                found = self._attend(
+                    clip, [asked[number] for number in group], None if prompt is None else prompt.applied
+                )
+                maps.update(zip(group, found, strict=True))
+        return tuple(_Reading(maps[number], prompt) for number, prompt in enumerate(learned))
+
+    def _together(
+        self, asked: Sequence[_Asked], learned: Sequence[prompts.LearnedPrompt | None]
+    ) -> list[tuple[int, ...]]:
+        """Return which branches one pass can read: those of the same layers that have no prompt."""
+        groups: list[tuple[int, ...]] = [(number,) for number, prompt in enumerate(learned) if prompt is not None]
+        by_layers: dict[LayerSettings, list[int]] = {}
+        for number, prompt in enumerate(learned):
+            if prompt is None:
+                by_layers.setdefault(asked[number].branch.layers, []).append(number)
+        for numbers in by_layers.values():
+            groups += (
+                tuple(numbers[start : start + _READ_TOGETHER]) for start in range(0, len(numbers), _READ_TOGETHER)
+            )
+        return sorted(groups)
+
+    def _prompt_questions(self, sub_query: str) -> tuple[str, ...]:
+        neutral = (self.settings.relative.neutral_question,) if self.settings.prompt.contrast_neutral else ()
+        return (self.settings.question(sub_query), *neutral)
+
+    def _attend(
+        self, clip: EncodedClip, asked: Sequence[_Asked], prompt: Float[Tensor, "cell width"] | None
+    ) -> list[FrameMaps]:
+        """Read branches of the same layers under the same prompt in one pass."""
+        settings = self.settings.relative
+        own = [self._reading_question(one) for one in asked]
+        neutral = [settings.neutral_question] if settings.mode == "ratio" else []
+        questions = tuple(dict.fromkeys([*own, *neutral]))
+        layers = asked[0].branch.layers.layers(self.session.adapter.description.layer_count)
+        request = AttentionRequest(clip, questions, prompt, layers)
+        rows = dict(zip(questions, self.session.capture_attention(request), strict=True))
+        maps = []
+        for one, question in zip(asked, own, strict=True):
+            relative = attention.relative_rows(rows[question], rows[neutral[0] if neutral else question], settings)
+            chosen = self.session.select_grounding_tokens(rows[question], relative, one.branch.tokens)
+            maps.append(attention.frame_maps(clip, rows[question], relative, chosen))
+        return maps
+
+    def _reading_question(self, asked: _Asked) -> str:
+        whole = asked.branch.inference_question == "sentence"
+        return self.settings.question(asked.query.text.lower() if whole else asked.part)
+
+
+def _size(clip: EncodedClip) -> str:
+    return f"{clip.layout.frame_count} frames as {clip.layout.cell_count} visual tokens"
+
+
+def _margins(branch: str, reading: _Reading) -> dict[str, float]:
+    margins = () if reading.prompt is None else reading.prompt.margins
+    return {f"{branch}_margin_step_{step}": margin for step, margin in enumerate(margins)}

@@ -1,0 +1,45 @@
+"""Several queries about one clip in passes of their own and in shared ones: the same maps."""
+
+import numpy as np
+import pytest
+
+from stvg_core.branches import read_branches, read_queries
+from stvg_core.config import PromptSettings, load_settings
+from stvg_core.stages import Stopwatch
+from stvg_core.values import SubQueries
+
+from .measure import telling_step
+from .subjects import ONE_CASE, Case, Subject, frames
+
+QUERIES = (
+    SubQueries("The man in red walks to the car.", "the man in red", "the man walks to the car", "given"),
+    SubQueries("The woman opens the door.", "the woman", "the woman opens the door", "given"),
+    SubQueries("The man walks.", "the man", "the man walks to the car", "given"),
+)
+
+
+@pytest.mark.parametrize("steps", [0, 2])
+@pytest.mark.parametrize("case", ONE_CASE, ids=str)
+def test_maps_are_those_of_each_query_alone(subject: Subject, case: Case, steps: int) -> None:
+    prompting = PromptSettings(objective="linear", contrast_neutral=True, momentum=0.5, steps=max(steps, 1))
+    prompting = telling_step(subject, case, prompting).model_copy(update={"steps": steps})
+    settings = load_settings("released").model_copy(update={"input": case.settings, "prompt": prompting})
+    session, clip = subject.session, subject.encode(case)
+    reversed_clip = session.augment_frames(frames(case), clip, case.settings)
+    passes: list[int] = []
+    layer = subject.model.model.language_model.layers[0]
+    handle = layer.register_forward_pre_hook(lambda _module, _given: passes.append(1))
+    together = read_queries(session, clip, reversed_clip, QUERIES, settings, Stopwatch())
+    shared = len(passes)
+    alone = [read_branches(session, clip, reversed_clip, query, settings, Stopwatch()) for query in QUERIES]
+    handle.remove()
+    single = len(passes) - shared
+    # Without prompts one pass a view; with two steps the first is shared by all, the rest is each prompt's own.
+    assert (shared, single) == ((2, 6) if steps == 0 else (1 + 6 + 6 + 1 + 3 + 3, 3 * (1 + 2 + 2 + 1 + 1 + 1)))
+    for own, expected in zip(together, alone, strict=True):
+        assert own.margins == pytest.approx(expected.margins, abs=2e-4)
+        for found, wanted in ((own.spatial, expected.spatial), (own.temporal, expected.temporal)):
+            assert np.abs(found.values - wanted.values).max() < 1e-4 * np.abs(wanted.values).max()
+            assert found.grounding_tokens == wanted.grounding_tokens
+    differing = np.abs(together[0].spatial.values - together[1].spatial.values).max()
+    assert differing > 1e-2 * np.abs(together[0].spatial.values).max(), "queries must differ to be told apart"
