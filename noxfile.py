@@ -139,6 +139,13 @@ def oldest(session: nox.Session) -> None:
 
 
 @nox.session
+def bench(session: nox.Session) -> None:
+    """Fail where the method has become more expensive beside the plain procedure: counted, not timed."""
+    install(session)
+    session.run("python", "-m", "stvg_huggingface.benchmark.floors", env=ONE_THREAD_PER_WORKER)
+
+
+@nox.session
 def gpu(session: nox.Session) -> None:
     """Run the tests that need a CUDA device, with the torch that the machine's package index gives."""
     install(session, "test")

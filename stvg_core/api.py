@@ -88,7 +88,7 @@ def ground(
         preset: "paper", "released" or "calibrated"; None: calibrated where the checkpoint carries
             it, else paper.
         overrides: dotted setting names to values, such as {"prompt.steps": 0}.
-        tracks: name of a tracker.
+        tracks: name of a tracker, "file:PATH", or "NAME:setting=value".
         decomposer: "rules", "mllm", "file:PATH", or the name of an installed one.
         options: device, dtype and the rest of how the model is loaded; for an opened session as it was opened.
         revision: branch, tag or commit of a hub id.

@@ -47,8 +47,9 @@ def stvg_create_adapter(reference: ModelReference, options: LoadOptions) -> MLLM
 def stvg_capture_attention(adapter: MLLMAdapter, request: AttentionRequest) -> tuple[QuestionAttention, ...] | None:
     """Return, per question, attention from its prompt tokens to the visual tokens.
 
-    Called once per branch and view, after its prompt is learned. Rows are softmax shares
-    (each row sums to at most 1), averaged over request.layers and all heads. None is an error.
+    Called once per branch and view, after its prompt is learned; branches without a prompt share a call.
+    Rows are softmax shares (each row sums to at most 1), averaged over request.layers and all heads. None
+    is an error.
     """
 
 

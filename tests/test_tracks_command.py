@@ -9,15 +9,18 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
+from stvg_core.api import ground
 from stvg_core.cli import app
 from stvg_core.errors import NoTracksError, TrackError, UsageError
 from stvg_core.masks import RunLengthMask
 from stvg_core.report.encoding import TimedPicture, encode_video
 from stvg_core.report.track_drawing import COLORS, draw_track_sheet, draw_tracks, write_track_video
+from stvg_core.session import open_session
 from stvg_core.tracks.description import ORACLE_WARNING, describe_tracks
 from stvg_core.tracks.from_file import read_tracks
 from stvg_core.tracks.proposing import propose_tracks
 from stvg_core.tracks.regions import RegionTracker
+from stvg_core.tracks.track_file import track_document, write_document
 from stvg_core.tracks.tracker import TrackRequest
 from stvg_core.values import FrameMaps, Frames, SubQueries, Track, VideoInfo
 from stvg_core.video import probe_video
@@ -192,3 +195,26 @@ def test_tracks_of_ground_truth_categories_are_marked() -> None:
     assert warnings == (ORACLE_WARNING,)
     assert propose_tracks(Scripted((shaped(),), {"oracle_categories": False}), asked())[1] == ()
     assert describe_tracks(Scripted(())) == {}
+
+
+def test_a_result_says_how_its_tracks_were_made(video: Path, tmp_path: Path) -> None:
+    about = probe_video(video)
+    boxes = np.array([box_at(0), box_at(COUNT - 1)], dtype=np.float64)
+    track = Track(np.array([0, COUNT - 1]), boxes, "red box")
+    settings = {"prompt.steps": 0, "sampling.frame_count": 4}
+    for name, tracks in (("some", (track,)), ("none", ())):
+        document = track_document(about, tracks, "mine", {"words": ["box"]}, oracle_categories=name == "some")
+        write_document(tmp_path / f"{name}.json", document)
+    with open_session("tiny:qwen2-vl") as session:
+        found, nothing = (
+            ground(
+                video, "The red box moves.", model=session, overrides=settings, tracks=f"file:{tmp_path / name}.json"
+            )
+            for name in ("some", "none")
+        )
+    told = found.document.settings["tracks"]
+    assert (told["tracker"], told["settings"], told["oracle_categories"]) == ("mine", {"words": ["box"]}, True)
+    assert found.document.warnings == [ORACLE_WARNING]
+    assert found.grounding.tracks[0].label == "red box"
+    assert nothing.document.warnings[0].startswith("tracker file found no track, so the tracks are those of attention")
+    assert nothing.grounding.tracks

@@ -72,6 +72,8 @@ def table(report: "BenchmarkReport") -> list[str]:
         f"{ratios['operations']:8.2f}",
         f"{'extra MiB':14}{report.method.peak_extra_bytes / _MEBI:12.1f}{report.plain.peak_extra_bytes / _MEBI:12.1f}"
         f"{ratios['peak_extra_memory']:8.2f}",
+        f"{'allocated MiB':14}{report.method.peak_allocated_bytes / _MEBI:12.1f}"
+        f"{report.plain.peak_allocated_bytes / _MEBI:12.1f}{ratios['peak_allocated_memory']:8.2f}",
         f"method runs at {100 * report.rate_share():.0f} % of the matrix products' rate; "
         f"largest difference of maps {report.largest_difference:.1e} of the largest value",
     ]

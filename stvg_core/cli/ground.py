@@ -25,7 +25,10 @@ PresetOption = Annotated[
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", help="one setting, such as --set prompt.steps=0; repeatable")
 ]
-TracksOption = Annotated[str | None, typer.Option("--tracks", help="tracker that proposes objects [default: regions]")]
+TracksOption = Annotated[
+    str | None,
+    typer.Option("--tracks", help="tracker that proposes objects, file:PATH, or NAME:setting=value [default: regions]"),
+]
 DecomposerOption = Annotated[
     str | None, typer.Option("--decomposer", help="rules, mllm, or file:PATH [default: rules]")
 ]

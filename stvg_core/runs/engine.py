@@ -20,7 +20,7 @@ class EngineChoice:
         address: of a Ray cluster; None: one of this machine's own.
 
     Raises:
-        UsageError: the name is unknown, or workers or address are given to the local engine.
+        UsageError: the name is unknown, there is no worker, or workers or address are given to the local engine.
     """
 
     name: str = "local"
@@ -31,6 +31,8 @@ class EngineChoice:
         """Check that the choices go together."""
         if self.name not in ENGINES:
             raise UsageError(f"expected --engine {' or '.join(ENGINES)}, got {self.name!r}")
+        if self.workers is not None and self.workers < 1:
+            raise UsageError(f"expected --workers of at least 1, got {self.workers}")
         if self.name == "local" and (self.workers or 1, self.address) != (1, None):
             raise UsageError("expected --engine ray beside --workers or --ray-address, got local")
 

@@ -99,7 +99,7 @@ class FileTracker:
         if not self._read.tracks:
             raise NoTracksError(f"{self._read.source} holds no track of {info.path}")
         self._read.check_video(info)
-        return self._read.tracks
+        return self._read.tracks_of(info)
 
     def _find(self, video_name: str) -> StoredTracks:
         if not self._path.is_dir():

@@ -72,6 +72,23 @@ class StoredTracks:
                 f"expected frames 0 to {info.frame_count - 1} of {info.path}, got frame {last} in {self.source}; {cure}"
             )
 
+    def tracks_of(self, info: VideoInfo) -> tuple[Track, ...]:
+        """Return the tracks for a video that `check_video` let pass.
+
+        What the last looked-at frame shows is held to the video's end, less than two steps on: nobody looked there,
+        and an object does not leave with the sampling.
+        """
+        looked, last = self.sampled_frames, info.frame_count - 1
+        if looked is None or not looked.size or looked[-1] >= last:
+            return self.tracks
+        return tuple(_held(track, last) if track.frames[-1] == looked[-1] else track for track in self.tracks)
+
+
+def _held(track: Track, last: int) -> Track:
+    masks = None if track.masks is None else (*track.masks, track.masks[-1])
+    boxes = np.concatenate([track.boxes_xyxy, track.boxes_xyxy[-1:]])
+    return Track(np.append(track.frames, last), boxes, track.label, masks, track.absent)
+
 
 def stored_track(
     frames: Sequence[int],

@@ -58,6 +58,8 @@ class DeadlyAdapter(ScriptedAdapter):
         text = " ".join(request.questions)
         if "slow" in text:
             time.sleep(0.3)
+        if "endless" in text:
+            time.sleep(600)
         if "poisoned" in text:
             os._exit(CODE)
         if "unlucky" in text and _first(self.marks / "unlucky"):
@@ -82,7 +84,7 @@ class DeadlyChoice(ModelChoice):
     differs: bool = False
 
     def open(self) -> Grounder:
-        (self.marks / f"opened-{os.getpid()}").touch()
+        (self.marks / f"opened-{os.getpid()}").write_text(os.environ.get("CUDA_VISIBLE_DEVICES", ""))
         if self.refuses:
             raise ModelError("expected weights in the folder, got none; download them")
         worker.read_frames = _deadly_reading(worker.read_frames)

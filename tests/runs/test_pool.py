@@ -268,6 +268,21 @@ def test_a_place_where_all_die_is_given_up_and_its_groups_are_done_elsewhere() -
     assert engine.warnings == ("6 workers died and what they had was tried again, 1 of them for good",)
 
 
+def test_accidents_with_work_between_them_give_no_place_up() -> None:
+    accidents = 0
+
+    def dies(worker: int) -> bool:
+        nonlocal accidents
+        hit = pool.hands[worker].begun and len(pool.found) // 3 > accidents
+        accidents += hit
+        return hit
+
+    pool = MadeUpPool(dies=dies)
+    outcomes = run(opened(pool, 1), groups_of(15, 2))
+    assert [outcome.failure for outcome in outcomes] == [None] * 30
+    assert accidents >= 8
+
+
 def test_the_run_ends_where_everything_dies() -> None:
     pool = MadeUpPool(deadly_videos=frozenset(f"v{video}" for video in range(20)))
     engine = opened(pool, 1)
@@ -283,6 +298,28 @@ def test_what_failed_before_the_end_is_told_before_it() -> None:
         run(opened(pool, 1), groups_of(20, 1), told)
     # Two videos of three deaths each, of which the first was one death for both.
     assert [outcome.sample_id for outcome in told] == ["v0-q0", "v1-q0"]
+    told = []
+    with pytest.raises(RunError):
+        run(opened(MadeUpPool(deadly_queries=frozenset(["v0-q0", "v0-q1"])), 1), groups_of(1, 3), told)
+    # The second fails by the very death that ends the run.
+    assert [outcome.sample_id for outcome in told] == ["v0-q0", "v0-q1"]
+
+
+def test_a_video_that_was_decoded_once_may_be_deadly_later() -> None:
+    pool = MadeUpPool()
+
+    def dies(worker: int) -> bool:
+        """Let the first worker die at a sample; every other one dies while it decodes."""
+        first = pool.hands[worker].begun and worker == 1
+        if first:
+            pool.deadly_videos = frozenset(["v0"])
+        return first
+
+    pool.dies = dies
+    outcomes = run(opened(pool, 1), groups_of(1, 3))
+    assert {outcome.sample_id for outcome in outcomes if outcome.failure} == {"v0-q0", "v0-q1", "v0-q2"}
+    # The first sample at the third death, the others, who have one less, at the fourth.
+    assert pool.started == 5
 
 
 def test_a_model_that_no_worker_can_load_ends_the_run_at_once() -> None:

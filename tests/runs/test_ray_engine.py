@@ -4,10 +4,12 @@ import contextlib
 import json
 import os
 import pickle
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -135,6 +137,11 @@ def test_workers_are_as_many_as_devices() -> None:
             _share(resources, workers, device)
 
 
+def test_there_is_at_least_one_worker() -> None:
+    with pytest.raises(UsageError, match=r"expected --workers of at least 1, got 0"):
+        EngineChoice("ray", 0)
+
+
 def test_a_device_cannot_be_named(tmp_path: Path) -> None:
     choice = ModelChoice("tiny:qwen2-vl", options=LoadOptions("cuda:1"))
     with pytest.raises(UsageError, match=r"Ray deals them out"), open_ray_engine(RAY, choice, tmp_path):
@@ -198,6 +205,16 @@ def test_two_workers_find_what_one_process_finds(cluster: None, tmp_path: Path, 
     assert summary["warnings"] == []
 
 
+def test_who_names_a_cluster_does_not_get_another_one(cluster: None, tmp_path: Path, marks: Path) -> None:
+    choice = DeadlyChoice("scripted", marks=marks)
+    with (
+        pytest.raises(RunError, match=r"cannot join the Ray cluster '127.0.0.1:1'"),
+        open_ray_engine(EngineChoice("ray", 1, "127.0.0.1:1"), choice, tmp_path),
+    ):
+        pass
+    assert not processes(marks)
+
+
 @pytest.mark.slow
 def test_a_run_is_gone_on_with_by_the_other_engine(cluster: None, tmp_path: Path, marks: Path) -> None:
     dataset = write_clips(tmp_path / "data")
@@ -211,6 +228,13 @@ def test_a_run_is_gone_on_with_by_the_other_engine(cluster: None, tmp_path: Path
         assert results(run) == results(tmp_path / "whole")
         with RunStore(run, write=False) as store:
             assert len(store.sessions()) == 2
+
+
+@pytest.mark.slow
+def test_a_run_that_is_stopped_leaves_no_worker_in_the_cluster(cluster: None, tmp_path: Path, marks: Path) -> None:
+    """Ray lets an actor that nobody needs any more end its work first, which may be long."""
+    dataset = write_clips(tmp_path / "data", adjectives={"v1-q0": "endless"})
+    _stopped_after(2, dataset, tmp_path / "run", marks, RAY)
 
 
 def _stopped_after(count: int, dataset: Dataset, run: Path, marks: Path, engine: EngineChoice | None) -> None:
@@ -321,7 +345,9 @@ def test_a_cluster_is_joined_by_its_address_and_left_as_it_was(tmp_path: Path, m
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    environment = {**os.environ, "RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
+    # Ray notes the last cluster of a machine there; and a socket's path must be short.
+    notes = tempfile.mkdtemp(prefix="ray", dir="/tmp")
+    environment = {**os.environ, "RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0", "RAY_TMPDIR": notes}
     head = subprocess.Popen(
         [
             *(sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", f"--port={port}"),
@@ -346,11 +372,32 @@ def test_a_cluster_is_joined_by_its_address_and_left_as_it_was(tmp_path: Path, m
     finally:
         head.terminate()
         head.wait(60)
+        shutil.rmtree(notes, ignore_errors=True)
 
 
 def _is_free(port: int) -> bool:
     with socket.socket() as knocking:
         return knocking.connect_ex(("127.0.0.1", port)) != 0
+
+
+@pytest.mark.slow
+def test_every_cuda_device_has_one_worker_and_a_new_one_gets_the_free_device(tmp_path: Path, marks: Path) -> None:
+    """Ray deals out devices that it is told of, whether they are there or not."""
+    write_clips(tmp_path / "data", videos=6, queries=3, adjectives={"v1-q0": "unlucky", "v5-q2": "slow"})
+    code = (
+        "import ray\n"
+        "from tests.runs.ray_doubles import *\n"
+        "ray.init(address='local', num_cpus=4, num_gpus=2, object_store_memory=100 * 2**20, include_dashboard=False)\n"
+        f"evaluate(open_dataset('folder', Path({str(tmp_path / 'data')!r})), Path({str(tmp_path / 'run')!r}), "
+        f"DeadlyChoice('scripted', marks=Path({str(marks)!r})), ORGANISER, engine=EngineChoice('ray'))\n"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, timeout=180)
+    opened = [(marks / f"opened-{process}").read_text() for process in processes(marks)]
+    assert sorted(opened[:2]) == ["0", "1"]
+    assert len(opened) <= 3
+    assert set(opened) == {"0", "1"}
+    assert len(results(tmp_path / "run")) == 18
+    assert not any(failure for _, _, failure in results(tmp_path / "run").values())
 
 
 @pytest.mark.slow

@@ -72,7 +72,6 @@ class HuggingFaceAdapter:
         self._context_tokens = context_tokens(checkpoint.text_config)
         self._template_tokens = len(checkpoint.tokenizer(self._frame.head + self._frame.tail)["input_ids"])
         yes_id, no_id = answer_ids(checkpoint.tokenizer)
-        self._answers = send(torch.tensor([yes_id, no_id]), checkpoint.device)
         self._prepared: WeakKeyDictionary[ClipPrompt, dict[tuple[str, ...], PreparedQuestions]] = WeakKeyDictionary()
         self._description = ModelDescription(
             id=checkpoint.reference.id,
@@ -149,11 +148,12 @@ class HuggingFaceAdapter:
         last = self._run(clip, asked, prompt, None)
         model: Any = self._checkpoint.model
         head = model.get_output_embeddings()
-        answers = self._answers.to(head.weight.device)
+        # Rows by number: a list of them would be sent to the device first, which waits for it.
+        answers = [self._description.yes_id, self._description.no_id]
         wide = torch.promote_types(last.dtype, torch.float32)
-        logits = last.to(head.weight.device, wide) @ head.weight[answers].to(wide).T
+        logits = last.to(head.weight.device, wide) @ torch.stack([head.weight[row] for row in answers]).to(wide).T
         if head.bias is not None:
-            logits = logits + head.bias[answers].to(wide)
+            logits = logits + torch.stack([head.bias[row] for row in answers]).to(wide)
         return AnswerLogits(yes=logits[:, 0], no=logits[:, 1])
 
     def attention_rows(self, request: AttentionRequest) -> tuple[QuestionAttention, ...]:

@@ -23,7 +23,7 @@ from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 ATTENTION_NAME: Final = "stvg"
 """What the attention function and its mask function are called within transformers."""
 
-Projected = Float[Tensor, "1 _ token size"]
+Projected = Float[Tensor, "1 ... token size"]
 """Queries, keys or values of one layer."""
 
 
@@ -82,7 +82,7 @@ class AttentionPass(Protocol):
 
     def attend(
         self, layer: int, query: Projected, key: Projected, value: Projected, scaling: float
-    ) -> Float[Tensor, "1 token _ size"]:
+    ) -> Float[Tensor, "1 token ... size"]:
         """Return one layer's attention output."""
         ...
 
@@ -105,7 +105,7 @@ class PackedPass:
 
     def attend(
         self, layer: int, query: Projected, key: Projected, value: Projected, scaling: float
-    ) -> Float[Tensor, "1 token _ size"]:
+    ) -> Float[Tensor, "1 token ... size"]:
         """Return one layer's output: the prefix runs causally, without any mask, so that fast kernels qualify.
 
         Raises:

@@ -75,7 +75,7 @@ class _Gated:
         self._norm = norm
         self._gate, self._up, self._down = (getattr(mlp, name) for name in _PROJECTIONS)
 
-    def __call__(self, hidden: Float[Tensor, "*batch width"]) -> Float[Tensor, "*batch width"]:
+    def __call__(self, hidden: Float[Tensor, "... width"]) -> Float[Tensor, "... width"]:
         output: Tensor = _GatedFunction.apply(hidden, self)  # type: ignore[no-untyped-call]
         return output
 
@@ -127,6 +127,6 @@ class _GatedFunction(torch.autograd.Function):
         return output, None
 
 
-def _blocks(tensor: Float[Tensor, "*batch width"]) -> tuple[Rows, ...]:
+def _blocks(tensor: Float[Tensor, "... width"]) -> tuple[Rows, ...]:
     rows = tensor.reshape(-1, tensor.shape[-1])
     return torch.split(rows, _BLOCK_ROWS.get(tensor.device.type, len(rows)))

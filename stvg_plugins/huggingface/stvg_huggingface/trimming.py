@@ -31,7 +31,7 @@ class _KeysOnly:
 
     def attend(
         self, layer: int, query: Projected, key: Projected, value: Projected, scaling: float
-    ) -> Float[Tensor, "1 token _ size"]:
+    ) -> Float[Tensor, "1 token ... size"]:
         raise _KeysReached(key, value)
 
 

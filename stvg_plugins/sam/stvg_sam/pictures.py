@@ -15,7 +15,7 @@ BLOCK: Final = 16
 
 
 class Pictures:
-    """The looked-at frames of one video, numbered from 0; read from its file in blocks.
+    """The looked-at frames of one video, or of the segment that was sampled, numbered from 0; read in blocks.
 
     A block is decoded forwards also where frames are asked for backwards. Where the video has no file,
     the sampled frames are all there is.
@@ -32,9 +32,10 @@ class Pictures:
         self._frames = frames
         self._longest_side_pixels = longest_side_pixels
         self._streamed = Path(frames.info.path).is_file()
-        grid = [np.arange(0, frames.info.frame_count, step) for step in every] if self._streamed else []
+        first, last = frames.segment or (0, frames.info.frame_count - 1)
+        grid = [np.arange(0, last + 1, step) for step in every] if self._streamed else []
         numbers = np.unique(np.concatenate([frames.indices, *grid])).astype(np.int64)
-        self.source_frames: Int64[np.ndarray, " looked"] = numbers
+        self.source_frames: Int64[np.ndarray, " looked"] = numbers[(numbers >= first) & (numbers <= last)]
         self._block = -1
         self._held: dict[int, UInt8[np.ndarray, "height width rgb=3"]] = {}
 
@@ -43,9 +44,12 @@ class Pictures:
         return len(self.source_frames)
 
     def on_grid(self, every: int) -> frozenset[int]:
-        """Return the positions whose source frame is a multiple of `every`; all, where the video has no file."""
+        """Return the positions whose source frame is a multiple of `every`, and the first.
+
+        All of them, where the video has no file.
+        """
         kept = np.flatnonzero(self.source_frames % every == 0) if self._streamed else range(len(self))
-        return frozenset(int(position) for position in kept)
+        return frozenset({0, *(int(position) for position in kept)})
 
     def __getitem__(self, position: int) -> UInt8[np.ndarray, "height width rgb=3"]:
         """Return a picture, RGB.

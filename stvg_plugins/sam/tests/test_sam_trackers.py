@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from transformers import Sam3VideoModel
 from transformers.models.sam3_video import modeling_sam3_video
 
 from stvg_core.config import SamplingSettings
@@ -22,8 +23,9 @@ from stvg_core.video import read_frames
 from stvg_sam import detector as detector_module
 from stvg_sam.detector import GroundingDinoDetector, load_detector, tidy
 from stvg_sam.grounding_dino_sam2 import GroundingDinoSam2Tracker
+from stvg_sam.loading import load
 from stvg_sam.pictures import BLOCK, Pictures
-from stvg_sam.sam3 import Sam3Tracker
+from stvg_sam.sam3 import Sam3Tracker, follow_words
 from stvg_sam.settings import Sam3Settings, read_settings
 from stvg_sam.testing.models import save_grounding_dino, save_sam2, save_sam3
 from stvg_sam.testing.painted import clip, moving, request, write_video
@@ -89,8 +91,45 @@ def test_sam3_makes_tracks_of_the_video(folders: dict[str, Path], video: Path) -
     for track in tracks:
         assert set(track.frames.tolist()) <= {0, 10, 20, 30, *frames.indices.tolist()}
     assert describe_tracks(tracker)["classes"] == ["dog", "cat"]
-    # No compiled code is fetched from the hub, whatever is installed.
+
+
+def test_no_compiled_code_is_fetched_from_the_hub(
+    folders: dict[str, Path], video: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the package `kernels` installed, transformers would fetch and run some, where its place is still None."""
+    monkeypatch.setattr(modeling_sam3_video, "cv_utils_kernel", None)
+    asked = []
+    monkeypatch.setattr(modeling_sam3_video, "_load_cv_utils_kernel_once", lambda: asked.append(1))
+    tracker = Sam3Tracker().configure({"segmenter": str(folders["sam3"]), "cache": "off", "classes": "dog"})
+    tracker.propose(request(sampled(video)))
+    assert asked
     assert modeling_sam3_video.cv_utils_kernel is False
+
+
+def test_what_sam3_hides_or_takes_back_is_no_track(folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded = load(str(folders["sam3"]), ("sam3_video",), Sam3VideoModel, "cpu", "float32")
+    shown = torch.full((1, 8, 8), -1.0)
+    shown[:, 2:6, 2:6] = 1.0
+
+    def scripted(inference_session: Any, frame_idx: int) -> Any:
+        if frame_idx == 0:
+            inference_session.obj_id_to_prompt_id |= {0: 1, 1: 0, 2: 0}
+        return SimpleNamespace(
+            obj_id_to_mask={0: shown, 1: shown, 2: torch.full((1, 8, 8), -1.0)},
+            obj_id_to_score={0: 0.9, 1: 0.8, 2: 0.7},
+            # The second is taken back in the end; the first is hidden for a while; the third is never seen.
+            suppressed_obj_ids={0} if frame_idx in (1, 2) else set(),
+            removed_obj_ids={1} if frame_idx == 4 else set(),
+        )
+
+    scripted.config = loaded.model.config  # type: ignore[attr-defined]
+    scripted.dtype = torch.float32  # type: ignore[attr-defined]
+    object.__setattr__(loaded, "model", scripted)
+    pictures = Pictures(clip([[None] * 5]), (1,), 1333)
+    (found,) = follow_words(loaded, loaded.tokenizer(), ["dog", "cat"], pictures, torch.device("cpu"))
+    assert sorted(found.masks) == [0, 3, 4]
+    assert (found.label, found.score) == ("cat", 0.9)
+    assert np.asarray(found.box_at(0)).tolist() == pytest.approx([40, 24, 120, 72], abs=1)
 
 
 class PlantedNetwork:
@@ -272,6 +311,16 @@ def test_pictures_are_those_of_the_file_in_any_order(tmp_path: Path) -> None:
         assert np.array_equal(pictures[position], whole.pixels[wanted[position]])
     assert {wanted[position] for position in pictures.on_grid(10)} == set(range(0, 90, 10))
     assert len(pictures._held) <= BLOCK
+
+
+def test_only_the_segment_is_looked_at(video: Path) -> None:
+    whole = sampled(video)
+    part = Frames(whole.info, np.array([13, 16, 19]), whole.pixels[:3], (13, 19))
+    pictures = Pictures(part, (10, 4), 1333)
+    assert pictures.source_frames.tolist() == [13, 16, 19]
+    # No multiple of ten lies in it: the first frame is a key frame all the same.
+    assert pictures.on_grid(10) == {0}
+    assert np.array_equal(pictures[1], read_frames(video, SamplingSettings(frame_count=36)).pixels[16])
 
 
 def test_large_pictures_are_shrunk(video: Path) -> None:

@@ -3,6 +3,7 @@
 import platform
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Final, TypeVar
 
 import numpy as np
@@ -16,7 +17,7 @@ from stvg_core.identity import LoadOptions
 from stvg_core.pipeline import Stopwatch, read_branches
 from stvg_core.session import Session, open_session
 from stvg_core.values import FrameMaps, Frames, SubQueries, VideoInfo
-from stvg_huggingface.benchmark.memory import peak_extra_bytes
+from stvg_huggingface.benchmark.memory import peak_allocated_bytes, peak_extra_bytes
 from stvg_huggingface.benchmark.plain import PlainProcedure
 from stvg_huggingface.devices import choose_device, choose_dtype
 from stvg_huggingface.testing.models import TINY_FAMILIES
@@ -47,14 +48,8 @@ class HuggingFaceBenchmark:
         Raises:
             StvgError: the model cannot be opened, or does not fit.
         """
-        session = open_model(request.model, request.options)
-        frames = noise(request.frame_count)
-        # Random weights give large margins: the released step of 8 would leave the range of numbers.
-        settings = load_settings(request.preset, overrides={"prompt.step_size": 0.01, "prompt.objective": "linear"})
-        clip = session.adapter.encode(frames, settings.input, tuple(range(len(frames))))
-        reversed_clip = session.augment_frames(frames, clip, settings.input) if settings.augment.enabled else None
-        device = clip.visual_tokens.device
-        sides = _Sides(session, settings, clip, reversed_clip)
+        sides = open_sides(request)
+        device = sides.clip.visual_tokens.device
         seconds: dict[str, list[float]] = {"method": [], "plain": []}
         stages: dict[str, Mapping[str, float]] = {}
         maps: dict[str, Maps] = {}
@@ -65,18 +60,24 @@ class HuggingFaceBenchmark:
                     stages[name] = by_stage
                 seconds[name].append(spent)
         costs = {
-            name: Cost(tuple(seconds[name]), stages[name], _operations(run), peak_extra_bytes(run, device))
+            name: Cost(
+                tuple(seconds[name]),
+                stages[name],
+                count_operations(run),
+                peak_extra_bytes(run, device),
+                peak_allocated_bytes(run, device),
+            )
             for name, run in sides.both().items()
         }
         return BenchmarkReport(
             model=request.model,
             device=_device_name(device),
-            dtype=str(clip.visual_tokens.dtype).removeprefix("torch."),
-            frame_count=len(frames),
-            visual_tokens=clip.layout.cell_count,
+            dtype=str(sides.clip.visual_tokens.dtype).removeprefix("torch."),
+            frame_count=request.frame_count,
+            visual_tokens=sides.clip.layout.cell_count,
             method=costs["method"],
             plain=costs["plain"],
-            matmul_rate=matmul_rate(device, clip.visual_tokens.dtype),
+            matmul_rate=matmul_rate(device, sides.clip.visual_tokens.dtype),
             largest_difference=max(
                 float(np.abs(own.values - plain.values).max() / np.abs(plain.values).max())
                 for own, plain in zip(maps["method"], maps["plain"], strict=True)
@@ -84,26 +85,52 @@ class HuggingFaceBenchmark:
         )
 
 
-class _Sides:
-    """Both procedures on the same encoded clip."""
+@dataclass(frozen=True, eq=False)
+class Sides:
+    """Both procedures on the same encoded clip.
 
-    def __init__(
-        self, session: Session, settings: Settings, clip: EncodedClip, reversed_clip: EncodedClip | None
-    ) -> None:
-        self._session, self._settings, self._clip, self._reversed = session, settings, clip, reversed_clip
+    Attributes:
+        session: on a random model or a checkpoint.
+        settings: of the method.
+        clip: the visual tokens.
+        reversed_clip: the same in reversed order, or None where the settings want one view.
+    """
+
+    session: Session
+    settings: Settings
+    clip: EncodedClip
+    reversed_clip: EncodedClip | None
 
     def both(self) -> dict[str, Callable[[], tuple[Maps, Mapping[str, float]]]]:
+        """Return both, by name."""
         return {"method": self.method, "plain": self.plain}
 
     def method(self) -> tuple[Maps, Mapping[str, float]]:
+        """Run the method; return its maps, and seconds by stage."""
         watch = Stopwatch()
-        read = read_branches(self._session, self._clip, self._reversed, _QUERY, self._settings, watch)
+        read = read_branches(self.session, self.clip, self.reversed_clip, _QUERY, self.settings, watch)
         return (read.spatial, read.temporal), watch.seconds
 
     def plain(self) -> tuple[Maps, Mapping[str, float]]:
-        procedure = PlainProcedure(self._session, self._settings)
-        maps = procedure.maps(self._clip, self._reversed, _QUERY)
+        """Run the plain procedure; return the same."""
+        procedure = PlainProcedure(self.session, self.settings)
+        maps = procedure.maps(self.clip, self.reversed_clip, _QUERY)
         return maps, procedure.watch.seconds
+
+
+def open_sides(request: BenchmarkRequest) -> Sides:
+    """Open the model and encode frames of noise: both sides get the same visual tokens.
+
+    Raises:
+        StvgError: the model cannot be opened, or does not fit.
+    """
+    session = open_model(request.model, request.options)
+    frames = noise(request.frame_count)
+    # Random weights give large margins: the released step of 8 would leave the range of numbers.
+    settings = load_settings(request.preset, overrides={"prompt.step_size": 0.01, "prompt.objective": "linear"})
+    clip = session.adapter.encode(frames, settings.input, tuple(range(len(frames))))
+    reversed_clip = session.augment_frames(frames, clip, settings.input) if settings.augment.enabled else None
+    return Sides(session, settings, clip, reversed_clip)
 
 
 def open_model(model: str, options: LoadOptions) -> Session:
@@ -148,7 +175,8 @@ def _wait(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def _operations(work: Callable[[], object]) -> int:
+def count_operations(work: Callable[[], object]) -> int:
+    """Return floating-point operations of a piece of work, as torch counts them."""
     counter = FlopCounterMode(display=False)
     with counter:
         work()
