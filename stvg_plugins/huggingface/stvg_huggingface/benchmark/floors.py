@@ -30,7 +30,7 @@ def measured(model: str, levels: tuple[str, ...], frame_count: int = 20) -> dict
         frame_count: frames of the clip.
     """
     plain: tuple[int, int] | None = None
-    ratios = {}
+    ratios: dict[str, Ratios] = {}
     for level in levels:
         sides = open_sides(BenchmarkRequest(model, LoadOptions("cpu", recompute=level), frame_count))
         device = sides.clip.visual_tokens.device
