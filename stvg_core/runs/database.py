@@ -28,7 +28,9 @@ CREATE TABLE sessions (
     ended TEXT,
     circumstances TEXT NOT NULL,
     busy_seconds REAL NOT NULL DEFAULT 0,
-    waited_seconds REAL NOT NULL DEFAULT 0
+    waited_seconds REAL NOT NULL DEFAULT 0,
+    peak_host_bytes INTEGER,
+    peak_device_bytes INTEGER
 );
 CREATE TABLE samples (
     sample_id TEXT PRIMARY KEY,
@@ -61,6 +63,17 @@ CREATE TABLE claims (
     PRIMARY KEY (sample_id, configuration)
 ) WITHOUT ROWID;
 """
+
+SESSION_COLUMNS: Final = (
+    "configuration",
+    "started",
+    "ended",
+    "circumstances",
+    "busy_seconds",
+    "waited_seconds",
+    "peak_host_bytes",
+    "peak_device_bytes",
+)
 
 RESULT_COLUMNS: Final = (
     "sample_id",

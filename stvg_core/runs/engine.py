@@ -81,9 +81,11 @@ class OpenedEngine:
         model: what of the model decides results, as `describe_model` tells it.
         circumstances: of this session.
         warnings: what a reader of the results may want to know at the end.
+        peak_memory: largest memory so far, as `RunStore.add_session_memory` takes it; empty where nobody looked.
     """
 
     engine: Engine
     model: Mapping[str, Any]
     circumstances: Mapping[str, Any]
     warnings: Callable[[], tuple[str, ...]] = tuple
+    peak_memory: Callable[[], Mapping[str, int]] = dict

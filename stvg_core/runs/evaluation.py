@@ -14,7 +14,7 @@ from stvg_core.metrics import Protocol
 from stvg_core.metrics.files import parse_annotation
 from stvg_core.models import resolve_model
 from stvg_core.runs.engine import EngineChoice, OpenedEngine
-from stvg_core.runs.provenance import describe_circumstances, describe_model, describe_run
+from stvg_core.runs.provenance import describe_circumstances, describe_model, describe_run, peak_memory
 from stvg_core.runs.runner import (
     Progress,
     begin_configuration,
@@ -145,6 +145,7 @@ def evaluate(
                 retry=retry_failed,
                 on_outcome=_Display(store, protocol, on_step) if on_step else None,
             )
+            store.add_session_memory(**opened.peak_memory())
             warnings = opened.warnings()
     document = summarize_run(run, protocol) | {"elsewhere": progress.elsewhere}
     document["warnings"] += warnings
@@ -174,7 +175,7 @@ def open_engine(engine: EngineChoice, choice: ModelChoice, video_root: Path) -> 
     grounder = choice.open()
     circumstances = describe_circumstances(grounder) | {"engine": {"name": "local", "workers": 1, "nodes": 1}}
     with Worker(grounder, video_root) as worker:
-        yield OpenedEngine(worker, describe_model(grounder), circumstances)
+        yield OpenedEngine(worker, describe_model(grounder), circumstances, peak_memory=peak_memory)
 
 
 def _nothing(_stage: str) -> None:

@@ -7,11 +7,9 @@ from typing import Any
 from stvg_core.errors import RunError, UsageError
 from stvg_core.report.staging import staged_files
 from stvg_core.runs.configuration import check_same
-from stvg_core.runs.database import FILE_NAME, KEEP_RESULT, RESULT_COLUMNS, own_errors, transaction
+from stvg_core.runs.database import FILE_NAME, KEEP_RESULT, RESULT_COLUMNS, SESSION_COLUMNS, own_errors, transaction
 from stvg_core.runs.selection import Selection
 from stvg_core.runs.store import RunStore
-
-_SESSION_COLUMNS = "configuration, started, ended, circumstances, busy_seconds, waited_seconds"
 
 
 def merge_runs(sources: Sequence[Path], target: Path) -> dict[str, int]:
@@ -89,11 +87,9 @@ def _check_complete(counts: Mapping[str, int], selection: Selection, values: Map
 
 def _copy(source: RunStore, target: RunStore) -> None:
     numbers: dict[int, int] = {}
-    for session, *rest in source.database.execute(f"SELECT session, {_SESSION_COLUMNS} FROM sessions"):  # noqa: S608
-        cursor = target.database.execute(
-            f"INSERT INTO sessions ({_SESSION_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)",  # noqa: S608  # constants of ours
-            rest,
-        )
+    columns, places = ", ".join(SESSION_COLUMNS), ", ".join("?" for _ in SESSION_COLUMNS)
+    for session, *rest in source.database.execute(f"SELECT session, {columns} FROM sessions"):  # noqa: S608  # constants
+        cursor = target.database.execute(f"INSERT INTO sessions ({columns}) VALUES ({places})", rest)  # noqa: S608
         numbers[session] = int(cursor.lastrowid or 0)
     target.database.executemany(
         "INSERT OR IGNORE INTO samples VALUES (?, ?, ?, ?, ?, ?)", source.database.execute("SELECT * FROM samples")

@@ -116,6 +116,23 @@ def describe_circumstances(grounder: Grounder | None, arguments: list[str] | Non
     return circumstances
 
 
+def peak_memory() -> dict[str, int]:
+    """Return the largest memory of this process so far: bytes resident, and allocated on a CUDA device where there is one."""
+    import torch
+
+    found = {}
+    if sys.platform != "win32":
+        import resource
+
+        # Kilobytes, but bytes on macOS.
+        unit = 1 if sys.platform == "darwin" else 1024
+        found["peak_host_bytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    if torch.cuda.is_available():
+        devices = range(torch.cuda.device_count())
+        found["peak_device_bytes"] = max(torch.cuda.max_memory_allocated(device) for device in devices)
+    return found
+
+
 def _distributions() -> list[str]:
     """Return the installed distributions that are plugins of ours."""
     from stvg_core.registry import find_backends

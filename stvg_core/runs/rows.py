@@ -68,6 +68,8 @@ class StoredSession:
     circumstances: dict[str, Any]
     busy_seconds: float
     waited_seconds: float
+    peak_host_bytes: int | None
+    peak_device_bytes: int | None
 
 
 def pack(document: Mapping[str, Any]) -> bytes:

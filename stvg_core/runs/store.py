@@ -212,14 +212,22 @@ class RunStore:
                 (busy_seconds, waited_seconds, self._session),
             )
 
+    def add_session_memory(self, *, peak_host_bytes: int | None = None, peak_device_bytes: int | None = None) -> None:
+        """Record the session's largest resident set and CUDA allocation; None for what nobody looked at."""
+        with own_errors(self.folder), transaction(self.database):
+            self.database.execute(
+                "UPDATE sessions SET peak_host_bytes = ?, peak_device_bytes = ? WHERE session = ?",
+                (peak_host_bytes, peak_device_bytes, self._session),
+            )
+
     def sessions(self) -> tuple[StoredSession, ...]:
         """Return every session, in order."""
         with own_errors(self.folder):
             return tuple(
-                StoredSession(session, started, ended, json.loads(circumstances), busy, waited)
-                for session, started, ended, circumstances, busy, waited in self.database.execute(
-                    "SELECT session, started, ended, circumstances, busy_seconds, waited_seconds FROM sessions "
-                    "ORDER BY session"
+                StoredSession(session, started, ended, json.loads(circumstances), *cost)
+                for session, started, ended, circumstances, *cost in self.database.execute(
+                    "SELECT session, started, ended, circumstances, busy_seconds, waited_seconds, peak_host_bytes, "
+                    "peak_device_bytes FROM sessions ORDER BY session"
                 )
             )
 

@@ -64,6 +64,8 @@ def summarize_run(folder: Path, protocol: Protocol) -> dict[str, Any]:
                 "ended": session.ended,
                 "busy_seconds": session.busy_seconds,
                 "waited_seconds": session.waited_seconds,
+                "peak_host_bytes": session.peak_host_bytes,
+                "peak_device_bytes": session.peak_device_bytes,
                 **session.circumstances,
             }
             for session in sessions

@@ -289,3 +289,5 @@ def test_the_command_with_a_trained_model(stvg: Run, tmp_path: Path) -> None:
     assert session["process"] == os.getpid()
     assert {"torch", "transformers", "stvg-core"} <= set(session["versions"])
     assert 0 <= summary["device_wait_share"] < 1
+    assert session["peak_host_bytes"] > 100 * 2**20
+    assert session["peak_device_bytes"] is None
