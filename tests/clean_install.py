@@ -17,6 +17,7 @@ import stvg_core
 from stvg_core.demos import find_demos
 from stvg_core.models import resolve_model
 from stvg_core.registry import PUBLISHED_BACKENDS, find_backends
+from stvg_core.tracks.catalog import tracker_names
 
 FAMILIES = {"internvl": "internvl", "llava-next": "llava-next-video", "qwen2-vl": "qwen2-vl"}
 QUERY = "The man in blue walks to the sofa."
@@ -37,6 +38,8 @@ def main(only: str | None) -> None:
         raise SystemExit("the tiny checkpoint did not reach its wheel")
     elif not all(case.video.is_file() for case in find_demos()):
         raise SystemExit("the demo clips did not reach their wheel")
+    elif not {"detections", "grounding-dino+sam2", "sam3"} <= set(tracker_names()):
+        raise SystemExit(f"expected the trackers of stvg-sam, got {tracker_names()}")
     sys.stdout.write(f"{only or 'all'}: wheels are complete\n")
 
 
