@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter
 
 from stvg_core.comparison.running import RowRun
 from stvg_core.comparison.source import Source
+from stvg_core.json_schema import published_schema
 from stvg_core.metrics import METRIC_NAMES, Bootstrap, Protocol, bootstrap_intervals
 from stvg_core.metrics.score_report import ScoreReport
 from stvg_core.metrics.summary import SampleResult, metric_values
@@ -111,12 +112,7 @@ def dump_comparison(document: ComparisonDocument) -> str:
 def schema_text() -> str:
     """Return the JSON schema (draft 2020-12) of a comparison, as docs/schema holds it."""
     schema = TypeAdapter[Any](ComparisonDocument).json_schema(mode="serialization")
-    head = {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "$id": SCHEMA_ID,
-        "title": "Result of stvg compare",
-    }
-    return json.dumps({**head, **schema}, indent=2, ensure_ascii=False) + "\n"
+    return published_schema(schema, SCHEMA_ID, "Result of stvg compare")
 
 
 def _report(run: RowRun, protocol: Protocol) -> ScoreReport | None:

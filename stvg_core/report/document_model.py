@@ -4,11 +4,11 @@ Knows no grounding and no file. What each field means is in docs/output.md; the 
 docs/schema/grounding-1.schema.json.
 """
 
-import json
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter, field_validator
 
+from stvg_core.json_schema import published_schema
 from stvg_core.report.text import clean_text
 
 SCHEMA_ID = "urn:stvg:schema:grounding:1"
@@ -131,9 +131,4 @@ def schema_text() -> str:
     """Return the JSON schema (draft 2020-12) of both documents, as docs/schema holds it."""
     # What build_document makes is closed; a reader is free to ignore fields that a later minor version adds.
     schema = TypeAdapter[Any](Document).json_schema(mode="serialization")
-    head = {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "$id": SCHEMA_ID,
-        "title": "Result of stvg ground",
-    }
-    return json.dumps({**head, **schema}, indent=2, ensure_ascii=False) + "\n"
+    return published_schema(schema, SCHEMA_ID, "Result of stvg ground")

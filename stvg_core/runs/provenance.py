@@ -117,7 +117,7 @@ def describe_circumstances(grounder: Grounder | None, arguments: list[str] | Non
 
 
 def peak_memory() -> dict[str, int]:
-    """Return the largest memory of this process so far: bytes resident, and allocated on a CUDA device where there is one."""
+    """Return the largest memory of this process so far, in bytes: resident, and on a CUDA device where there is one."""
     import torch
 
     found = {}

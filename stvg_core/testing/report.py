@@ -1,10 +1,11 @@
 """What the kit found: a report as a frozen value, and as JSON (schema_version 1)."""
 
-import json
 from collections.abc import Mapping
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, computed_field
+
+from stvg_core.json_schema import published_schema
 
 Outcome = Literal["passed", "failed", "skipped", "advisory"]
 
@@ -66,5 +67,4 @@ class ConformanceReport(_Record):
 def schema_text() -> str:
     """Return the JSON schema (draft 2020-12) of a report as it is printed, as docs/schema holds it."""
     schema = ConformanceReport.model_json_schema(mode="serialization")
-    named = {"$schema": "https://json-schema.org/draft/2020-12/schema", "$id": "urn:stvg:schema:conformance:1"}
-    return json.dumps(named | schema, indent=2) + "\n"
+    return published_schema(schema, "urn:stvg:schema:conformance:1")

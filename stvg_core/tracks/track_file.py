@@ -5,7 +5,6 @@ entry by entry. Writing is atomic.
 """
 
 import gzip
-import json
 import secrets
 import zlib
 from collections.abc import Mapping, Sequence
@@ -16,6 +15,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from stvg_core.errors import OutputError, TrackError
+from stvg_core.json_schema import published_schema
 from stvg_core.masks import RunLengthMask
 from stvg_core.tracks.stored import StoredTracks, stored_track
 from stvg_core.values import Track, VideoInfo, as_boxes
@@ -77,8 +77,7 @@ class TrackDocument(_Model):
 
 def schema_text() -> str:
     """Return the JSON schema (draft 2020-12) of a track file, as docs/schema holds it."""
-    head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "$id": SCHEMA_ID}
-    return json.dumps({**head, **TrackDocument.model_json_schema()}, indent=2, ensure_ascii=False) + "\n"
+    return published_schema(TrackDocument.model_json_schema(), SCHEMA_ID)
 
 
 def track_document(
