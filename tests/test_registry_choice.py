@@ -217,7 +217,7 @@ def test_an_empty_allow_list_leaves_the_core_whole(folder: Path, monkeypatch: py
 
     write_extension(folder)
     monkeypatch.setenv("STVG_LOAD_PLUGINS", "")
-    assert tracker_names() == ("attention", "regions")
+    assert tracker_names() == ("attention", "file:PATH", "regions")
     assert open_tracker("regions").name == "regions"
     assert named_models() == {}
     assert {found.status for found in find_backends()} == {"disabled"}
