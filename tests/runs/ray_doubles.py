@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import sys
 import time
 from collections.abc import Mapping
@@ -170,6 +171,8 @@ def _deadly_reading(read: Any) -> Any:
 
 def main(data: str, run: str, marks: str, address: str) -> None:
     """Evaluate with two workers in a process that can be killed; the summary comes on stdout."""
+    # Tests that run in the background are started with Ctrl-C ignored, and hand that on.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     summary = evaluate(
         open_dataset("folder", Path(data)),
         Path(run),
