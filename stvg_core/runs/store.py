@@ -178,6 +178,20 @@ class RunStore:
             row = self.database.execute("SELECT annotation FROM samples WHERE sample_id = ?", (sample_id,)).fetchone()
         return None if row is None or row[0] is None else unpack(row[0], self.folder)
 
+    def unusable(self) -> Iterator[tuple[str, str]]:
+        """Yield id and problem of every sample whose annotation cannot be used."""
+        with own_errors(self.folder):
+            yield from self.database.execute(
+                "SELECT sample_id, problem FROM samples WHERE task IS NULL ORDER BY position"
+            )
+
+    def can_be_scored(self) -> bool:
+        """Return whether a sample has a truth, or one whose annotation cannot be used and counts as failed."""
+        with own_errors(self.folder):
+            return bool(
+                self._count("SELECT EXISTS (SELECT 1 FROM samples WHERE annotation IS NOT NULL OR task IS NULL)")
+            )
+
     # Sessions and claims
 
     def begin_session(self, circumstances: Mapping[str, Any]) -> int:

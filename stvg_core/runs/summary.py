@@ -31,12 +31,10 @@ def summarize_run(folder: Path, protocol: Protocol) -> dict[str, Any]:
         failures: Counter[str] = Counter()
         examples: dict[str, dict[str, str]] = {}
         seconds = []
-        has_truth = False
-        for sample in store.samples():
-            has_truth |= sample.annotation is not None or sample.task is None
-            if sample.task is None:
-                failures["annotation"] += 1
-                examples.setdefault("annotation", {"sample": sample.sample_id, "error": sample.problem})
+        has_truth = store.can_be_scored()
+        for sample_id, problem in store.unusable():
+            failures["annotation"] += 1
+            examples.setdefault("annotation", {"sample": sample_id, "error": problem})
         for sample_id, kind, error, taken in store.outcomes():
             seconds.append(taken)
             if kind is not None:
