@@ -1,28 +1,25 @@
 """The tracker `grounding-dino+sam2`: the paper's pipeline for object tracks, through transformers."""
 
-from collections.abc import Mapping
 from functools import cached_property
-from typing import Any, Final
+from typing import Final
 
 import torch
 
-from stvg_core.errors import NoTracksError
-from stvg_core.tracks.store import TrackStore
 from stvg_core.tracks.tracker import TrackRequest
 from stvg_core.values import Track
 from stvg_sam.detector import GroundingDinoDetector, load_detector
 from stvg_sam.following import follow
-from stvg_sam.loading import LoadedModel, checkpoint_stamp
+from stvg_sam.loading import LoadedModel
 from stvg_sam.objects import as_tracks, merge_duplicates
 from stvg_sam.pictures import Pictures
 from stvg_sam.sam2 import Sweep, load_sam2
-from stvg_sam.settings import CIRCUMSTANCES, GroundingDinoSam2Settings, read_settings
-from stvg_sam.words import head_noun
+from stvg_sam.settings import GroundingDinoSam2Settings
+from stvg_sam.word_tracker import WordTracker
 
 NAME: Final = "grounding-dino+sam2"
 
 
-class GroundingDinoSam2Tracker:
+class GroundingDinoSam2Tracker(WordTracker[GroundingDinoSam2Settings]):
     """Boxes of Grounding DINO in key frames, carried through the video by SAM 2."""
 
     def __init__(self, settings: GroundingDinoSam2Settings | None = None) -> None:
@@ -31,66 +28,21 @@ class GroundingDinoSam2Tracker:
         Args:
             settings: None: the paper's.
         """
-        self.settings = settings or GroundingDinoSam2Settings()
-        self._classes = self.settings.classes
-        self._from_cache: bool | None = None
+        super().__init__(settings or GroundingDinoSam2Settings())
 
     @property
     def name(self) -> str:
         """Name as the user types it."""
         return NAME
 
-    @property
-    def per_video(self) -> bool:
-        """Whether the video alone decides: where classes are given, whatever is asked."""
-        return bool(self.settings.classes)
+    def _looked_at(self) -> tuple[int, ...]:
+        return self.settings.track_every_frames, self.settings.detect_every_frames
 
-    def configure(self, settings: Mapping[str, str]) -> "GroundingDinoSam2Tracker":
-        """Return the tracker with other settings.
+    def _checkpoints(self) -> tuple[str, ...]:
+        return self.settings.detector, self.settings.segmenter
 
-        Raises:
-            UsageError: a setting is unknown or out of range.
-        """
-        return GroundingDinoSam2Tracker(read_settings(GroundingDinoSam2Settings, NAME, settings))
-
-    def describe(self) -> Mapping[str, Any]:
-        """Return the settings that decide the tracks."""
-        return self.settings.model_dump(mode="json", exclude=set(CIRCUMSTANCES))
-
-    def report(self) -> Mapping[str, Any]:
-        """Return the words that were last looked for, whether the tracks came from the cache, and where it ran."""
-        return {
-            **self.settings.model_dump(mode="json", include=set(CIRCUMSTANCES)),
-            "classes": list(self._classes),
-            "from_cache": self._from_cache,
-        }
-
-    def propose(self, request: TrackRequest) -> tuple[Track, ...]:
-        """Return a track with masks for every object that the words name, best first.
-
-        Raises:
-            NoTracksError: nothing of that name was found.
-            ModelError: a checkpoint is missing, damaged, or of another type.
-            DeviceMemoryError: it does not fit.
-        """
-        settings = self.settings
-        self._classes = settings.classes or (head_noun(request.sub_queries.attribute),)
-        every = (settings.track_every_frames, settings.detect_every_frames)
-        pictures = Pictures(request.frames, every, settings.longest_side_pixels)
-        decisive = dict(self.describe()) | {
-            "classes": list(self._classes),
-            "looked": pictures.source_frames.tolist(),
-            "checkpoints": [checkpoint_stamp(settings.detector), checkpoint_stamp(settings.segmenter)],
-        }
-        tracks, self._from_cache = TrackStore.named(settings.cache).remember(
-            request.frames.info, NAME, decisive, lambda: self._track(request, pictures)
-        )
-        if not tracks:
-            raise NoTracksError(
-                f"no {' or '.join(self._classes)} in {request.frames.info.path} at box_threshold "
-                f"{settings.box_threshold}; name other classes, or lower it"
-            )
-        return tracks
+    def _cure(self) -> str:
+        return f" at box_threshold {self.settings.box_threshold}; name other classes, or lower it"
 
     def _track(self, request: TrackRequest, pictures: Pictures) -> tuple[Track, ...]:
         settings = self.settings

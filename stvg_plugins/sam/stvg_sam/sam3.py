@@ -1,6 +1,6 @@
 """The tracker `sam3`: everything that a noun names, found and followed by one model."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any, Final
 
@@ -11,19 +11,18 @@ from transformers import PreTrainedTokenizerBase, Sam3VideoModel
 from transformers.models.sam3_video import modeling_sam3_video
 from transformers.models.sam3_video.modeling_sam3_video import Sam3VideoInferenceSession
 
-from stvg_core.errors import ModelError, NoTracksError
+from stvg_core.errors import ModelError
 from stvg_core.masks import RunLengthMask
-from stvg_core.tracks.store import TrackStore
 from stvg_core.tracks.tracker import TrackRequest
 from stvg_core.values import Track
 from stvg_huggingface.damage import DAMAGE, one_line
-from stvg_sam.loading import LoadedModel, checkpoint_stamp, load
+from stvg_sam.loading import LoadedModel, load
 from stvg_sam.objects import FollowedObject, as_tracks, merge_duplicates
 from stvg_sam.pictures import Pictures
 from stvg_sam.sam2 import enlarge, square_side
-from stvg_sam.settings import CIRCUMSTANCES, Sam3Settings, read_settings
+from stvg_sam.settings import Sam3Settings
 from stvg_sam.state import FrameInputs, forget
-from stvg_sam.words import head_noun
+from stvg_sam.word_tracker import WordTracker
 
 NAME: Final = "sam3"
 MODEL_TYPES: Final = ("sam3_video",)
@@ -31,7 +30,7 @@ _PROMPT_TOKENS: Final = 32
 """Length of SAM 3's text input (processing_sam3_video.py)."""
 
 
-class Sam3Tracker:
+class Sam3Tracker(WordTracker[Sam3Settings]):
     """SAM 3 with a noun as its prompt."""
 
     def __init__(self, settings: Sam3Settings | None = None) -> None:
@@ -40,64 +39,21 @@ class Sam3Tracker:
         Args:
             settings: None: the defaults.
         """
-        self.settings = settings or Sam3Settings()
-        self._classes = self.settings.classes
-        self._from_cache: bool | None = None
+        super().__init__(settings or Sam3Settings())
 
     @property
     def name(self) -> str:
         """Name as the user types it."""
         return NAME
 
-    @property
-    def per_video(self) -> bool:
-        """Whether the video alone decides: where classes are given, whatever is asked."""
-        return bool(self.settings.classes)
+    def _looked_at(self) -> tuple[int, ...]:
+        return (self.settings.track_every_frames,)
 
-    def configure(self, settings: Mapping[str, str]) -> "Sam3Tracker":
-        """Return the tracker with other settings.
+    def _checkpoints(self) -> tuple[str, ...]:
+        return (self.settings.segmenter,)
 
-        Raises:
-            UsageError: a setting is unknown or out of range.
-        """
-        return Sam3Tracker(read_settings(Sam3Settings, NAME, settings))
-
-    def describe(self) -> Mapping[str, Any]:
-        """Return the settings that decide the tracks."""
-        return self.settings.model_dump(mode="json", exclude=set(CIRCUMSTANCES))
-
-    def report(self) -> Mapping[str, Any]:
-        """Return the words that were last looked for, whether the tracks came from the cache, and where it ran."""
-        return {
-            **self.settings.model_dump(mode="json", include=set(CIRCUMSTANCES)),
-            "classes": list(self._classes),
-            "from_cache": self._from_cache,
-        }
-
-    def propose(self, request: TrackRequest) -> tuple[Track, ...]:
-        """Return a track with masks for every object that the words name, best first.
-
-        Raises:
-            NoTracksError: nothing of that name was found.
-            ModelError: the checkpoint is missing, damaged, or of another type.
-            DeviceMemoryError: it does not fit.
-        """
-        settings = self.settings
-        self._classes = settings.classes or (head_noun(request.sub_queries.attribute),)
-        pictures = Pictures(request.frames, (settings.track_every_frames,), settings.longest_side_pixels)
-        decisive = dict(self.describe()) | {
-            "classes": list(self._classes),
-            "looked": pictures.source_frames.tolist(),
-            "checkpoints": [checkpoint_stamp(settings.segmenter)],
-        }
-        tracks, self._from_cache = TrackStore.named(settings.cache).remember(
-            request.frames.info, NAME, decisive, lambda: self._track(request, pictures)
-        )
-        if not tracks:
-            raise NoTracksError(
-                f"no {' or '.join(self._classes)} in {request.frames.info.path}; name other classes, or another tracker"
-            )
-        return tracks
+    def _cure(self) -> str:
+        return "; name other classes, or another tracker"
 
     def _track(self, request: TrackRequest, pictures: Pictures) -> tuple[Track, ...]:
         settings = self.settings
