@@ -243,7 +243,7 @@ def test_how_the_model_was_loaded_is_told_in_the_result(stvg: Run, easy: DemoCas
     load = json.loads(ran.out)["settings"]["load"]
     assert load == {
         "device": "cpu", "dtype": "bfloat16", "device_map": None, "quantization": None, "attention": "eager",
-        "deterministic": True, "recompute": "auto", "revision": None,
+        "deterministic": True, "recompute": "auto", "cuda_graphs": "auto", "revision": None,
     }  # fmt: skip
     automatic = json.loads(stvg("ground", easy.video, QUERY, "--model", MODEL, "--json").out)["settings"]["load"]
     assert automatic["dtype"] in {"float32", "float16"}, "what was used, not the word auto"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from stvg_core.cli.ground import DeviceOption, DtypeOption, RecomputeOption
+from stvg_core.cli.ground import CudaGraphsOption, DeviceOption, DtypeOption, RecomputeOption
 from stvg_core.cli.plugin_files import PluginFileOption
 from stvg_core.cli.terminal import progress
 
@@ -33,13 +33,16 @@ def bench(
     device: DeviceOption = "auto",
     dtype: DtypeOption = "auto",
     recompute: RecomputeOption = "auto",
+    cuda_graphs: CudaGraphsOption = "auto",
     plugin: PluginFileOption = None,
 ) -> None:
     """Measure time, operations and memory of the method beside the plain procedure."""
     from stvg_core.benchmark import BenchmarkRequest, open_benchmark
     from stvg_core.identity import LoadOptions
 
-    request = BenchmarkRequest(model, LoadOptions(device, dtype, recompute=recompute), frames, repeats, preset)
+    request = BenchmarkRequest(
+        model, LoadOptions(device, dtype, recompute=recompute, cuda_graphs=cuda_graphs), frames, repeats, preset
+    )
     with progress(f"stvg bench {model}") as on_stage:
         on_stage("running both sides")
         report = open_benchmark().measure(request)

@@ -23,7 +23,7 @@ _WHOLE_BYTES: Final = 64 * 2**20
 _BLOCK_BYTES: Final = 2**20
 _BLOCKS: Final = 16
 _GIT_SECONDS: Final = 5.0
-_CIRCUMSTANTIAL_LOAD: Final = ("device", "device_map", "attention", "recompute")
+_CIRCUMSTANTIAL_LOAD: Final = ("device", "device_map", "attention", "recompute", "cuda_graphs")
 """How a model is loaded, as far as it changes where numbers are computed and not what they mean."""
 
 

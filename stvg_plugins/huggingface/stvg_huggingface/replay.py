@@ -1,0 +1,232 @@
+"""Passes that recur are recorded once and replayed: on CUDA a graph, launched whole.
+
+A 7B decoder's pass over a short clip is thousands of small launches, and on a fast card the host
+cannot keep up. A recorded pass runs again on memory of its own: questions and clip are copied
+in, results copied out. All recordings share one pool of memory, since only one runs at a time.
+"""
+
+import logging
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Hashable
+from typing import Any, Final, Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from stvg_huggingface.loading import LoadedCheckpoint
+from stvg_huggingface.passes import PassKind, QuestionTensors
+
+_LOG: Final = logging.getLogger(__name__)
+
+RECORD_AT: Final = 4
+"""The pass of a kind that is recorded: recording costs about as much as a pass, and a single query has few alike."""
+_KEPT: Final = 16
+"""Recordings at most; the one that was longest out of use goes."""
+_COUNTED: Final = 1024
+"""Kinds whose passes are counted at most, so that a run over videos of many shapes stays small."""
+
+RunPass = Callable[[Float[Tensor, "clip_token width"], QuestionTensors, PassKind], Float[Tensor, "..."]]
+
+
+def can_record(checkpoint: LoadedCheckpoint) -> bool:
+    """Return whether a model's passes may be recorded: plain weights on one CUDA device, unless the user says no."""
+    options = checkpoint.options
+    plain = options.device_map is None and options.quantization is None
+    return options.cuda_graphs == "auto" and plain and checkpoint.device.type == "cuda"
+
+
+@runtime_checkable
+class RecordedPass(Protocol):
+    """A pass that can run again on the tensors that it was recorded with."""
+
+    def forward(self) -> Float[Tensor, "..."]:
+        """Run again; return the result, which the next run overwrites."""
+        ...
+
+    def backward(self, gradient: Float[Tensor, "..."]) -> Float[Tensor, "clip_token width"]:
+        """Return the clip's gradient after a forward run, as often as wanted; the next call overwrites it."""
+        ...
+
+
+@runtime_checkable
+class Recorder(Protocol):
+    """Makes recordings."""
+
+    def record(
+        self, run: RunPass, shown: Float[Tensor, "clip_token width"], tensors: QuestionTensors, kind: PassKind
+    ) -> RecordedPass:
+        """Record a pass on tensors that stay where they are.
+
+        Args:
+            run: the pass.
+            shown: requires its gradient where backward runs are wanted.
+            tensors: the questions.
+            kind: what the pass does.
+
+        Raises:
+            RuntimeError: the pass cannot be recorded.
+        """
+        ...
+
+
+class _Clock:
+    """Counts runs of all recordings: they share memory, so a run ends what an earlier one left for its gradient."""
+
+    def __init__(self) -> None:
+        self.run = 0
+
+
+class _Recording:
+    """One recorded pass with the tensors that it reads."""
+
+    def __init__(self, shown: Tensor, tensors: QuestionTensors, recorded: RecordedPass, clock: _Clock) -> None:
+        self._shown, self._tensors, self._recorded, self._clock = shown, tensors, recorded, clock
+
+    @torch.no_grad()
+    def forward(self, shown: Tensor, tensors: QuestionTensors) -> Tensor:
+        self._shown.copy_(shown)
+        self._tensors.copy_(tensors)
+        self._clock.run += 1
+        return self._recorded.forward().detach().clone()
+
+    def now(self) -> int:
+        return self._clock.run
+
+    def backward(self, gradient: Tensor, run: int) -> Tensor:
+        if run != self._clock.run:
+            raise RuntimeError(
+                "expected the gradient of the newest recorded pass, got an older one's, whose tensors are overwritten; "
+                "take gradients before the next pass, or load with cuda_graphs='off'"
+            )
+        return self._recorded.backward(gradient).clone()
+
+
+class _Replay(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, shown: Tensor, tensors: QuestionTensors, recording: _Recording) -> Tensor:  # noqa: ANN401 - torch's own are untyped
+        output = recording.forward(shown, tensors)
+        ctx.recording, ctx.run = recording, recording.now()
+        return output
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:  # noqa: ANN401 - the same
+        return ctx.recording.backward(gradient, ctx.run), None, None
+
+
+class Replays:
+    """Runs passes, and records those that recur.
+
+    Args:
+        run: one pass.
+        recorder: makes recordings.
+    """
+
+    def __init__(self, run: RunPass, recorder: Recorder) -> None:
+        """Record nothing yet."""
+        self._run, self._recorder = run, recorder
+        self._seen: Counter[Hashable] = Counter()
+        self._recordings: OrderedDict[Hashable, _Recording | None] = OrderedDict()
+        self._clock = _Clock()
+
+    def run(
+        self, shown: Float[Tensor, "clip_token width"], tensors: QuestionTensors, kind: PassKind
+    ) -> Float[Tensor, "..."]:
+        """Return a pass's result, with gradients to the clip where it wants them and the pass has any."""
+        graded = shown.requires_grad and torch.is_grad_enabled() and kind.layers is None
+        key = (kind, graded, shown.dtype, tuple(shown.shape), tensors.shapes())
+        recording = self._recording(key, shown, tensors, kind, graded=graded)
+        if recording is None:
+            return self._run(shown, tensors, kind)
+        if graded:
+            result: Tensor = _Replay.apply(shown, tensors, recording)  # type: ignore[no-untyped-call]
+            return result
+        with torch.no_grad():
+            return recording.forward(shown, tensors)
+
+    def forget(self) -> None:
+        """Drop all recordings, and their memory with them."""
+        self._seen.clear()
+        self._recordings.clear()
+
+    def _recording(
+        self,
+        key: Hashable,
+        shown: Tensor,
+        tensors: QuestionTensors,
+        kind: PassKind,
+        *,
+        graded: bool,
+    ) -> _Recording | None:
+        if key in self._recordings:
+            self._recordings.move_to_end(key)
+            return self._recordings[key]
+        if len(self._seen) >= _COUNTED:
+            self._seen.clear()
+        self._seen[key] += 1
+        if self._seen[key] < RECORD_AT:
+            return None
+        own = shown.detach().clone().requires_grad_(graded)
+        questions = tensors.clone()
+        try:
+            recorded = self._recorder.record(self._run, own, questions, kind)
+        except RuntimeError as error:
+            # Not worth a failure: the same pass runs unrecorded, only slower.
+            _LOG.warning("a pass that recurs could not be recorded and runs as before: %s", error)
+            self._recordings[key] = None
+            return None
+        self._recordings[key] = recording = _Recording(own, questions, recorded, self._clock)
+        if len(self._recordings) > _KEPT:
+            self._recordings.popitem(last=False)
+        return recording
+
+
+class CudaRecorder:
+    """Records passes as CUDA graphs that share one memory pool."""
+
+    def __init__(self) -> None:
+        """Take the pool when the first pass is recorded."""
+        self._pool: Any = None
+
+    def record(
+        self, run: RunPass, shown: Float[Tensor, "clip_token width"], tensors: QuestionTensors, kind: PassKind
+    ) -> RecordedPass:
+        """Record the pass, and its backward pass where the clip wants a gradient.
+
+        Raises:
+            RuntimeError: an operation waits for the device, or memory ran out.
+        """
+        if self._pool is None:
+            self._pool = torch.cuda.graph_pool_handle()
+        torch.cuda.synchronize(shown.device)
+        with torch.cuda.device(shown.device):
+            return _CudaPass(run, shown, tensors, kind, self._pool)
+
+
+class _CudaPass:
+    """A pass and its backward pass as graphs."""
+
+    def __init__(self, run: RunPass, shown: Tensor, tensors: QuestionTensors, kind: PassKind, pool: Any) -> None:  # noqa: ANN401 - opaque
+        self._forward = torch.cuda.CUDAGraph()
+        with torch.set_grad_enabled(shown.requires_grad), torch.cuda.graph(self._forward, pool=pool):
+            output = run(shown, tensors, kind)
+        # The graph of autograd must go when this ends: what it keeps lies in the pool that all recordings share.
+        self._output = output.detach()
+        self._backward: torch.cuda.CUDAGraph | None = None
+        if shown.requires_grad:
+            self._gradient = torch.zeros_like(self._output)
+            self._backward = torch.cuda.CUDAGraph()
+            # Retained: several gradients may be taken of one forward run, so that nothing it kept may be overwritten.
+            with torch.cuda.graph(self._backward, pool=pool):
+                (self._slope,) = torch.autograd.grad(output, shown, self._gradient, retain_graph=True)
+
+    def forward(self) -> Tensor:
+        self._forward.replay()
+        return self._output
+
+    def backward(self, gradient: Tensor) -> Tensor:
+        if self._backward is None:
+            raise RuntimeError("expected a pass that was recorded with its gradient, got one without")
+        self._gradient.copy_(gradient)
+        self._backward.replay()
+        return self._slope
