@@ -5,7 +5,8 @@ once, and the visual prompt enters by index at the visual tokens' places. Nothin
 family: differences come from a `FamilyDifferences`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Final
 from weakref import WeakKeyDictionary
@@ -102,6 +103,16 @@ class HuggingFaceAdapter:
     def replays(self) -> Replays | None:
         """The recorded passes, or None where none are recorded."""
         return self._replays
+
+    @contextmanager
+    def unrecorded(self) -> Iterator[None]:
+        """Run passes as they are, and as long as they are, while inside: what counts operations sees no replays."""
+        replays, prepared = self._replays, self._prepared
+        self._replays, self._prepared = None, WeakKeyDictionary()
+        try:
+            yield
+        finally:
+            self._replays, self._prepared = replays, prepared
 
     @property
     def visual_token_id(self) -> int:

@@ -69,6 +69,10 @@ class Recorder(Protocol):
         """
         ...
 
+    def forget(self) -> None:
+        """Hear that all recordings are gone."""
+        ...
+
 
 class _Clock:
     """Counts runs of all recordings: they share memory, so a run ends what an earlier one left for its gradient."""
@@ -120,11 +124,13 @@ class Replays:
     Args:
         run: one pass.
         recorder: makes recordings.
+        record_at: the pass of a kind that is recorded.
     """
 
-    def __init__(self, run: RunPass, recorder: Recorder) -> None:
+    def __init__(self, run: RunPass, recorder: Recorder, record_at: int = RECORD_AT) -> None:
         """Record nothing yet."""
         self._run, self._recorder = run, recorder
+        self.record_at = record_at
         self._seen: Counter[Hashable] = Counter()
         self._recordings: OrderedDict[Hashable, _Recording | None] = OrderedDict()
         self._clock = _Clock()
@@ -148,6 +154,7 @@ class Replays:
         """Drop all recordings, and their memory with them."""
         self._seen.clear()
         self._recordings.clear()
+        self._recorder.forget()
 
     def _recording(
         self,
@@ -164,7 +171,7 @@ class Replays:
         if len(self._seen) >= _COUNTED:
             self._seen.clear()
         self._seen[key] += 1
-        if self._seen[key] < RECORD_AT:
+        if self._seen[key] < self.record_at:
             return None
         own = shown.detach().clone().requires_grad_(graded)
         questions = tensors.clone()
@@ -185,7 +192,7 @@ class CudaRecorder:
     """Records passes as CUDA graphs that share one memory pool."""
 
     def __init__(self) -> None:
-        """Take the pool when the first pass is recorded."""
+        """Record nothing yet; the pool is the first recording's."""
         self._pool: Any = None
 
     def record(
@@ -196,11 +203,15 @@ class CudaRecorder:
         Raises:
             RuntimeError: an operation waits for the device, or memory ran out.
         """
-        if self._pool is None:
-            self._pool = torch.cuda.graph_pool_handle()
         torch.cuda.synchronize(shown.device)
         with torch.cuda.device(shown.device):
-            return _CudaPass(run, shown, tensors, kind, self._pool)
+            recorded = _CudaPass(run, shown, tensors, kind, self._pool)
+        self._pool = recorded.pool
+        return recorded
+
+    def forget(self) -> None:
+        """Take another pool next time: one whose recordings are all gone is gone with them."""
+        self._pool = None
 
 
 class _CudaPass:
@@ -212,12 +223,13 @@ class _CudaPass:
             output = run(shown, tensors, kind)
         # The graph of autograd must go when this ends: what it keeps lies in the pool that all recordings share.
         self._output = output.detach()
+        self.pool = self._forward.pool()
         self._backward: torch.cuda.CUDAGraph | None = None
         if shown.requires_grad:
             self._gradient = torch.zeros_like(self._output)
             self._backward = torch.cuda.CUDAGraph()
             # Retained: several gradients may be taken of one forward run, so that nothing it kept may be overwritten.
-            with torch.cuda.graph(self._backward, pool=pool):
+            with torch.cuda.graph(self._backward, pool=self.pool):
                 (self._slope,) = torch.autograd.grad(output, shown, self._gradient, retain_graph=True)
 
     def forward(self) -> Tensor:

@@ -37,6 +37,9 @@ class AgainOnTheSameTensors:
         self.recorded += 1
         return _Again(run, shown, tensors, kind)
 
+    def forget(self) -> None:
+        self.recorded = 0
+
 
 class _Again:
     def __init__(self, run: RunPass, shown: Tensor, tensors: QuestionTensors, kind: PassKind) -> None:
@@ -61,6 +64,9 @@ class _Again:
 class Refuses:
     def record(self, run: RunPass, shown: Tensor, tensors: QuestionTensors, kind: PassKind) -> RecordedPass:
         raise RuntimeError("operation not permitted when stream is capturing")
+
+    def forget(self) -> None:
+        """There is nothing."""
 
 
 def opened(family: str) -> Session:
@@ -175,6 +181,7 @@ def test_recordings_are_kept_in_bounds_and_can_be_dropped() -> None:
     assert len(replays._recordings) == 16
     replays.forget()
     assert not replays._recordings
+    assert recorder.recorded == 0, "the recorder is told, since its memory goes with them"
 
 
 def test_nothing_is_recorded_or_filled_up_on_the_cpu() -> None:
