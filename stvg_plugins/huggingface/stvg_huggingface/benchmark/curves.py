@@ -178,7 +178,8 @@ def plot(found: dict[str, Any], path: Path) -> None:
     ):
         axis.set(xlabel=across, ylabel=up, xscale="log", yscale="log")
         axis.grid(visible=True, which="major", alpha=0.3)
-        axis.legend(frameon=False)
+        if axis.get_legend_handles_labels()[0]:
+            axis.legend(frameon=False)
     figure.suptitle(f"{found['model']}, {found['dtype']}, {found['device']}", fontsize=10)
     figure.savefig(path, dpi=110)
 
