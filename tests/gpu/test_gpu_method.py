@@ -136,9 +136,7 @@ def test_recorded_passes_say_what_unrecorded_ones_do(folder: Path, recompute: st
         for own, other in ((found.spatial, expected.spatial), (found.temporal, expected.temporal)):
             np.testing.assert_allclose(own.values, other.values, rtol=1e-3, atol=1e-3 * other.values.max())
         assert found.margins == pytest.approx(expected.margins, rel=1e-3, abs=1e-4)
-    recordings = list(adapter.replays._recordings.values())
-    assert len(recordings) == 3, "three questions with gradients, two with gradients, and rows"
-    assert None not in recordings, "every pass could be recorded"
+    assert adapter.replays.count == 3, "three questions with gradients, two with gradients, and rows"
 
 
 @pytest.mark.parametrize("recompute", ["none", "mlp", "layer"])

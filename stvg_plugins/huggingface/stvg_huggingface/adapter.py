@@ -41,7 +41,7 @@ from stvg_huggingface.pixels import normalize, square_frames
 from stvg_huggingface.prepared import PreparedQuestions
 from stvg_huggingface.questions import tokenize_question
 from stvg_huggingface.recompute import choose_recompute
-from stvg_huggingface.replay import CudaRecorder, Replays, can_record
+from stvg_huggingface.replay import Replays, cuda_replays
 from stvg_huggingface.transfer import send
 
 _QUESTION_TOKENS: Final = 48
@@ -77,7 +77,7 @@ class HuggingFaceAdapter:
         yes_id, no_id = answer_ids(checkpoint.tokenizer)
         if checkpoint.device.type == "cuda":
             fuse_norms(checkpoint.model)
-        self._replays = Replays(self._pass, CudaRecorder()) if can_record(checkpoint) else None
+        self._replays = cuda_replays(self._pass, checkpoint)
         self._prepared: WeakKeyDictionary[ClipPrompt, dict[tuple[str, ...], PreparedQuestions]] = WeakKeyDictionary()
         self._description = ModelDescription(
             id=checkpoint.reference.id,

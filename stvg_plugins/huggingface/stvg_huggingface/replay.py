@@ -13,27 +13,28 @@ from typing import Any, Final, Protocol, runtime_checkable
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from transformers import PreTrainedConfig
 
 from stvg_huggingface.loading import LoadedCheckpoint
 from stvg_huggingface.passes import PassKind, QuestionTensors
+from stvg_huggingface.recompute import kept_bytes
 
 _LOG: Final = logging.getLogger(__name__)
 
 RECORD_AT: Final = 4
 """The pass of a kind that is recorded: recording costs about as much as a pass, and a single query has few alike."""
+_SHARE: Final = 0.25
+"""Of a device's memory: what all recordings may keep together."""
+_NARROW_AT_WORK: Final = 8
+_WIDE_AT_WORK: Final = 4
+"""Tensors of the hidden and of the MLP's width that stand at one time while a layer runs or is differentiated."""
 _KEPT: Final = 16
 """Recordings at most; the one that was longest out of use goes."""
 _COUNTED: Final = 1024
 """Kinds whose passes are counted at most, so that a run over videos of many shapes stays small."""
 
 RunPass = Callable[[Float[Tensor, "clip_token width"], QuestionTensors, PassKind], Float[Tensor, "..."]]
-
-
-def can_record(checkpoint: LoadedCheckpoint) -> bool:
-    """Return whether a model's passes may be recorded: plain weights on one CUDA device, unless the user says no."""
-    options = checkpoint.options
-    plain = options.device_map is None and options.quantization is None
-    return options.cuda_graphs == "auto" and plain and checkpoint.device.type == "cuda"
+RecordingNeed = Callable[[QuestionTensors, PassKind, bool], int]
 
 
 @runtime_checkable
@@ -84,7 +85,10 @@ class _Clock:
 class _Recording:
     """One recorded pass with the tensors that it reads."""
 
-    def __init__(self, shown: Tensor, tensors: QuestionTensors, recorded: RecordedPass, clock: _Clock) -> None:
+    def __init__(
+        self, shown: Tensor, tensors: QuestionTensors, recorded: RecordedPass, clock: _Clock, need_bytes: int
+    ) -> None:
+        self.need_bytes = need_bytes
         self._shown, self._tensors, self._recorded, self._clock = shown, tensors, recorded, clock
 
     @torch.no_grad()
@@ -121,19 +125,32 @@ class _Replay(torch.autograd.Function):
 class Replays:
     """Runs passes, and records those that recur.
 
+    What is recorded keeps its memory, also while other passes run. So passes that need much of it are not
+    recorded: they are long, and keep a device busy as they are.
+
     Args:
         run: one pass.
         recorder: makes recordings.
+        need: bytes that a recording keeps at most, given the questions, the pass, and whether it has gradients.
+        budget_bytes: of all recordings together.
         record_at: the pass of a kind that is recorded.
     """
 
-    def __init__(self, run: RunPass, recorder: Recorder, record_at: int = RECORD_AT) -> None:
+    def __init__(
+        self, run: RunPass, recorder: Recorder, need: RecordingNeed, budget_bytes: int, record_at: int = RECORD_AT
+    ) -> None:
         """Record nothing yet."""
-        self._run, self._recorder = run, recorder
+        self._run, self._recorder, self._need, self._budget_bytes = run, recorder, need, budget_bytes
         self.record_at = record_at
         self._seen: Counter[Hashable] = Counter()
-        self._recordings: OrderedDict[Hashable, _Recording | None] = OrderedDict()
+        self._recordings: OrderedDict[Hashable, _Recording] = OrderedDict()
         self._clock = _Clock()
+        self._able = True
+
+    @property
+    def count(self) -> int:
+        """How many passes are recorded."""
+        return len(self._recordings)
 
     def run(
         self, shown: Float[Tensor, "clip_token width"], tensors: QuestionTensors, kind: PassKind
@@ -165,24 +182,28 @@ class Replays:
         *,
         graded: bool,
     ) -> _Recording | None:
-        if key in self._recordings:
+        known = self._recordings.get(key)
+        if known is not None:
             self._recordings.move_to_end(key)
-            return self._recordings[key]
+            return known
         if len(self._seen) >= _COUNTED:
             self._seen.clear()
         self._seen[key] += 1
-        if self._seen[key] < self.record_at:
+        need = self._need(tensors, kind, graded)
+        taken = sum(recording.need_bytes for recording in self._recordings.values())
+        if not self._able or self._seen[key] < self.record_at or taken + need > self._budget_bytes:
             return None
         own = shown.detach().clone().requires_grad_(graded)
         questions = tensors.clone()
         try:
             recorded = self._recorder.record(self._run, own, questions, kind)
         except RuntimeError as error:
-            # Not worth a failure: the same pass runs unrecorded, only slower.
-            _LOG.warning("a pass that recurs could not be recorded and runs as before: %s", error)
-            self._recordings[key] = None
+            # Not worth a failure: passes run unrecorded, only slower. Torch does not quite recover from a recording
+            # that broke off, so that there is no second try.
+            _LOG.warning("passes that recur could not be recorded and run as before (--cuda-graphs off): %s", error)
+            self._able = False
             return None
-        self._recordings[key] = recording = _Recording(own, questions, recorded, self._clock)
+        self._recordings[key] = recording = _Recording(own, questions, recorded, self._clock, need)
         if len(self._recordings) > _KEPT:
             self._recordings.popitem(last=False)
         return recording
@@ -242,3 +263,41 @@ class _CudaPass:
         self._gradient.copy_(gradient)
         self._backward.replay()
         return self._slope
+
+
+def can_record(checkpoint: LoadedCheckpoint) -> bool:
+    """Return whether a model's passes may be recorded: plain weights on one CUDA device, unless the user says no."""
+    options = checkpoint.options
+    plain = options.device_map is None and options.quantization is None
+    return options.cuda_graphs == "auto" and plain and checkpoint.device.type == "cuda"
+
+
+def cuda_replays(run: RunPass, checkpoint: LoadedCheckpoint) -> Replays | None:
+    """Return what records a model's passes, or None where they may not be."""
+    if not can_record(checkpoint):
+        return None
+    total = torch.cuda.get_device_properties(checkpoint.device).total_memory
+
+    def need(tensors: QuestionTensors, kind: PassKind, graded: bool) -> int:
+        return recording_bytes(checkpoint.text_config, checkpoint.dtype, tensors.ids.numel(), kind, graded=graded)
+
+    return Replays(run, CudaRecorder(), need, int(_SHARE * total))
+
+
+def recording_bytes(
+    config: PreTrainedConfig, dtype: torch.dtype, token_count: int, kind: PassKind, *, graded: bool
+) -> int:
+    """Return what a recorded pass keeps: what its gradient needs, and the widest tensors of a layer at work.
+
+    Args:
+        config: of the language model.
+        dtype: of its activations.
+        token_count: tokens of the packed sequence.
+        kind: of the pass.
+        graded: whether it has a backward pass.
+    """
+    text: Any = config
+    at_work = (
+        token_count * dtype.itemsize * (_NARROW_AT_WORK * text.hidden_size + _WIDE_AT_WORK * text.intermediate_size)
+    )
+    return at_work + (kept_bytes(config, dtype, token_count)[kind.recompute] if graded else 0)

@@ -18,12 +18,14 @@ from stvg_huggingface.adapter import HuggingFaceAdapter
 from stvg_huggingface.gated_mlp import is_gated
 from stvg_huggingface.norms import FusedNorm, fuse_norms
 from stvg_huggingface.passes import PassKind, QuestionTensors
-from stvg_huggingface.replay import RECORD_AT, RecordedPass, Replays, RunPass
+from stvg_huggingface.recompute import LEVELS, kept_bytes
+from stvg_huggingface.replay import RecordedPass, Replays, RunPass, recording_bytes
 from stvg_huggingface.testing import TINY_FAMILIES
 from stvg_huggingface.testing.sessions import random_session
 
 FAMILIES = sorted(TINY_FAMILIES)
 QUESTIONS = ("Is there a man in red in this video?", "please describe this video")
+RECORD_AT = 2
 OTHERS = ("Is there the car in this video?", "please describe this video")
 
 
@@ -80,7 +82,7 @@ def replaying(family: str, recorder: object) -> tuple[Session, HuggingFaceAdapte
     session = opened(family)
     adapter = session.adapter
     assert isinstance(adapter, HuggingFaceAdapter)
-    adapter._replays = Replays(adapter._pass, recorder)  # type: ignore[arg-type]
+    adapter._replays = Replays(adapter._pass, recorder, lambda *_: 1, 100, RECORD_AT)  # type: ignore[arg-type]
     return session, adapter
 
 
@@ -163,24 +165,48 @@ def test_a_pass_that_cannot_be_recorded_runs_as_before(caplog: pytest.LogCapture
     assert "not permitted" in caplog.text
 
 
+def double(shown: Tensor, _tensors: QuestionTensors, _kind: PassKind) -> Tensor:
+    return shown * 2
+
+
+def ask(replays: Replays, cells: int) -> Tensor:
+    shown, place = torch.full((cells, 2), float(cells)), torch.zeros(1, dtype=torch.long)
+    tensors = QuestionTensors(
+        place, place, torch.zeros(1, 1, dtype=torch.long), torch.ones(1, 1, 1, 1, dtype=torch.bool), *[place] * 3
+    )
+    return replays.run(shown, tensors, PassKind(1, "none", exact=False))
+
+
+def test_what_needs_much_memory_is_not_recorded() -> None:
+    recorder = AgainOnTheSameTensors()
+    replays = Replays(double, recorder, lambda tensors, _kind, graded: 40 + graded, 100, RECORD_AT)
+    for cells in (1, 2, 3):
+        for _ in range(RECORD_AT + 1):
+            assert torch.equal(ask(replays, cells), torch.full((cells, 2), 2.0 * cells))
+    assert recorder.recorded == replays.count == 2, "a third of 40 bytes is more than a hundred"
+
+
+def test_a_recording_needs_what_its_gradient_does_and_a_layer_at_work() -> None:
+    config = plain("llava-next-video").adapter.checkpoint.text_config  # type: ignore[attr-defined]
+    kinds = {level: PassKind(1, level, exact=False) for level in LEVELS}
+    needs = {level: recording_bytes(config, torch.float32, 100, kind, graded=True) for level, kind in kinds.items()}
+    bare = recording_bytes(config, torch.float32, 100, kinds["none"], graded=False)
+    assert needs["none"] > needs["mlp"] > needs["layer"] > bare
+    kept = kept_bytes(config, torch.float32, 100)
+    assert needs == {level: bare + kept[level] for level in LEVELS}
+    assert recording_bytes(config, torch.bfloat16, 200, kinds["none"], graded=True) == needs["none"]
+
+
 def test_recordings_are_kept_in_bounds_and_can_be_dropped() -> None:
     recorder = AgainOnTheSameTensors()
-    replays = Replays(lambda shown, _tensors, _kind: shown * 2, recorder)
-
-    def ask(cells: int) -> Tensor:
-        shown, place = torch.full((cells, 2), float(cells)), torch.zeros(1, dtype=torch.long)
-        tensors = QuestionTensors(
-            place, place, torch.zeros(1, 1, dtype=torch.long), torch.ones(1, 1, 1, 1, dtype=torch.bool), *[place] * 3
-        )
-        return replays.run(shown, tensors, PassKind(1, "none", exact=False))
-
+    replays = Replays(double, recorder, lambda *_: 1, 100, RECORD_AT)
     for cells in (*range(1, 30), *range(20, 30)):
         for _ in range(RECORD_AT):
-            assert torch.equal(ask(cells), torch.full((cells, 2), 2.0 * cells))
+            assert torch.equal(ask(replays, cells), torch.full((cells, 2), 2.0 * cells))
     assert recorder.recorded == 29, "the newest stay, so that asking again records nothing"
-    assert len(replays._recordings) == 16
+    assert replays.count == 16
     replays.forget()
-    assert not replays._recordings
+    assert replays.count == 0
     assert recorder.recorded == 0, "the recorder is told, since its memory goes with them"
 
 

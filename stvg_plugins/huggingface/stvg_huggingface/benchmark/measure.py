@@ -282,5 +282,5 @@ def _wait(device: torch.device) -> None:
 def device_name(device: torch.device) -> str:
     """Return what a device is called."""
     if device.type == "cuda":
-        return str(torch.cuda.getdevice_name(device))
+        return str(torch.cuda.get_device_name(device))
     return f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
