@@ -58,6 +58,11 @@ class WindowSettings(_Settings):
         "nearer to the best than to the lowest; positive: those answered with yes; none: the best alone",
     )
     most_joined: int = Field(8, ge=1, le=64, description="windows at most whose maps are merged; bounds memory")
+    weight: Literal["none", "probability"] = Field(
+        "probability",
+        description="what the maps of joined windows are multiplied by, to compare them: nothing, or the probability "
+        "of yes against no (of each window, as a share of the best one's)",
+    )
     shared_frames: Literal["central", "average"] = Field(
         "central",
         description="where joined windows overlap, a frame's map is that of the window it is farther inside, or the "

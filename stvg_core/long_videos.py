@@ -19,7 +19,7 @@ from stvg_core.errors import StvgError, VideoError
 from stvg_core.pipeline import Stopwatch, encode_views, ground_maps
 from stvg_core.session import Session
 from stvg_core.tracks.tracker import Tracker
-from stvg_core.values import Frames, Grounding, SearchedWindow, SubQueries
+from stvg_core.values import FrameMaps, Frames, Grounding, SearchedWindow, SubQueries
 from stvg_core.video import Window, WindowedVideo, lost_frame_count
 from stvg_core.windows import MergedFrames, WindowFrames, choose_windows, merge_frames, merge_maps, widened
 
@@ -80,13 +80,14 @@ def read_windows(
         merged = merge_frames([window.frames for window in windows])
         lost = sum(window.lost for window in windows)
         sampled = sum(len(window.frames.indices) for window in windows)
-        best = max(numbers, key=lambda number, own=margins[place]: own[number])
+        own = [margins[place][number] for number in numbers]
+        best = numbers[int(np.argmax(own))]
         readings.append(
             WindowReading(
                 sub_queries,
                 _searched(video, margins[place], numbers),
                 merged,
-                _merge(windows, merged, place, read[best].maps[place].margins, video, settings),
+                _merge(windows, merged, place, own, read[best].maps[place].margins, video, settings),
                 partial(decode, _wanted(numbers, merged)),
                 (
                     *skipped,
@@ -212,16 +213,18 @@ def _merge(
     windows: Sequence[_ReadWindow],
     merged: MergedFrames,
     place: int,
+    weighed_by: Sequence[float],
     margins: Mapping[str, float],
     video: WindowedVideo,
     settings: Settings,
 ) -> BranchMaps:
     frames = [window.frames for window in windows]
     found = [window.maps[place] for window in windows]
-    seconds = video.info.frame_seconds
-    spatial = merge_maps(frames, merged, [one.spatial for one in found], seconds, settings.windows)
-    temporal = merge_maps(frames, merged, [one.temporal for one in found], seconds, settings.windows)
-    return BranchMaps(spatial, temporal, margins)
+
+    def merge(maps: list[FrameMaps]) -> FrameMaps:
+        return merge_maps(frames, merged, maps, weighed_by, video.info.frame_seconds, settings.windows)
+
+    return BranchMaps(merge([one.spatial for one in found]), merge([one.temporal for one in found]), margins)
 
 
 def _wanted(numbers: range, merged: MergedFrames) -> tuple[tuple[int, tuple[int, ...]], ...]:

@@ -120,34 +120,53 @@ def merge_maps(
     windows: Sequence[WindowFrames],
     merged: MergedFrames,
     maps: Sequence[FrameMaps],
+    margins: Sequence[float],
     frame_seconds: Float64[np.ndarray, " source_frame"],
     settings: WindowSettings,
 ) -> FrameMaps:
     """Return the maps of merged frames.
 
-    Values of different windows are compared as they are: relative attention is a ratio to what the same window's cells
-    get under the neutral question, whatever is in it.
+    Relative attention is a ratio to what the same window's cells get under the neutral question; it tells where to look
+    in a window, not whether there is anything. Weight `probability` says that: each window's maps are multiplied by its
+    probability of yes (against no) as a share of the best window's, so that one window alone keeps its values.
 
     Args:
         windows: the joined windows.
         merged: what `merge_frames` made of them.
         maps: one branch's maps of each window.
+        margins: logit of yes minus no of each window.
         frame_seconds: presentation time of every source frame.
         settings: whether a frame's map is that of its own window, or the mean over all windows that hold it (each at
             its sampled frame nearest in time).
     """
-    values = [maps[owner].values[place] for owner, place in zip(merged.owners, merged.places, strict=True)]
+    scaled = [one.values * weight for one, weight in zip(maps, _weights(margins, settings), strict=True)]
+    values = [scaled[owner][place] for owner, place in zip(merged.owners, merged.places, strict=True)]
     if settings.shared_frames == "average":
         for number, (owner, place) in enumerate(zip(merged.owners, merged.places, strict=True)):
             frame = int(windows[owner].indices[place])
             others = [
-                other.values[np.abs(frame_seconds[window.indices] - frame_seconds[frame]).argmin()]
-                for position, (window, other) in enumerate(zip(windows, maps, strict=True))
+                other[np.abs(frame_seconds[window.indices] - frame_seconds[frame]).argmin()]
+                for position, (window, other) in enumerate(zip(windows, scaled, strict=True))
                 if position != owner and window.first_frame <= frame <= window.last_frame
             ]
             values[number] = np.mean([values[number], *others], axis=0)
     tokens = dict.fromkeys(token for one in maps for token in one.grounding_tokens)
     return FrameMaps(np.stack(values), tuple(tokens))
+
+
+def _weights(margins: Sequence[float], settings: WindowSettings) -> Float64[np.ndarray, " window"]:
+    """Return what each window's maps are multiplied by; 1 for the best.
+
+    >>> _weights([0.0, 2.0], WindowSettings(weight="none")).tolist()
+    [1.0, 1.0]
+    >>> _weights([0.0, 2.0], WindowSettings(weight="probability")).round(2).tolist()
+    [0.57, 1.0]
+    """
+    if settings.weight == "none":
+        return np.ones(len(margins))
+    logs = -np.logaddexp(0.0, -np.asarray(margins, dtype=np.float64))
+    weights: Float64[np.ndarray, " window"] = np.exp(logs - logs.max())
+    return weights
 
 
 def widened(settings: JointSettings, merged: MergedFrames) -> JointSettings:

@@ -48,11 +48,6 @@ class LongClip:
     first_frame: int
     fillers: tuple[Scene, ...] = ()
 
-    @property
-    def info(self) -> VideoInfo:
-        """What the clip's file would say of itself, but for its size, which is 1 x 1 here."""
-        return long_clip_info(self.times, 1)
-
     def frames(
         self, indices: Int64[np.ndarray, " frame"], size_pixels: int
     ) -> UInt8[np.ndarray, "frame height width rgb=3"]:
