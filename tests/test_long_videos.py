@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from stvg_core.api import Grounder
-from stvg_core.backend import AnswerLogits, AttentionRequest, EncodedClip, PromptToken, QuestionAttention
+from stvg_core.backend import AnswerLogits, EncodedClip, PromptToken, QuestionAttention
 from stvg_core.config import InputSettings, Settings, load_settings
 from stvg_core.errors import DeviceMemoryError, ModelError, TrackError, VideoError
 from stvg_core.identity import LoadOptions, ModelReference
@@ -351,7 +351,7 @@ def test_a_margin_that_is_no_number_is_an_error(
 ) -> None:
     nan = torch.full((1,), torch.nan)
     monkeypatch.setattr(adapter, "answer_logits", lambda clip, questions, prompt: AnswerLogits(nan, nan))
-    with pytest.raises(ModelError, match="window 1 of 4 .* expected finite logits"):
+    with pytest.raises(ModelError, match=r"window 1 of 4 .* expected finite logits"):
         run(session, settings_of())
 
 

@@ -14,11 +14,11 @@ from typing import Final, Literal, get_args
 import numpy as np
 from jaxtyping import Float64, Int64, UInt8
 
-from stvg_core.values import Tube, VideoInfo
+from stvg_core.values import Track, Tube, VideoInfo
 from stvg_tiny.clips import CLIP_FRAMES, CLIP_FRAMES_PER_SECOND
 from stvg_tiny.rendering import render
 from stvg_tiny.sampling import Split, held_out_scene, sample_scene, split_generator
-from stvg_tiny.scenes import Difficulty, Scene, frame_times
+from stvg_tiny.scenes import Difficulty, Scene, SceneObject, frame_times
 
 Surroundings = Literal["rest", "cuts"]
 SURROUNDINGS: Final[tuple[Surroundings, ...]] = get_args(Surroundings)
@@ -66,17 +66,34 @@ class LongClip:
             pictures[shown] = render(scene, times[moments[shown]], size_pixels)
         return pictures
 
-    def target_boxes(self, size_pixels: int) -> Float64[np.ndarray, "frame xyxy=4"]:
-        """Return the target's box at every source frame; where other scenes are shown, the nearest one's."""
-        moments = (np.arange(self.times * CLIP_FRAMES) - self.first_frame).clip(0, CLIP_FRAMES - 1)
-        return self.scene.target.boxes(frame_times(CLIP_FRAMES), size_pixels)[moments].astype(np.float64)
-
     def true_tube(self, size_pixels: int) -> Tube:
         """Return the target's boxes over the frames of its event."""
         info = long_clip_info(self.times, size_pixels)
-        first, last = (self.first_frame + frame for frame in self.scene.target.span.frames(CLIP_FRAMES))
-        boxes = self.target_boxes(size_pixels)[first : last + 1]
+        first, last = self.scene.target.span.frames(CLIP_FRAMES)
+        boxes = _boxes(self.scene.target, size_pixels)[first : last + 1]
+        first, last = first + self.first_frame, last + self.first_frame
         return Tube(first, boxes, info.frame_seconds[first : last + 1], info.frame_end_seconds(last))
+
+    def true_tracks(self, size_pixels: int) -> tuple[Track, ...]:
+        """Return the tracks of all objects of the event's scene, for as long as they are shown.
+
+        Shuffled by the scene's own seed, so that a tie does not favour the target.
+        """
+        order = np.random.default_rng(self.scene.texture.seed).permutation(len(self.scene.objects))
+        return tuple(self._track(self.scene.objects[place], size_pixels) for place in order)
+
+    def _track(self, item: SceneObject, size_pixels: int) -> Track:
+        frames, boxes = np.arange(CLIP_FRAMES) + self.first_frame, _boxes(item, size_pixels)
+        if not self.fillers:
+            # At rest from the beginning and to the end.
+            ends = np.array([0, self.times * CLIP_FRAMES - 1])
+            frames, places = np.unique(np.concatenate([frames, ends]), return_index=True)
+            boxes = np.concatenate([boxes, boxes[[0, -1]]])[places]
+        return Track(frames, boxes, f"{item.color} {item.shape}")
+
+
+def _boxes(item: SceneObject, size_pixels: int) -> Float64[np.ndarray, "frame xyxy=4"]:
+    return item.boxes(frame_times(CLIP_FRAMES), size_pixels).astype(np.float64)
 
 
 def long_clip_info(times: int, size_pixels: int) -> VideoInfo:

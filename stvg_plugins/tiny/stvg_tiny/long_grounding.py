@@ -1,9 +1,9 @@
 """How well a model grounds long videos in windows, beside the whole video sampled at once.
 
 `whole video` samples the clip as a short one; `windows` searches it in windows of a trained length; `the event's scene`
-is told where the scene with the event lies, which no method knows: what is lost beyond it is lost in searching. With
---rules every rule of merging windows is measured instead, on true tracks, from one reading of each window. With --cost
-time and memory are measured instead.
+is told where the scene with the event lies, which no method knows: what is lost beyond it is lost in searching. Tracks
+are the true ones, so that what is measured is time, unless --tracks names a tracker. With --rules every rule of merging
+windows is measured instead, from one reading of each window. With --cost time and memory are measured instead.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import time
 import tracemalloc
 from argparse import ArgumentParser
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -31,11 +32,13 @@ from stvg_core.query.catalog import open_decomposer
 from stvg_core.report.staging import check_output_folder
 from stvg_core.session import Session, open_session
 from stvg_core.tracks.catalog import open_tracker
-from stvg_core.tracks.tracker import Tracker
-from stvg_core.values import Frames, SubQueries, Tube
+from stvg_core.tracks.tracker import Tracker, TrackRequest
+from stvg_core.values import Frames, SubQueries, Track, Tube
 from stvg_core.video import Window, WindowedVideo, lay_windows, sample_indices
 from stvg_huggingface.benchmark.memory import peak_allocated_bytes
 from stvg_tiny.clips import CLIP_FRAMES, CLIP_PIXELS, query
+from stvg_tiny.controls import ORACLE
+from stvg_tiny.grid import VideoGrid
 from stvg_tiny.long_clips import CLIP_SECONDS, SURROUNDINGS, LongClip, Surroundings, long_clip, long_clip_info
 from stvg_tiny.long_rules import Reading, read_clip, rule_rows
 from stvg_tiny.measurements import Row, paired_difference
@@ -44,21 +47,23 @@ from stvg_tiny.sampling import Split
 WHOLE: Final = "whole video"
 WINDOWS: Final = "windows"
 SCENE: Final = "the event's scene"
+TRAINED_PIXELS: Final = VideoGrid().size_pixels
 _LEVEL: Final = "hard"
 _WINDOWED: Final = {"windows.length_seconds": CLIP_SECONDS}
 
 
-def sampled(clip: LongClip, settings: Settings, segment: Window | None = None) -> Frames:
+def sampled(clip: LongClip, settings: Settings, size_pixels: int, segment: Window | None = None) -> Frames:
     """Return the frames that a method sees of a clip, or of a part of it."""
-    info = long_clip_info(clip.times, CLIP_PIXELS)
+    info = long_clip_info(clip.times, size_pixels)
     indices = sample_indices(info, settings.sampling, segment)
-    return Frames(info, indices, clip.frames(indices, CLIP_PIXELS), segment)
+    return Frames(info, indices, clip.frames(indices, size_pixels), segment)
 
 
-def in_windows(clip: LongClip, settings: Settings) -> WindowedVideo:
+def in_windows(clip: LongClip, settings: Settings, size_pixels: int) -> WindowedVideo:
     """Return a clip's windows."""
-    info = long_clip_info(clip.times, CLIP_PIXELS)
-    return WindowedVideo(info, lay_windows(info, settings.windows), partial(sampled, clip, settings))
+    info = long_clip_info(clip.times, size_pixels)
+    read = partial(sampled, clip, settings, size_pixels)
+    return WindowedVideo(info, lay_windows(info, settings.windows), read)
 
 
 def sub_queries_of(clip: LongClip) -> SubQueries:
@@ -66,31 +71,63 @@ def sub_queries_of(clip: LongClip) -> SubQueries:
     return open_decomposer("rules", generate=None, video_name=None).decompose(query(clip.scene))
 
 
+@dataclass(frozen=True)
+class TrueTracks:
+    """Proposes the true tracks of the event's scene: an upper bound, never a result."""
+
+    clip: LongClip
+    size_pixels: int
+    name: str = ORACLE
+
+    def propose(self, request: TrackRequest) -> tuple[Track, ...]:
+        """Return all true tracks, whatever is asked."""
+        return self.clip.true_tracks(self.size_pixels)
+
+
+@dataclass(frozen=True)
+class Tracks:
+    """Which tracks are scored, and how large the pictures are: only a tracker needs them larger than the model."""
+
+    tracker: Tracker | None
+    size_pixels: int
+
+    @classmethod
+    def of(cls, name: str) -> Tracks:
+        """Return the tracks of a tracker's name, or the true ones ("oracle")."""
+        return cls(None, TRAINED_PIXELS) if name == ORACLE else cls(open_tracker(name), CLIP_PIXELS)
+
+    def proposer(self, clip: LongClip) -> Tracker:
+        """Return what proposes a clip's tracks."""
+        return self.tracker or TrueTracks(clip, self.size_pixels)
+
+
 def ground_whole(
-    clip: LongClip, session: Session, settings: Settings, tracker: Tracker, segment: Window | None = None
+    clip: LongClip, session: Session, settings: Settings, tracks: Tracks, segment: Window | None = None
 ) -> Tube:
     """Ground a clip's query in the clip, or a part of it, sampled at once."""
-    return ground_frames(sampled(clip, settings, segment), sub_queries_of(clip), session, tracker, settings).tube
+    frames = sampled(clip, settings, tracks.size_pixels, segment)
+    return ground_frames(frames, sub_queries_of(clip), session, tracks.proposer(clip), settings).tube
 
 
-def ground_in_windows(clip: LongClip, session: Session, settings: Settings, tracker: Tracker) -> Tube:
+def ground_in_windows(clip: LongClip, session: Session, settings: Settings, tracks: Tracks) -> Tube:
     """Ground a clip's query in windows."""
-    video, watch = in_windows(clip, settings), Stopwatch()
+    video, watch, tracker = in_windows(clip, settings, tracks.size_pixels), Stopwatch(), tracks.proposer(clip)
     (reading,) = read_windows(video, (sub_queries_of(clip),), session, settings, watch)
     return ground_windows(reading, tracker, settings, watch).tube
 
 
-def measure(session: Session, settings: Settings, windowed: Settings, clips: Sequence[LongClip]) -> dict[str, Any]:
+def measure(
+    session: Session, settings: Settings, windowed: Settings, clips: Sequence[LongClip], tracks: Tracks
+) -> dict[str, Any]:
     """Return the three rows on some clips, and their paired difference."""
-    tracker = open_tracker("regions")
     found: dict[str, list[TubeOverlap | None]] = {WHOLE: [], WINDOWS: [], SCENE: []}
     for clip in clips:
         scene = clip.first_frame, clip.first_frame + CLIP_FRAMES - 1
-        truth = clip.true_tube(CLIP_PIXELS)
+        truth = clip.true_tube(tracks.size_pixels)
         ways: dict[str, Callable[[], Tube]] = {
-            WHOLE: partial(ground_whole, clip, session, settings, tracker),
-            WINDOWS: partial(ground_in_windows, clip, session, windowed, tracker),
-            SCENE: partial(ground_whole, clip, session, settings, tracker, scene),
+            WHOLE: partial(ground_whole, clip, session, settings, tracks),
+            WINDOWS: partial(ground_in_windows, clip, session, windowed, tracks),
+            SCENE: partial(ground_whole, clip, session, settings, tracks, scene),
         }
         for name, run in ways.items():
             try:
@@ -114,8 +151,8 @@ def measure_rules(session: Session, windowed: Settings, clips: Sequence[LongClip
     """Return a row for every rule of choosing and merging windows, all on the same readings and true tracks."""
     readings: list[Reading] = []
     for clip in clips:
-        readings.append(read_clip(in_windows(clip, windowed), sub_queries_of(clip), session, windowed))
-    rows = rule_rows(readings, clips, windowed, CLIP_PIXELS)
+        readings.append(read_clip(in_windows(clip, windowed, TRAINED_PIXELS), sub_queries_of(clip), session, windowed))
+    rows = rule_rows(readings, clips, windowed, TRAINED_PIXELS)
     return {"rows": [row.summary() | {"hits": _hits(row)} for row in rows]}
 
 
@@ -125,12 +162,12 @@ def measure_cost(session: Session, settings: Settings, windowed: Settings, clip:
     `tensors_mib` is what torch allocates at most, `pictures_mib` what numpy and Python do; each is counted in a run of
     its own, and time in another.
     """
-    tracker, device = open_tracker("regions"), torch.device("cpu")
+    tracks, device = Tracks.of(ORACLE), torch.device("cpu")
     ways: dict[str, Callable[[], Tube]] = {
-        WHOLE: partial(ground_whole, clip, session, settings, tracker),
-        WINDOWS: partial(ground_in_windows, clip, session, windowed, tracker),
+        WHOLE: partial(ground_whole, clip, session, settings, tracks),
+        WINDOWS: partial(ground_in_windows, clip, session, windowed, tracks),
     }
-    costs: dict[str, Any] = {"windows": len(in_windows(clip, windowed).windows)}
+    costs: dict[str, Any] = {"window_count": len(in_windows(clip, windowed, tracks.size_pixels).windows)}
     for name, run in ways.items():
         run()
         began = time.process_time()
@@ -160,6 +197,7 @@ def _parser() -> ArgumentParser:
         "--clips", type=int, default=100, help="of each length and surroundings; the first of the split"
     )
     parser.add_argument("--split", choices=["development", "test"], default="test")
+    parser.add_argument("--tracks", default=ORACLE, help="oracle (the true ones), or the name of a tracker")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="one setting; repeatable")
     parser.add_argument("--rules", action="store_true", help="measure the rules of merging, on true tracks")
     parser.add_argument("--cost", action="store_true", help="measure time and memory of one clip of each length")
@@ -174,6 +212,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     split = Split[options.split.upper()]
     measured: list[dict[str, Any]] = []
     try:
+        tracks = Tracks.of(options.tracks)
         if options.json is not None:
             check_output_folder(options.json.parent)
             options.json.parent.mkdir(parents=True, exist_ok=True)
@@ -190,8 +229,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                     elif options.rules:
                         found = measure_rules(session, windowed, clips)
                     else:
-                        found = measure(session, settings, windowed, clips)
-                    measured.append(head | {"split": options.split} | found)
+                        found = measure(session, settings, windowed, clips, tracks)
+                    measured.append(head | {"split": options.split, "tracks": options.tracks} | found)
                     _say(head, found)
     except StvgError as error:
         sys.stderr.write(f"error: {error}\n")
@@ -212,7 +251,7 @@ def _say(head: dict[str, Any], found: dict[str, Any]) -> None:
             f"{row['name']:<46} hits {row['hits']:.3f}  m_tIoU {row['m_tIoU']:.3f} ({row['m_tIoU_standard_error']})  "
             f"m_vIoU {row['m_vIoU']:.3f} ({row['standard_error']})  failures {row['failures']}\n"
         )
-    if "windows" in found:
+    if "window_count" in found:
         sys.stdout.write(f"{json.dumps(found)}\n")
     sys.stdout.flush()
 

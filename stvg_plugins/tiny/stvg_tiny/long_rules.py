@@ -18,13 +18,11 @@ from stvg_core.metrics import TubeOverlap, tube_overlap
 from stvg_core.pipeline import Stopwatch, encode_views, join_branches
 from stvg_core.session import Session
 from stvg_core.tracks.cells import cell_coverage
-from stvg_core.values import FrameMaps, Frames, SubQueries, Track
+from stvg_core.values import FrameMaps, Frames, SubQueries
 from stvg_core.video import Window, WindowedVideo
 from stvg_core.windows import WindowFrames, choose_windows, merge_frames, merge_maps, widened
-from stvg_tiny.clips import CLIP_FRAMES
 from stvg_tiny.long_clips import LongClip, long_clip_info
 from stvg_tiny.measurements import Row
-from stvg_tiny.scenes import SceneObject, frame_times
 
 QUESTIONS: Final = ("sentence", "action", "attribute", "both")
 ATTENTION: Final = "attention"
@@ -124,29 +122,9 @@ def _overlap(
 
     spatial = merge([reading.maps[number].spatial for number in joined])
     temporal = merge([reading.maps[number].temporal for number in joined])
-    tracks = _true_tracks(clip, size_pixels)
+    tracks = clip.true_tracks(size_pixels)
     coverage = cell_coverage(tracks, indices, info, *spatial.values.shape[1:])
     # Tracks and tube need no pictures.
     frames = Frames(info, indices, np.zeros((len(indices), 1, 1, 3), np.uint8))
     tube = join_branches(frames, tracks, coverage, spatial, temporal, widened(settings.joint, merged)).tube
     return tube_overlap(tube, clip.true_tube(size_pixels))
-
-
-def _true_tracks(clip: LongClip, size_pixels: int) -> tuple[Track, ...]:
-    """Return the tracks of all objects of the event's scene, and the whole picture where another scene is shown.
-
-    Shuffled by the scene's own seed, so that a tie does not favour the target.
-    """
-    order = np.random.default_rng(clip.scene.texture.seed).permutation(len(clip.scene.objects))
-    return tuple(_true_track(clip, clip.scene.objects[place], size_pixels) for place in order)
-
-
-def _true_track(clip: LongClip, item: SceneObject, size_pixels: int) -> Track:
-    boxes = item.boxes(frame_times(CLIP_FRAMES), size_pixels).astype(np.float64)
-    frames = np.arange(CLIP_FRAMES) + clip.first_frame
-    if clip.fillers:
-        return Track(frames, boxes)
-    # At rest before and after.
-    ends = np.array([0, clip.times * CLIP_FRAMES - 1])
-    frames, places = np.unique(np.concatenate([frames, ends]), return_index=True)
-    return Track(frames, np.concatenate([boxes, boxes[[0, -1]]])[places])
