@@ -1,6 +1,5 @@
 """Windows of a long video: where they lie, which join, and their maps on one time line; against plain loops."""
 
-
 import numpy as np
 import pytest
 from hypothesis import assume, example, given
@@ -77,9 +76,7 @@ def test_every_frame_of_the_segment_is_in_a_window(
     assert windows[0][0] == first
     assert windows[-1][1] == last
     assert sorted({frame for start, end in windows for frame in range(start, end + 1)}) == list(range(first, last + 1))
-    assert all(
-        before[0] <= after[0] and before[1] < after[1] for before, after in zip(windows, windows[1:], strict=False)
-    )
+    assert all(before[0] <= after[0] and before[1] < after[1] for before, after in pairwise(windows))
     if len(windows) > 1:
         for start, end in windows:
             assert seconds[end] - seconds[start] <= length_seconds + 2e-6
@@ -90,9 +87,7 @@ def test_neighbours_share_what_the_overlap_says(overlap: float, shared: int) -> 
     info = VideoInfo("a.mp4", 64, 48, 10.0, 9.7, np.arange(97) / 10)
     windows = lay_windows(info, WindowSettings(length_seconds=1.0, overlap=overlap))
     assert all(end - start == 9 for start, end in windows)
-    assert [before[1] - after[0] + 1 for before, after in zip(windows[:-2], windows[1:-1], strict=True)] == [shared] * (
-        len(windows) - 2
-    )
+    assert {before[1] - after[0] + 1 for before, after in pairwise(windows[:-1])} == {shared}
     assert windows[-1] == (87, 96), "the last window is as long as the others"
 
 
