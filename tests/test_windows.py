@@ -1,5 +1,7 @@
 """Windows of a long video: where they lie, which join, and their maps on one time line; against plain loops."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import assume, example, given
