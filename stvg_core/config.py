@@ -57,7 +57,12 @@ class WindowSettings(_Settings):
         description="which windows in a row with the best one hold the event as well: relative: those whose margin is "
         "nearer to the best than to the lowest; positive: those answered with yes; none: the best alone",
     )
-    most_joined: int = Field(8, ge=1, le=64, description="windows at most whose maps are merged; bounds memory")
+    most_joined: int = Field(
+        2,
+        ge=1,
+        le=64,
+        description="windows at most whose maps are merged; bounds memory. More for events longer than a window",
+    )
     weight: Literal["none", "probability"] = Field(
         "probability",
         description="what the maps of joined windows are multiplied by, to compare them: nothing, or the probability "

@@ -58,10 +58,10 @@ def choose_windows(margins: Sequence[float | None], settings: WindowSettings) ->
     Raises:
         ValueError: no window could be read.
 
-    >>> choose_windows([0.0, 5.0, 6.0, 1.0, 0.0], WindowSettings(join="relative"))
+    >>> choose_windows([0.0, 5.0, 6.0, 1.0, 0.0], WindowSettings(join="relative", most_joined=5))
     range(1, 3)
-    >>> choose_windows([0.0, 5.0, 6.0, 1.0, 0.0], WindowSettings(join="positive"))
-    range(1, 4)
+    >>> choose_windows([0.0, 5.0, 6.0, 1.0, -1.0], WindowSettings(join="positive", most_joined=5))
+    range(0, 4)
     """
     known = [margin for margin in margins if margin is not None]
     if not known:

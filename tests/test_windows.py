@@ -135,7 +135,8 @@ def test_the_better_neighbour_joins_first() -> None:
 def test_a_model_that_always_says_yes_joins_no_more() -> None:
     margins = [-4.0, -3.5, 2.0, 3.0, -4.0]
     shifted = [margin + 9 for margin in margins]
-    assert choose_windows(margins, WindowSettings()) == choose_windows(shifted, WindowSettings()) == range(2, 4)
+    settings = WindowSettings(most_joined=5)
+    assert choose_windows(margins, settings) == choose_windows(shifted, settings) == range(2, 4)
 
 
 @st.composite

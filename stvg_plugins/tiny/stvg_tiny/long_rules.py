@@ -25,6 +25,7 @@ from stvg_tiny.long_clips import LongClip, long_clip_info
 from stvg_tiny.measurements import Row
 
 QUESTIONS: Final = ("sentence", "action", "attribute", "both")
+JOINED: Final = (1, 2, 3, 8)
 ATTENTION: Final = "attention"
 """Not a setting: windows ranked by the largest product of both branches' relative attention in a cell."""
 
@@ -88,6 +89,9 @@ def rule_rows(
     ways: dict[str, tuple[str, WindowSettings]] = {}
     for question in (*QUESTIONS, ATTENTION):
         ways[f"{question}, best window alone"] = question, settings.windows.model_copy(update={"join": "none"})
+    for most in JOINED:
+        update = {"most_joined": most}
+        ways[f"sentence, at most {most} windows"] = "sentence", settings.windows.model_copy(update=update)
     for join, weight, shared in product(("relative", "positive"), ("none", "probability"), ("central", "average")):
         update = {"join": join, "weight": weight, "shared_frames": shared}
         ways[f"sentence, {join}, weight {weight}, {shared}"] = "sentence", settings.windows.model_copy(update=update)
