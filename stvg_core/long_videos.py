@@ -80,7 +80,8 @@ def read_windows(
         merged = merge_frames([window.frames for window in windows])
         lost = sum(window.lost for window in windows)
         sampled = sum(len(window.frames.indices) for window in windows)
-        own = [margins[place][number] for number in numbers]
+        # A window without a margin joins nothing.
+        own = [margin for number in numbers if (margin := margins[place][number]) is not None]
         best = numbers[int(np.argmax(own))]
         readings.append(
             WindowReading(

@@ -90,8 +90,8 @@ def rule_rows(
     for question in (*QUESTIONS, ATTENTION):
         ways[f"{question}, best window alone"] = question, settings.windows.model_copy(update={"join": "none"})
     for most in JOINED:
-        update = {"most_joined": most}
-        ways[f"sentence, at most {most} windows"] = "sentence", settings.windows.model_copy(update=update)
+        windows = settings.windows.model_copy(update={"most_joined": most})
+        ways[f"sentence, at most {most} windows"] = "sentence", windows
     for join, weight, shared in product(("relative", "positive"), ("none", "probability"), ("central", "average")):
         update = {"join": join, "weight": weight, "shared_frames": shared}
         ways[f"sentence, {join}, weight {weight}, {shared}"] = "sentence", settings.windows.model_copy(update=update)
