@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Float64, Int64, UInt8
 
 from stvg_core.values import Track, Tube, VideoInfo
-from stvg_tiny.clips import CLIP_FRAMES, CLIP_FRAMES_PER_SECOND
+from stvg_tiny.clips import CLIP_FRAMES, CLIP_FRAMES_PER_SECOND, clip_info
 from stvg_tiny.rendering import render
 from stvg_tiny.sampling import Split, held_out_scene, sample_scene, split_generator
 from stvg_tiny.scenes import Difficulty, Scene, SceneObject, frame_times
@@ -98,15 +98,7 @@ def _boxes(item: SceneObject, size_pixels: int) -> Float64[np.ndarray, "frame xy
 
 def long_clip_info(times: int, size_pixels: int) -> VideoInfo:
     """Return what a long clip's file would say of itself."""
-    count = times * CLIP_FRAMES
-    return VideoInfo(
-        path="scene",
-        width=size_pixels,
-        height=size_pixels,
-        fps=CLIP_FRAMES_PER_SECOND,
-        duration_seconds=count / CLIP_FRAMES_PER_SECOND,
-        frame_seconds=np.arange(count) / CLIP_FRAMES_PER_SECOND,
-    )
+    return clip_info(size_pixels, times * CLIP_FRAMES)
 
 
 def long_clip(split: Split, index: int, difficulty: Difficulty, times: int, surroundings: Surroundings) -> LongClip:
