@@ -232,11 +232,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
                         found = measure(session, settings, windowed, clips, tracks)
                     measured.append(head | {"split": options.split, "tracks": options.tracks} | found)
                     _say(head, found)
+                    if options.json is not None:
+                        # What is measured stays, whatever comes after it.
+                        options.json.write_text(json.dumps(measured, indent=1) + "\n", encoding="utf-8")
     except StvgError as error:
         sys.stderr.write(f"error: {error}\n")
         return 1
-    if options.json is not None:
-        options.json.write_text(json.dumps(measured, indent=1) + "\n", encoding="utf-8")
     return 0
 
 
