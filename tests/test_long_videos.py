@@ -256,6 +256,16 @@ def test_queries_about_one_video_share_its_windows(adapter: NumberReader, sessio
         assert own.windows == alone.windows
 
 
+def test_queries_that_share_a_window_keep_their_own_maps(adapter: NumberReader, session: Session) -> None:
+    adapter.events = {"walks": (16, 23), "runs": (24, 31)}
+    settings, watch = settings_of(), Stopwatch()
+    together = read_windows(film(settings), (QUERY, OTHER), session, settings, watch)
+    assert all(reading.windows[2].joined for reading in together)
+    for own, sub_queries in zip(together, (QUERY, OTHER), strict=True):
+        (alone,) = read_windows(film(settings), (sub_queries,), session, settings, watch)
+        np.testing.assert_allclose(own.maps.temporal.values, alone.maps.temporal.values, rtol=1e-6)
+
+
 def test_a_tracker_is_shown_the_joined_windows_alone(session: Session) -> None:
     settings, tracker, watch = settings_of(), Columns(), Stopwatch()
     (reading,) = read_windows(film(settings), (QUERY,), session, settings, watch)
