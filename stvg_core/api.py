@@ -16,6 +16,7 @@ from stvg_core.config import Settings, has_calibration, load_settings
 from stvg_core.errors import UsageError
 from stvg_core.hook_extensions import HookExtension, open_hook_extensions
 from stvg_core.identity import LoadOptions
+from stvg_core.long_videos import WindowReading, ground_windows, read_windows
 from stvg_core.models import resolve_model
 from stvg_core.pipeline import EncodedViews, Stopwatch, encode_views, ground_views
 from stvg_core.query.catalog import open_decomposer
@@ -28,7 +29,7 @@ from stvg_core.tracks.catalog import open_tracker
 from stvg_core.tracks.description import describe_tracker, describe_tracks
 from stvg_core.tracks.tracker import Tracker
 from stvg_core.values import Frames, Grounding, SubQueries, Tube
-from stvg_core.video import iterate_frames, read_frames, sample_indices
+from stvg_core.video import WindowedVideo, iterate_frames, lost_frame_count, read_video
 
 DEFAULT_TRACKER = "regions"
 DEFAULT_DECOMPOSER = "rules"
@@ -111,7 +112,7 @@ def ground(
     checkpoint = wanted.adapter.description.checkpoint if isinstance(wanted, Session) else wanted.reference.folder
     settings = choose_settings(checkpoint, preset, overrides)
     with watch.stage("video"):
-        frames = read_frames(video, settings.sampling, maximum_side_pixels=settings.sampling.maximum_side_pixels)
+        seen = read_video(video, settings)
     if isinstance(wanted, Session):
         session = wanted
     else:
@@ -119,7 +120,10 @@ def ground(
             session = open_session(wanted, options, backend, extensions=wrappers, trace=trace)
     grounder = Grounder(session, settings, tracker, decomposer, revision)
     sub_queries = grounder.decompose(query, video, watch)
-    return grounder.ground(encode_views(frames, session, settings, watch), sub_queries, watch)
+    if isinstance(seen, WindowedVideo):
+        (reading,) = grounder.read_windows(seen, (sub_queries,), watch)
+        return grounder.ground_windows(reading, watch)
+    return grounder.ground(encode_views(seen, session, settings, watch), sub_queries, watch)
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,16 +172,37 @@ class Grounder:
         Raises:
             StvgError: what was expected, what came, and the cure.
         """
-        session = self.session
-        grounding = ground_views(views, sub_queries, session, self.tracker, self.settings, watch)
+        grounding = ground_views(views, sub_queries, self.session, self.tracker, self.settings, watch)
         grounding = replace(grounding, warnings=(*grounding.warnings, *lost_frames(views.frames, self.settings)))
+        return self._result(grounding)
+
+    def read_windows(
+        self, video: WindowedVideo, queries: Sequence[SubQueries], watch: Stopwatch
+    ) -> tuple[WindowReading, ...]:
+        """Search the windows of a long video for decomposed queries; see `stvg_core.long_videos.read_windows`."""
+        return read_windows(video, queries, self.session, self.settings, watch)
+
+    def ground_windows(self, reading: WindowReading, watch: Stopwatch) -> GroundingResult:
+        """Return the tube of a query in the windows that hold its event.
+
+        Args:
+            reading: what `read_windows` made of the query.
+            watch: collects the time per stage.
+
+        Raises:
+            StvgError: what was expected, what came, and the cure.
+        """
+        return self._result(ground_windows(reading, self.tracker, self.settings, watch))
+
+    def _result(self, grounding: Grounding) -> GroundingResult:
+        session = self.session
         return GroundingResult(
             grounding,
             build_document(
                 grounding,
                 ModelIdentity(**asdict(session.identity)),
                 self.recorded_settings()
-                | {"decomposer": sub_queries.decomposer, "tracks": describe_tracks(self.tracker)},
+                | {"decomposer": grounding.sub_queries.decomposer, "tracks": describe_tracks(self.tracker)},
                 installed_versions(
                     session.identity.distribution, *(extension.distribution for extension in session.extensions)
                 ),
@@ -230,9 +255,8 @@ def choose_settings(
 
 def lost_frames(frames: Frames, settings: Settings) -> tuple[str, ...]:
     """Return a warning where sampled frames did not decode and neighbours stand in; else nothing."""
-    wanted = sample_indices(frames.info, settings.sampling, frames.segment)
-    lost = int((wanted != frames.indices).sum())
-    return (f"{lost} of {len(wanted)} sampled frames do not decode; neighbours stand in",) if lost else ()
+    lost = lost_frame_count(frames, settings.sampling)
+    return (f"{lost} of {len(frames)} sampled frames do not decode; neighbours stand in",) if lost else ()
 
 
 def installed_versions(*distributions: str) -> dict[str, str]:

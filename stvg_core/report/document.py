@@ -27,9 +27,10 @@ from stvg_core.report.document_model import (
     TrackPart,
     TubePart,
     VideoPart,
+    WindowPart,
 )
 from stvg_core.report.text import clean_text, escape_controls, replace_surrogates
-from stvg_core.values import Grounding, Tube
+from stvg_core.values import Grounding, SearchedWindow, Tube
 
 __all__ = [
     "ErrorDocument",
@@ -104,6 +105,7 @@ def build_document(
         timings_seconds=timings,
         versions={_text(name): _text(version) for name, version in versions.items()},
         warnings=list(dict.fromkeys(_text(warning) for warning in warnings)),
+        windows=[_window_part(window) for window in grounding.windows],
     )
 
 
@@ -155,8 +157,19 @@ def _tube_part(tube: Tube) -> TubePart:
     )
 
 
+def _window_part(window: SearchedWindow) -> WindowPart:
+    return WindowPart(
+        start_frame=window.start_frame,
+        end_frame=window.end_frame,
+        start_seconds=_seconds(window.start_seconds),
+        end_seconds=_seconds(window.end_seconds),
+        margin=None if window.margin is None else _finite("a window's margin", window.margin),
+        joined=window.joined,
+    )
+
+
 def _seconds(value: float) -> float:
-    return round(_finite("a time of the tube", value), _SECOND_DIGITS)
+    return round(_finite("a time", value), _SECOND_DIGITS)
 
 
 def _pixel(value: float) -> float:

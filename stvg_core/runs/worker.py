@@ -13,12 +13,13 @@ from types import TracebackType
 
 from stvg_core.api import Grounder, GroundingResult
 from stvg_core.errors import RunError
+from stvg_core.long_videos import WindowReading
 from stvg_core.pipeline import EncodedViews, Stopwatch, encode_views
 from stvg_core.plain_text import one_line
 from stvg_core.report.document import dump_document
 from stvg_core.runs.tasks import Failure, Outcome, Task, dump_track
-from stvg_core.values import Frames
-from stvg_core.video import read_frames
+from stvg_core.values import Frames, SubQueries
+from stvg_core.video import WindowedVideo, read_video
 
 # A kernel that fails leaves the process without its device, whichever sample comes next.
 _BROKEN_DEVICE = "CUDA error"
@@ -27,10 +28,10 @@ _LONGEST_REASON = 300
 
 @dataclass(frozen=True)
 class _Read:
-    """A group of tasks and its pictures, or why there are none."""
+    """A group of tasks and its pictures (of a long video: its windows), or why there are none."""
 
     tasks: tuple[Task, ...]
-    frames: Frames | Failure
+    frames: Frames | WindowedVideo | Failure
     seconds: float
 
 
@@ -40,14 +41,14 @@ class _Encoded:
 
     Attributes:
         tasks: of the group.
-        views: what the model sees, or why there is nothing.
+        views: for each task what the model sees, or what it says of the windows, or why there is nothing.
         stage_seconds: of encoding, by stage.
         read_seconds: of decoding.
         encode_seconds: wall clock of encoding.
     """
 
     tasks: tuple[Task, ...]
-    views: EncodedViews | Failure
+    views: tuple[EncodedViews | WindowReading | Failure, ...]
     stage_seconds: dict[str, float]
     read_seconds: float
     encode_seconds: float
@@ -126,7 +127,7 @@ class Worker:
                 watch.seconds |= group.stage_seconds
                 own_seconds += group.encode_seconds
             began = time.perf_counter()
-            found = self._ground(task, group.views, watch)
+            found = self._ground(task, group.views[position], watch)
             seconds = time.perf_counter() - began
             self.busy_seconds += seconds
             own_seconds += seconds
@@ -145,38 +146,58 @@ class Worker:
         began = time.perf_counter()
         self.waited_seconds += began - start
         watch = Stopwatch()
-        views = self._encode(read.frames, watch)
+        views = self._encode(read, watch)
         encode_seconds = time.perf_counter() - began
         self.busy_seconds += encode_seconds
         return _Encoded(read.tasks, views, watch.seconds, read.seconds, encode_seconds)
 
     def _read(self, tasks: tuple[Task, ...]) -> _Read:
         start = time.perf_counter()
-        first, sampling = tasks[0], self._grounder.settings.sampling
-        frames: Frames | Failure
+        first = tasks[0]
+        frames: Frames | WindowedVideo | Failure
         try:
-            frames = read_frames(
-                self._video_root / first.video,
-                sampling,
-                maximum_side_pixels=sampling.maximum_side_pixels,
-                segment=first.source_segment,
-            )
+            frames = read_video(self._video_root / first.video, self._grounder.settings, first.source_segment)
         except Exception as error:  # noqa: BLE001  # whatever a file does to a decoder, the run goes on
             frames = Failure.of(error)
         return _Read(tasks, frames, time.perf_counter() - start)
 
-    def _encode(self, frames: Frames | Failure, watch: Stopwatch) -> EncodedViews | Failure:
+    def _encode(self, read: _Read, watch: Stopwatch) -> tuple[EncodedViews | WindowReading | Failure, ...]:
+        frames, count = read.frames, len(read.tasks)
         if isinstance(frames, Failure):
-            return frames
+            return (frames,) * count
+        if isinstance(frames, WindowedVideo):
+            return self._search(read.tasks, frames, watch)
         try:
-            return encode_views(frames, self._grounder.session, self._grounder.settings, watch)
+            return (encode_views(frames, self._grounder.session, self._grounder.settings, watch),) * count
         except Exception as error:  # noqa: BLE001  # the video's failure, not the run's
-            return _failure(error)
+            return (_failure(error),) * count
 
-    def _ground(self, task: Task, views: EncodedViews | Failure, watch: Stopwatch) -> GroundingResult | Failure:
+    def _search(
+        self, tasks: tuple[Task, ...], video: WindowedVideo, watch: Stopwatch
+    ) -> tuple[WindowReading | Failure, ...]:
+        """Search a long video for all tasks at once; one whose query cannot be split fails alone."""
+        found: list[SubQueries | Failure] = []
+        for task in tasks:
+            try:
+                found.append(self._grounder.decompose(task.query, task.video, watch))
+            except Exception as error:  # noqa: BLE001  # the sample's failure, not the run's
+                found.append(_failure(error))
+        queries = [one for one in found if isinstance(one, SubQueries)]
+        try:
+            readings = iter(self._grounder.read_windows(video, queries, watch) if queries else ())
+        except Exception as error:  # noqa: BLE001  # the video's failure, not the run's
+            shared = _failure(error)
+            return tuple(one if isinstance(one, Failure) else shared for one in found)
+        return tuple(one if isinstance(one, Failure) else next(readings) for one in found)
+
+    def _ground(
+        self, task: Task, views: EncodedViews | WindowReading | Failure, watch: Stopwatch
+    ) -> GroundingResult | Failure:
         if isinstance(views, Failure):
             return views
         try:
+            if isinstance(views, WindowReading):
+                return self._grounder.ground_windows(views, watch)
             sub_queries = self._grounder.decompose(task.query, task.video, watch)
             return self._grounder.ground(views, sub_queries, watch)
         except Exception as error:  # noqa: BLE001  # the sample's failure, not the run's

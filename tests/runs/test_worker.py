@@ -170,3 +170,64 @@ def test_time_is_told_apart_into_work_and_waiting(
         seconds = [outcome.seconds for outcome in worker.outcomes()]
     assert worker.waited_seconds == 1.0
     assert worker.busy_seconds == pytest.approx(sum(seconds) - 1.0)
+
+
+@pytest.fixture
+def windowed(session: Session, tracker: WholePicture) -> Grounder:
+    """Windows of half a second: 12 or 13 of the clip's 30 frames, half of them in the next window as well."""
+    overrides = {"sampling.frame_count": 6, "prompt.steps": 0, "windows.length_seconds": 0.5}
+    return Grounder(session, load_settings("paper", overrides=overrides), VideoCache(tracker))
+
+
+def test_queries_about_a_long_video_share_its_windows(
+    windowed: Grounder, adapter: ScriptedAdapter, tmp_path: Path
+) -> None:
+    write_clip(tmp_path, Clip())
+    group = (task("a"), task("b", query="..."), task("c", query="The woman walks."))
+    found = outcomes(windowed, tmp_path, group, (task("d", "gone.mp4"),), (task("e"),))
+    assert [outcome.failure.kind if outcome.failure else "ok" for outcome in found] == [
+        "ok",
+        "QueryError",
+        "ok",
+        "VideoError",
+        "ok",
+    ]
+    first, third, last = (_without_times(found[place]) for place in (0, 2, 4))
+    assert len(first["windows"]) == 4  # type: ignore[arg-type]
+    assert first == last
+    assert first["windows"] != [] != third["windows"]
+    # Of each of two groups every window once, and those once more that joined.
+    joined = sum(window["joined"] for window in first["windows"])  # type: ignore[attr-defined]
+    assert len(adapter.encoded) == 2 * (4 + joined)
+
+
+def test_a_long_video_of_which_a_window_fails_fails_its_samples(
+    windowed: Grounder, adapter: ScriptedAdapter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_clip(tmp_path, Clip())
+
+    def full(*arguments: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(adapter, "encode", full)
+    found = outcomes(windowed, tmp_path, (task("a"), task("b")))
+    assert [outcome.failure.kind for outcome in found if outcome.failure] == ["DeviceMemoryError"] * 2
+    assert found[0].failure is not None
+    assert found[0].failure.message.startswith("window 1 of 4 (0.00 to 0.52 s): out of memory")
+
+    def broken(*arguments: object) -> None:
+        raise RuntimeError("CUDA error: device-side assert triggered")
+
+    monkeypatch.setattr(adapter, "encode", broken)
+    with pytest.raises(RunError, match="the device stopped working"):
+        outcomes(windowed, tmp_path, (task("a"),))
+
+
+def test_windows_of_a_segment_lie_inside_it(windowed: Grounder, tracker: WholePicture, tmp_path: Path) -> None:
+    write_clip(tmp_path, Clip())
+    (found,) = outcomes(windowed, tmp_path, (task("a", segment=(5, 25)),))
+    windows = _without_times(found)["windows"]
+    assert (windows[0]["start_frame"], windows[-1]["end_frame"]) == (5, 25)  # type: ignore[index]
+    # One as long as a window is sampled as a whole.
+    (found,) = outcomes(windowed, tmp_path, (task("a", segment=(5, 15)),))
+    assert _without_times(found)["windows"] == []

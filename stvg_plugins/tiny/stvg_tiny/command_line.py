@@ -63,6 +63,13 @@ def _evaluate_grounding(arguments: Sequence[str]) -> int:
     return evaluate(arguments)
 
 
+def _evaluate_long(arguments: Sequence[str]) -> int:
+    """Measure grounding in windows on long clips."""
+    from stvg_tiny.long_grounding import main as evaluate
+
+    return evaluate(arguments)
+
+
 def _measure(arguments: Sequence[str]) -> int:
     """Measure everything that a checkpoint's card says of it."""
     from stvg_tiny.measured import main as measure
@@ -78,7 +85,13 @@ def _card(arguments: Sequence[str]) -> int:
 
 
 _COMMANDS: Final[Mapping[str, Callable[[Sequence[str]], int]]] = MappingProxyType(
-    {"make-benchmark": _make_benchmark, "evaluate-grounding": _evaluate_grounding, "measure": _measure, "card": _card}
+    {
+        "make-benchmark": _make_benchmark,
+        "evaluate-grounding": _evaluate_grounding,
+        "evaluate-long": _evaluate_long,
+        "measure": _measure,
+        "card": _card,
+    }
 )
 
 
