@@ -25,10 +25,17 @@ from stvg_huggingface.benchmark.measure import encode_sides
 from stvg_huggingface.benchmark.operations import count_operations
 from stvg_huggingface.testing.sessions import random_session
 
-ATTRIBUTE, NEUTRAL, ACTION = (
-    "the man in blue",
-    "please describe this video",
-    "the man walks to the car and opens the door",
+ATTRIBUTE = "the man in blue"
+ACTION = "the man walks to the car and opens the door"
+NEUTRAL = "please describe this video"
+COLUMNS = (
+    "model",
+    "recompute",
+    "visual tokens",
+    "prompts, TFLOP",
+    "attention, TFLOP",
+    "share: prompts",
+    "share: attention",
 )
 
 
