@@ -30,10 +30,12 @@ __all__ = [
     "Stopwatch",
     "encode_views",
     "ground_frames",
+    "ground_maps",
     "ground_queries",
     "ground_views",
     "join_branches",
     "read_branches",
+    "read_views",
 ]
 
 
@@ -149,15 +151,27 @@ def ground_queries(
         DeviceMemoryError: a stage needs more memory than there is; the session still works.
         StvgError: any stage failed; the message says which and what to do.
     """
-    with deterministic_algorithms(session.options.deterministic):
-        read = read_queries(session, views.clip, views.reversed_clip, queries, settings, watch)
+    read = read_views(views, queries, session, settings, watch)
     return tuple(
-        _grounding(views, sub_queries, maps, tracker, settings, watch)
+        ground_maps(views, sub_queries, maps, tracker, settings, watch)
         for sub_queries, maps in zip(queries, read, strict=True)
     )
 
 
-def _grounding(
+def read_views(
+    views: EncodedViews, queries: Sequence[SubQueries], session: Session, settings: Settings, watch: Stopwatch
+) -> tuple[BranchMaps, ...]:
+    """Return both branches' maps of queries about one video: the part of `ground_queries` that runs the model.
+
+    Raises:
+        DeviceMemoryError: a stage needs more memory than there is; the session still works.
+        StvgError: any stage failed; the message says which and what to do.
+    """
+    with deterministic_algorithms(session.options.deterministic):
+        return read_queries(session, views.clip, views.reversed_clip, queries, settings, watch)
+
+
+def ground_maps(
     views: EncodedViews,
     sub_queries: SubQueries,
     read: BranchMaps,
@@ -165,7 +179,11 @@ def _grounding(
     settings: Settings,
     watch: Stopwatch,
 ) -> Grounding:
-    """Find one query's tube in its maps."""
+    """Find one query's tube in its maps: the part of `ground_queries` that runs no model but the tracker's.
+
+    Raises:
+        StvgError: the tracker or the tube failed; the message says what to do.
+    """
     frames, clip = views.frames, views.clip
     with watch.stage("tracks"):
         tracks, warnings = propose_tracks(tracker, TrackRequest(frames, sub_queries, read.spatial, read.temporal))

@@ -8,7 +8,7 @@ from typing import Final
 from stvg_core.comparison.document import ComparisonDocument, build_comparison, dump_comparison
 from stvg_core.comparison.plots import draw_plots
 from stvg_core.comparison.rows import ComparisonRow, checked
-from stvg_core.comparison.running import RowRun, run_row
+from stvg_core.comparison.running import RowRun, RowRunner
 from stvg_core.comparison.source import Source
 from stvg_core.comparison.tables import csv_table, markdown
 from stvg_core.metrics import Bootstrap, Protocol
@@ -54,12 +54,13 @@ def compare(
     check_output_folder(out)
     bootstrap = bootstrap or Bootstrap(2000)
     runs: list[RowRun] = []
-    for place, row in enumerate(rows):
-        if on_row is not None:
-            on_row(row, place)
-        runs.append(run_row(row, source, out, protocol.name, retry_failed=retry_failed, on_count=on_count))
-        document = build_comparison(runs, source, protocol, bootstrap)
-        write_comparison(document, out)
+    with RowRunner(source, out, protocol.name, retry_failed=retry_failed) as runner:
+        for place, row in enumerate(rows):
+            if on_row is not None:
+                on_row(row, place)
+            runs.append(runner.run(row, row.python, on_count))
+            document = build_comparison(runs, source, protocol, bootstrap)
+            write_comparison(document, out)
     return document
 
 

@@ -1,6 +1,5 @@
 """What is compared: one row per model and settings, by hand, by product, or from a file."""
 
-import json
 import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
@@ -56,16 +55,10 @@ class ComparisonRow:
         """
         return _NOT_IN_A_FOLDER.sub("-", self.name).strip("-.")[:_LONGEST_FOLDER] or "row"
 
-    def arguments(self) -> list[str]:
-        """Return the row as arguments of `stvg evaluate`."""
-        arguments = ["--model", self.model, "--device", self.device, "--dtype", self.dtype]
-        for option in ("preset", "tracks", "decomposer", "backend"):
-            value = getattr(self, option)
-            if value is not None:
-                arguments += [f"--{option}", value]
-        for name, value in self.overrides.items():
-            arguments += ["--set", f"{name}={json.dumps(value)}"]
-        return arguments
+    def job(self) -> dict[str, Any]:
+        """Return what decides the row's results, for the process that runs it; JSON values."""
+        names = ("model", "preset", "tracks", "decomposer", "backend", "device", "dtype")
+        return {name: getattr(self, name) for name in names} | {"overrides": dict(self.overrides)}
 
 
 class _FileRow(BaseModel):
