@@ -53,6 +53,9 @@ def compare(
     bootstrap: Annotated[int, typer.Option("--bootstrap", help="resamples that intervals are drawn from")] = 2000,
     seed: Annotated[int, typer.Option("--seed", help="seed of --bootstrap")] = 0,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="try samples again that failed")] = False,
+    isolate: Annotated[
+        bool, typer.Option("--isolate", help="run each row in a virtual environment of what it needs, made by pip")
+    ] = False,
     split: SplitOption = None,
     annotations: AnnotationsOption = None,
     video_root: VideoRootOption = None,
@@ -87,7 +90,16 @@ def compare(
         source = clip_source(video, query or (), out)
     with _bar(len(rows)) as (on_row, on_count):
         document = start(
-            rows, source, out, rules, resampling, retry_failed=retry_failed, on_row=on_row, on_count=on_count
+            rows,
+            source,
+            out,
+            rules,
+            resampling,
+            retry_failed=retry_failed,
+            isolate=isolate,
+            on_row=on_row,
+            on_count=on_count,
+            on_make=lambda folder: typer.echo(f"making environment {one_line(str(folder))}", err=True),
         )
     if as_json:
         typer.echo(dump_comparison(document), nl=False)

@@ -51,6 +51,10 @@ class RowPart(_Part):
     preset: str | None = Field(description="the preset that was used")
     overrides: dict[str, JsonValue] = Field(description="settings that the row changes")
     configuration: dict[str, JsonValue] | None = Field(description="everything that decides the row's results")
+    versions: dict[str, str] | None = Field(None, description="of what the row ran on last; None where it did not run")
+    environment: list[str] | None = Field(
+        None, description="requirements that the row's own environment was made from (--isolate); None without one"
+    )
     samples: dict[str, int] | None = Field(description="ok, failed, pending, left_out")
     counts: dict[str, int] | None = Field(description="scored, missing, failed; None where no truth is published")
     score: dict[str, Estimate] | None = Field(description="by metric, in 0..1")
@@ -141,6 +145,8 @@ def _row(
         preset=run.row.preset if configuration is None else configuration["settings"]["preset"],
         overrides=dict(run.row.overrides),
         configuration=configuration,
+        versions=_versions(summary),
+        environment=None if run.environment is None else list(run.environment.requirements),
         samples=summary.get("samples"),
         counts=None if report is None else report.score.counts,
         score=None if values is None else _estimates(np.array([values[name] for name in sorted(values)]), bootstrap),
@@ -169,6 +175,11 @@ def _estimates(values: "np.ndarray", bootstrap: Bootstrap) -> dict[str, Estimate
     }
 
 
+def _versions(summary: Mapping[str, Any]) -> dict[str, str] | None:
+    sessions = summary.get("sessions")
+    return dict(sessions[-1]["versions"]) if sessions and sessions[-1].get("versions") else None
+
+
 def _cost(summary: Mapping[str, Any]) -> CostPart:
     seconds = summary.get("seconds_per_sample") or {}
 
@@ -192,13 +203,22 @@ _SHARED = (
 )
 
 
+_LIBRARIES = ("python", "torch", "transformers")
+
+
 def _warnings(runs: Sequence[RowRun]) -> list[str]:
     """Return a sentence for each thing that rows should share and do not."""
     settings = [
         run.summary["configuration"]["settings"] for run in runs if run.summary and run.summary["configuration"]
     ]
-    return [
+    told = [
         f"rows differ in {what}: differences between them are not the model's alone"
         for what, pick in _SHARED
         if len({json.dumps(pick(found), sort_keys=True) for found in settings}) > 1
     ]
+    ran = [versions for run in runs if (versions := _versions(run.summary or {}))]
+    for name in _LIBRARIES:
+        found = sorted({versions[name] for versions in ran if name in versions})
+        if len(found) > 1:
+            told.append(f"rows ran under {name} {' and '.join(found)}: a difference may be the library's")
+    return told

@@ -33,6 +33,7 @@ class ComparisonRow:
         device: as `--device` takes it.
         dtype: as `--dtype` takes it.
         python: interpreter of the environment that has this row's backend; None: this one.
+        requirements: what an environment of the row's own has besides; needs isolation.
     """
 
     name: str
@@ -45,6 +46,7 @@ class ComparisonRow:
     device: str = "auto"
     dtype: str = "auto"
     python: str | None = None
+    requirements: tuple[str, ...] = ()
 
     @property
     def folder(self) -> str:
@@ -76,6 +78,7 @@ class _FileRow(BaseModel):
     device: str = "auto"
     dtype: str = "auto"
     python: str | None = None
+    requirements: tuple[str, ...] = Field((), max_length=100)
 
 
 class _RowsFile(BaseModel):

@@ -16,6 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
 
+from stvg_core.comparison.environments import RowEnvironment, isolated_variables
 from stvg_core.comparison.row_process import greeting
 from stvg_core.comparison.rows import ComparisonRow
 from stvg_core.comparison.source import Source
@@ -40,12 +41,14 @@ class RowRun:
         run: its run folder.
         summary: what `stvg evaluate --json` prints; None where the run could not start or go on.
         error: why, on one line; empty where there is a summary.
+        environment: the row's own environment, or None where it runs in another.
     """
 
     row: ComparisonRow
     run: Path
     summary: dict[str, Any] | None
     error: str = ""
+    environment: RowEnvironment | None = None
 
 
 class RowRunner:
@@ -81,18 +84,21 @@ class RowRunner:
         # Ctrl-C reaches the child as well; it gives its claims back and ends by itself.
         self._end()
 
-    def failed(self, row: ComparisonRow, reason: str) -> RowRun:
+    def failed(self, row: ComparisonRow, reason: str, environment: RowEnvironment | None = None) -> RowRun:
         """Return a row that cannot run."""
-        return RowRun(row, self._folder(row), None, one_line(reason, _LONGEST_REASON))
+        return RowRun(row, self._folder(row), None, one_line(reason, _LONGEST_REASON), environment)
 
     def run(
-        self, row: ComparisonRow, python: str | None = None, on_count: Callable[[int, int], None] | None = None
+        self,
+        row: ComparisonRow,
+        environment: RowEnvironment | None = None,
+        on_count: Callable[[int, int], None] | None = None,
     ) -> RowRun:
         """Run one row to its end, or go on with it.
 
         Args:
             row: the model and its settings.
-            python: interpreter of the environment to run it in; None: this one.
+            environment: made for it; None: the row's python, or this one.
             on_count: told how many samples are done, and of how many, while it runs.
 
         Raises:
@@ -105,13 +111,13 @@ class RowRunner:
             log.write_bytes(b"")
         except OSError as error:
             raise OutputError(f"cannot write to {run}: {error.strerror}; choose another folder with --out") from error
-        python = python or sys.executable
-        wanted = (python, row.model, row.backend, row.device, row.dtype)
+        python = row.python or sys.executable if environment is None else environment.python
+        wanted = (python, environment is None, row.model, row.backend, row.device, row.dtype)
         if self._process is not None and self._serves != wanted:
             self._end()
         try:
             if self._process is None:
-                self._process, self._serves = _RowProcess(python, log), wanted
+                self._process, self._serves = _RowProcess(python, log, isolated=environment is not None), wanted
             job = {
                 "run": str(run.resolve()),
                 "log": str(log),
@@ -123,14 +129,14 @@ class RowRunner:
             }
             answer = self._process.ask(job, lambda: on_count and on_count(*_counts(run)))
         except OSError as error:
-            return self.failed(row, f"cannot start {python}: {error.strerror}; check the row's python")
+            return self.failed(row, f"cannot start {python}: {error.strerror}; check the row's python", environment)
         except RunError as error:
             self._end()
-            return self.failed(row, str(error))
+            return self.failed(row, str(error), environment)
         if "summary" in answer:
-            return RowRun(row, run, answer["summary"])
+            return RowRun(row, run, answer["summary"], environment=environment)
         self._end()
-        return self.failed(row, str(answer.get("error", "it answered without a summary")))
+        return self.failed(row, str(answer.get("error", "it answered without a summary")), environment)
 
     def _folder(self, row: ComparisonRow) -> Path:
         return self._out / RUNS / row.folder
@@ -144,12 +150,13 @@ class RowRunner:
 class _RowProcess:
     """A process that answers jobs, as `row_process` says."""
 
-    def __init__(self, python: str, log: Path) -> None:
+    def __init__(self, python: str, log: Path, *, isolated: bool) -> None:
         """Start it.
 
         Args:
             python: its interpreter.
             log: what it says before its first job goes here.
+            isolated: it imports from its environment alone, not from the working folder or PYTHONPATH.
 
         Raises:
             OSError: there is no such interpreter.
@@ -158,10 +165,11 @@ class _RowProcess:
         self._greeted = False
         with log.open("ab") as file:
             self._process = subprocess.Popen(  # noqa: S603  # our own command line; the user named the interpreter
-                [python, "-c", _CHILD],
+                [python, *(["-P"] if isolated else []), "-c", _CHILD],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=file,
+                env=isolated_variables() if isolated else None,
                 encoding="utf-8",
                 errors="replace",
             )

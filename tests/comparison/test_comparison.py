@@ -160,7 +160,7 @@ def a_python(path: Path, body: str, told: dict[str, object] | None = None) -> st
 
 def run_row(row: ComparisonRow, source: Source, out: Path, **options: bool) -> RowRun:
     with RowRunner(source, out, "stcat", **options) as runner:
-        return runner.run(row, row.python)
+        return runner.run(row)
 
 
 @pytest.mark.parametrize(
@@ -241,7 +241,7 @@ def test_rows_of_one_model_share_a_process_until_one_fails(tmp_path: Path) -> No
     python = a_python(tmp_path / "python", body)
     rows = [("a", "m", None), ("b", "m", None), ("c", "m", "bad"), ("d", "m", None), ("e", "n", None)]
     with RowRunner(Source("folder", tmp_path), tmp_path / "out", "stcat") as runner:
-        found = [runner.run(ComparisonRow(name, model, preset), python) for name, model, preset in rows]
+        found = [runner.run(ComparisonRow(name, model, preset, python=python)) for name, model, preset in rows]
     a, b, c, d, e = (run.summary and run.summary["process"] for run in found)
     assert a == b
     assert c is None
