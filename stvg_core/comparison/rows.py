@@ -79,6 +79,7 @@ class _FileRow(BaseModel):
     dtype: str = "auto"
     python: str | None = None
     requirements: tuple[str, ...] = Field((), max_length=100)
+    ladder: bool = False
 
 
 class _RowsFile(BaseModel):
@@ -122,6 +123,8 @@ def product_of(
 def read_rows(path: Path) -> tuple[ComparisonRow, ...]:
     """Return the rows of a TOML file: `[[row]]` tables with the fields of ComparisonRow, `set` for overrides.
 
+    One with `ladder = true` is a row per component of the method.
+
     Raises:
         UsageError: it cannot be read, or a row is wrong.
     """
@@ -137,11 +140,12 @@ def read_rows(path: Path) -> tuple[ComparisonRow, ...]:
         ) from error
     except ValueError as error:
         raise UsageError(f"expected TOML in {path}: {one_line(str(error), 200)}") from error
-    rows = []
+    rows: list[ComparisonRow] = []
     for entry in entries:
-        fields = entry.model_dump(exclude={"set", "name"})
+        fields = entry.model_dump(exclude={"set", "name", "ladder"})
         name = entry.name or (entry.model if entry.preset is None else f"{entry.model}, {entry.preset}")
-        rows.append(ComparisonRow(one_line(name, 200), overrides=entry.set, **fields))
+        row = ComparisonRow(one_line(name, 200), overrides=entry.set, **fields)
+        rows += list(_ladder(row)) if entry.ladder else [row]
     return checked(rows)
 
 
