@@ -12,7 +12,7 @@ from stvg_core.comparison.source import Source
 from stvg_core.json_schema import published_schema
 from stvg_core.metrics import METRIC_NAMES, Bootstrap, Protocol, bootstrap_intervals
 from stvg_core.metrics.score_report import ScoreReport
-from stvg_core.metrics.summary import SampleResult, metric_values
+from stvg_core.metrics.summary import SampleResult, group_results, metric_values
 from stvg_core.runs.scoring import score_run
 
 SCHEMA_ID = "urn:stvg:schema:comparison:1"
@@ -62,6 +62,9 @@ class RowPart(_Part):
         description="this row minus the first, sample by sample; None for the first, and where one has no score"
     )
     by_type: dict[str, dict[str, float]] | None = Field(description="means by query type and metric")
+    by_type_estimates: dict[str, dict[str, Estimate]] | None = Field(
+        None, description="the same with intervals, of the types that are scored"
+    )
     failures: list[dict[str, JsonValue]] = Field(description="kinds of failed samples, each with an example")
     cost: CostPart
 
@@ -151,6 +154,7 @@ def _row(
         counts=None if report is None else report.score.counts,
         score=None if values is None else _estimates(np.array([values[name] for name in sorted(values)]), bootstrap),
         difference=difference,
+        by_type_estimates=None if report is None else _by_type(report, protocol, bootstrap),
         by_type=None if report is None else {name: score.summary for name, score in report.groups["type"].items()},
         failures=summary.get("failures", []),
         cost=_cost(summary),
@@ -162,6 +166,14 @@ def values_by_sample(results: Sequence[SampleResult], protocol: Protocol) -> dic
     counted = sorted((result for result in results if result.counted), key=lambda result: result.sample_id)
     names = [result.sample_id for result in counted]
     return dict(zip(names, metric_values(counted, protocol.rules), strict=True))
+
+
+def _by_type(report: ScoreReport, protocol: Protocol, bootstrap: Bootstrap) -> dict[str, dict[str, Estimate]]:
+    found = {
+        kind: _estimates(np.array(list(values_by_sample(results, protocol).values())), bootstrap)
+        for kind, results in group_results(report.results, "type").items()
+    }
+    return {kind: estimates for kind, estimates in found.items() if estimates is not None}
 
 
 def _estimates(values: "np.ndarray", bootstrap: Bootstrap) -> dict[str, Estimate] | None:

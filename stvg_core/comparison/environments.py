@@ -11,8 +11,9 @@ import shutil
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
@@ -30,6 +31,7 @@ FOLDER_VARIABLE: Final = "STVG_ENVIRONMENTS"
 _DONE: Final = "stvg-environment.json"
 _LONGEST_REASON: Final = 500
 _LAST_LINES: Final = 3
+_PIP_INSTALL: Final = ("install", "--no-input", "--disable-pip-version-check", "-r")
 _SOURCES: Final = ("INDEX_URL", "EXTRA_INDEX_URL", "FIND_LINKS", "NO_INDEX", "CONSTRAINT", "PRE", "CONFIG_FILE")
 """Variables of pip (PIP_...) and uv (UV_...) that say where distributions come from."""
 
@@ -114,23 +116,14 @@ def _stamp(line: str) -> str:
 
 def _make(home: Path, python: Path, requirements: Sequence[str]) -> None:
     """Make an environment; of one that fails nothing stays but its log."""
-    log = home.with_suffix(".log")
+    log, wanted = home.with_suffix(".log"), home / "requirements.txt"
+    installers = _installers(python, wanted)
+    # Where something outside installs into it, an environment needs no pip of its own, which takes seconds to set up.
+    pip = ["--without-pip"] if installers else []
     try:
-        with log.open("w", encoding="utf-8") as file:
-            # Our own interpreter's venv, for uv too: one way to find Python.
-            _call([sys.executable, "-m", "venv", str(home)], file.fileno(), log)
-            wanted = home / "requirements.txt"
-            wanted.write_text("".join(f"{line}\n" for line in requirements), encoding="utf-8")
-            for command, more in (installers := list(_installers(python, wanted))):
-                try:
-                    _call(command, file.fileno(), log, more)
-                    break
-                except EnvironmentMakingError:
-                    # pip reads configuration files that uv does not.
-                    if command is installers[-1][0]:
-                        raise
-                    file.seek(0)
-                    file.truncate()
+        _call([sys.executable, "-m", "venv", *pip, str(home)], log)
+        wanted.write_text("".join(f"{line}\n" for line in requirements), encoding="utf-8")
+        _install(installers or [_Installer([str(python), "-m", "pip", *_PIP_INSTALL, str(wanted)])], log)
         draft = home / f"{_DONE}.draft"
         draft.write_text(json.dumps({"requirements": list(requirements)}, indent=1) + "\n", encoding="utf-8")
         draft.replace(home / _DONE)
@@ -139,14 +132,33 @@ def _make(home: Path, python: Path, requirements: Sequence[str]) -> None:
         raise
 
 
-def _installers(python: Path, wanted: Path) -> Iterator[tuple[list[str], Mapping[str, str]]]:
+@dataclass(frozen=True)
+class _Installer:
+    command: list[str]
+    variables: Mapping[str, str] = field(default_factory=dict)
+
+
+def _installers(python: Path, wanted: Path) -> list[_Installer]:
+    """Return what can install into an environment from outside, the fastest first."""
+    found = []
     uv = shutil.which("uv")
     if uv is not None:
-        yield (
-            [uv, "pip", "install", "--python", str(python), *_pip_sources_for_uv(), "-r", str(wanted)],
-            _indexes_for_uv(),
-        )
-    yield [str(python), "-m", "pip", "install", "--no-input", "--disable-pip-version-check", "-r", str(wanted)], {}
+        command = [uv, "pip", "install", "--python", str(python), *_pip_sources_for_uv(), "-r", str(wanted)]
+        found.append(_Installer(command, _indexes_for_uv()))
+    if find_spec("pip") is not None:
+        found.append(_Installer([sys.executable, "-m", "pip", "--python", str(python), *_PIP_INSTALL, str(wanted)]))
+    return found
+
+
+def _install(installers: Sequence[_Installer], log: Path) -> None:
+    """Install with the first of them that can: pip reads configuration files that uv does not."""
+    for installer in installers[:-1]:
+        try:
+            _call(installer.command, log, installer.variables)
+        except EnvironmentMakingError:
+            continue
+        return
+    _call(installers[-1].command, log, installers[-1].variables)
 
 
 def _pip_sources_for_uv() -> list[str]:
@@ -168,15 +180,16 @@ def _indexes_for_uv() -> dict[str, str]:
     }
 
 
-def _call(command: list[str], output: int, log: Path, variables: Mapping[str, str] | None = None) -> None:
-    ended = subprocess.run(  # noqa: S603  # our own interpreter and installer; what is installed the user asked for
-        command,
-        stdin=subprocess.DEVNULL,
-        stdout=output,
-        stderr=subprocess.STDOUT,
-        env={**isolated_variables(), **(variables or {})},
-        check=False,
-    )
+def _call(command: list[str], log: Path, variables: Mapping[str, str] | None = None) -> None:
+    with log.open("w", encoding="utf-8") as output:
+        ended = subprocess.run(  # noqa: S603  # our own interpreter and installer; what is installed the user asked for
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env={**isolated_variables(), **(variables or {})},
+            check=False,
+        )
     if ended.returncode:
         told = _told(log.read_text(encoding="utf-8", errors="replace"))
         title = "uv" if Path(command[0]).stem == "uv" else command[2]
