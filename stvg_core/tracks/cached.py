@@ -16,7 +16,8 @@ class VideoCache:
 
     A tracker says so with an attribute `per_video` that is true; one without it is asked every time.
     In this process frames count as the same video when they are the same object, so that nothing is compared or
-    hashed. With a folder other processes find the tracks as well, for the same frames of the same file.
+    hashed. With a folder other processes find the tracks as well, for the same frames of the same file; but for a
+    tracker that has something to report of its last tracks, which would be lost.
 
     Attributes:
         shared_seconds: wall clock that making tracks for the folder took: what they all profit from is no one's cost.
@@ -58,22 +59,23 @@ class VideoCache:
         if not getattr(self._tracker, "per_video", False):
             return self._tracker.propose(request)
         if request.frames is not self._frames:
-            self._tracks, _ = self._store.remember(
-                request.frames.info,
-                self._tracker.name,
-                self._decisive(request.frames),
-                lambda: self._make(request),
-            )
+            self._tracks = self._propose(request)
             self._frames = request.frames
         return self._tracks
+
+    def _propose(self, request: TrackRequest) -> tuple[Track, ...]:
+        if self._store.folder is None or hasattr(self._tracker, "report"):
+            return self._tracker.propose(request)
+        decisive = self._decisive(request.frames)
+        info, name = request.frames.info, self._tracker.name
+        return self._store.remember(info, name, decisive, lambda: self._make(request))[0]
 
     def _make(self, request: TrackRequest) -> tuple[Track, ...]:
         start = time.perf_counter()
         try:
             return self._tracker.propose(request)
         finally:
-            if self._store.folder is not None:
-                self.shared_seconds += time.perf_counter() - start
+            self.shared_seconds += time.perf_counter() - start
 
     def _decisive(self, frames: Frames) -> dict[str, Any]:
         """Return what decides the tracks beside the video: which pictures of it, the tracker, and our code."""
