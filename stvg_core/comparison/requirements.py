@@ -1,8 +1,8 @@
 """What has to be installed for a row, and where this installation has it from.
 
 A distribution that was installed from a folder, an archive or a repository says so (PEP 610, direct_url.json); ours of
-which nothing is said are asked for in the version that runs here; all others are left to the resolver, because their
-pins may be what the rows differ in.
+which nothing is said, and torch, are asked for in the version that runs here; all others are left to the resolver,
+because their pins may be what the rows differ in.
 """
 
 import importlib.metadata
@@ -12,6 +12,7 @@ from importlib.metadata import Distribution, PackageNotFoundError
 from typing import Any, Final
 
 from packaging.requirements import InvalidRequirement, Requirement
+from packaging.version import Version
 
 from stvg_core.comparison.rows import ComparisonRow
 from stvg_core.errors import PluginError, UsageError
@@ -22,6 +23,7 @@ from stvg_core.registry.metadata import CORE, normalized
 from stvg_core.registry.selection import find_entries
 
 _OURS: Final = "stvg-"
+_TORCH: Final = "torch"
 _GROUPS: Final = (("stvg.trackers", "tracks"), ("stvg.decomposers", "decomposer"))
 
 
@@ -29,7 +31,8 @@ def row_requirements(row: ComparisonRow) -> tuple[str, ...]:
     """Return what an environment of the row's own has to hold, as lines of a requirements file, sorted.
 
     These are the core, the distributions that hold the row's backend, model, tracker and decomposer, what these need
-    of ours or from a place of its own, and the row's own requirements, which go before everything else of their name.
+    of ours or from a place of its own, the torch of this installation (another would be a difference of its own, and
+    gigabytes), and the row's own requirements, which go before everything else of their name.
 
     Raises:
         UsageError: a requirement of the row cannot be read.
@@ -40,6 +43,10 @@ def row_requirements(row: ComparisonRow) -> tuple[str, ...]:
     lines = dict(own)
     for name in _closure(_distributions(row, bool(own))):
         lines.setdefault(name, _line(name))
+    torch = _installed(_TORCH)
+    if torch is not None:
+        # Of the public version every build will do: the local part (+cpu) is where it was built for.
+        lines.setdefault(_TORCH, f"{_TORCH}=={Version(torch.version).public}")
     return tuple(sorted(lines.values()))
 
 

@@ -139,6 +139,32 @@ def test_what_is_missing_from_the_index_is_named() -> None:
         open_environment(["gone==1.0"])
 
 
+@pytest.mark.parametrize("works", [True, False])
+def test_uv_is_asked_first_and_pip_where_it_fails(
+    works: bool, index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PIP_INDEX_URL", "https://user:secret@index.invalid/simple")
+    uv = tmp_path / "bin" / "uv"
+    uv.parent.mkdir()
+    uv.write_text(
+        f"#!{sys.executable}\nimport json, os, sys\n"
+        f"json.dump([sys.argv[1:], os.environ.get('UV_INDEX_URL')], open({str(tmp_path / 'asked')!r}, 'w'))\n"
+        f"sys.exit({0 if works else 2})\n"
+    )
+    uv.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{uv.parent}{os.pathsep}{os.environ['PATH']}")
+    python = open_environment(["pinned==1.0"]).python
+    asked, address = json.loads((tmp_path / "asked").read_text())
+    wanted = str(Path(python).parents[1] / "requirements.txt")
+    assert asked == [
+        *("pip", "install", "--python", python, "--no-index", "--find-links", str(index), "-r", wanted),
+    ]
+    assert address == "https://user:secret@index.invalid/simple"
+    assert "secret" not in "".join(path.read_text() for path in (tmp_path / "environments").glob("*/*.*"))
+    if not works:
+        assert pinned(python) == "1.0"
+
+
 @pytest.fixture
 def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.syspath_prepend(tmp_path / "site")
@@ -179,6 +205,8 @@ def test_distributions_come_from_where_they_are_from_here(installed: Path, tmp_p
     model.mkdir()
     (model / "config.json").write_text(json.dumps({"architectures": ["NewModel"]}))
     lines = row_requirements(ComparisonRow("a", str(model), requirements=("Transformers==5.17.*", "stvg-plain<9")))
+    assert f"torch=={version('torch').partition('+')[0]}" in lines
+    lines = tuple(line for line in lines if not line.startswith("torch"))
     core = [line for line in lines if "stvg-core" in line or (line.startswith("-e") and "part" not in line)]
     assert len(core) == 1
     assert sorted(set(lines) - set(core)) == [
@@ -196,7 +224,9 @@ def test_a_model_nobody_handles_needs_its_distribution_named(tmp_path: Path) -> 
     (tmp_path / "config.json").write_text(json.dumps({"architectures": ["NobodysModel"]}))
     with pytest.raises(PluginError, match="expected to know which distribution has a backend for 'NobodysModel'"):
         row_requirements(ComparisonRow("a", str(tmp_path)))
-    assert "somebodys" in row_requirements(ComparisonRow("a", str(tmp_path), requirements=("somebodys",)))
+    lines = row_requirements(ComparisonRow("a", str(tmp_path), requirements=("somebodys", "torch<3")))
+    assert {"somebodys", "torch<3"} <= set(lines)
+    assert not any(line.startswith("torch==") for line in lines)
 
 
 def test_requirements_need_isolation_and_no_interpreter(tmp_path: Path) -> None:
