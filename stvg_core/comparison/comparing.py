@@ -78,12 +78,18 @@ def compare(
             else:
                 runs.append(runner.run(row, environment, on_count))
             document = build_comparison(runs, source, protocol, bootstrap)
-            write_comparison(document, out)
+            # Plots of what is half done nobody waits for, and they take longer than all else that is written.
+            write_comparison(document, out, plots=len(runs) == len(rows))
     return document
 
 
-def write_comparison(document: ComparisonDocument, out: Path) -> None:
+def write_comparison(document: ComparisonDocument, out: Path, *, plots: bool = True) -> None:
     """Write a comparison's files into its folder: all of them, or none. There are plots where matplotlib is installed.
+
+    Args:
+        document: what to write.
+        out: folder of the comparison.
+        plots: draw them as well.
 
     Raises:
         OutputError: the folder cannot be written to.
@@ -92,5 +98,5 @@ def write_comparison(document: ComparisonDocument, out: Path) -> None:
         (stage / JSON_NAME).write_text(dump_comparison(document), encoding="utf-8")
         (stage / MARKDOWN_NAME).write_text(markdown(document), encoding="utf-8")
         (stage / CSV_NAME).write_text(csv_table(document), encoding="utf-8", newline="")
-        if find_spec("matplotlib") is not None:
+        if plots and find_spec("matplotlib") is not None:
             draw_plots(document, stage)
