@@ -39,7 +39,7 @@ def demo(session: nox.Session) -> None:
     """Ground shipped clips, and compare the tiny models, offline: nox -s demo -- --out FOLDER --no-compare."""
     install(session)
     session.install("--quiet", "--constraint", str(ROOT / "constraints.txt"), "matplotlib")
-    session.run("stvg", "demo", "--compare", *session.posargs)
+    session.run("stvg", "demo", "--compare", *session.posargs, env=ONE_THREAD_PER_WORKER)
 
 
 @nox.session

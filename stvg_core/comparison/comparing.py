@@ -16,6 +16,7 @@ from stvg_core.comparison.tables import csv_table, markdown
 from stvg_core.errors import StvgError
 from stvg_core.metrics import Bootstrap, Protocol
 from stvg_core.report.staging import check_output_folder, staged_files
+from stvg_core.runs.runner import stopping_cleanly
 
 JSON_NAME: Final = "comparison.json"
 MARKDOWN_NAME: Final = "comparison.md"
@@ -57,6 +58,7 @@ def compare(
     Raises:
         UsageError: rows are not unique, or have requirements without isolation.
         OutputError: the folder cannot be written to.
+        RunError: it was stopped.
     """
     rows = checked(rows)
     check_isolation(rows, isolate=isolate)
@@ -67,7 +69,7 @@ def compare(
     def own(row: ComparisonRow) -> bool:
         return isolate and row.python is None
 
-    with RowRunner(source, out, protocol.name, retry_failed=retry_failed) as runner:
+    with stopping_cleanly(), RowRunner(source, out, protocol.name, retry_failed=retry_failed) as runner:
         for place, row in enumerate(rows):
             if on_row is not None:
                 on_row(row, place)

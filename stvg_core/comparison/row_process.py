@@ -9,7 +9,10 @@ import importlib.metadata
 import json
 import os
 import platform
+import queue
+import signal
 import sys
+import threading
 import traceback
 from pathlib import Path
 from typing import IO, Any, Final
@@ -41,11 +44,18 @@ def serve(jobs: IO[str], answers: IO[str]) -> None:
     """
     _say(answers, greeting())
     sessions = None
-    for line in jobs:
+    lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+    working = threading.Event()
+    threading.Thread(target=_read, args=(jobs, lines, working), name="stvg-row-jobs", daemon=True).start()
+    while (line := lines.get()) is not None:
         job = json.loads(line)
+        working.set()
         # What libraries print, in C too, belongs to the row that runs.
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
         log = os.open(job["log"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
-        os.dup2(log, 2)
+        for output in (1, 2):
+            os.dup2(log, output)
         os.close(log)
         try:
             if sessions is None:
@@ -58,9 +68,19 @@ def serve(jobs: IO[str], answers: IO[str]) -> None:
         except Exception as error:  # noqa: BLE001  # the row's reason, whatever it is; its traceback goes to the log
             traceback.print_exc()
             answer = {"error": one_line(f"internal error, {type(error).__name__}: {error}; see {job['log']}")}
+        working.clear()
         _say(answers, answer)
         if "error" in answer:
             return
+
+
+def _read(jobs: IO[str], lines: "queue.SimpleQueue[str | None]", working: threading.Event) -> None:
+    """Hand jobs on; where who gives them is gone, stop the one that runs as `kill` would: nobody waits for it."""
+    for line in jobs:
+        lines.put(line)
+    lines.put(None)
+    if working.is_set():
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _run(job: dict[str, Any], sessions: Any) -> dict[str, Any]:  # noqa: ANN401  # importing its type imports torch

@@ -6,7 +6,9 @@ import json
 import os
 import re
 import stat
+import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -249,6 +251,36 @@ def test_rows_of_one_model_share_a_process_until_one_fails(tmp_path: Path) -> No
     for process in (a, d, e):
         with pytest.raises(ProcessLookupError):
             os.kill(process, 0)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+def test_a_row_ends_with_the_process_that_waits_for_it(tmp_path: Path) -> None:
+    """However that ended; the run it works on is stopped as `kill` stops one, and gives back what it had taken."""
+    script = (
+        "import sys, time\n"
+        "from stvg_core.comparison import row_process\n"
+        "from stvg_core.runs.runner import stopping_cleanly\n"
+        "def run(job, sessions):\n"
+        "    with stopping_cleanly():\n"
+        "        print('begun', flush=True)\n"
+        "        time.sleep(60)\n"
+        "row_process._run = run\n"
+        "row_process.main()\n"
+    )
+    log = tmp_path / "log.txt"
+    child = subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert child.stdin is not None
+    assert child.stdout is not None
+    assert json.loads(child.stdout.readline()) == greeting()
+    child.stdin.write(json.dumps({"log": str(log)}) + "\n")
+    child.stdin.flush()
+    while not log.exists() or "begun" not in log.read_text():
+        assert child.poll() is None
+        time.sleep(0.05)
+    child.stdin.close()
+    assert json.loads(child.stdout.readline()) == {"error": "the run was stopped; run the same command to go on"}
+    assert child.wait(timeout=50) == 0
+    child.stdout.close()
 
 
 def test_differences_are_paired_and_their_intervals_drawn_together(tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ __all__ = ["stvg"]
 def scripted(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
     """A model that needs no loading, whatever --model says."""
 
-    def open_(choice: ModelChoice) -> Grounder:
+    def open_(choice: ModelChoice, sessions: object = None) -> Grounder:
         settings = load_settings(
             "paper", overrides={"sampling.frame_count": 6, "prompt.steps": 0} | dict(choice.overrides or {})
         )
