@@ -25,7 +25,7 @@ _HATCHES: Final = ("", "////", "....", "xxxx")
 _WIDE_RANGE: Final = 8.0
 """From this ratio of the dearest to the cheapest row on costs are drawn by their logarithm."""
 FORMATS: Final = ("png", "svg")
-_STYLE: Final = {
+_STYLE: Final[Any] = {
     "axes.axisbelow": True,
     "axes.grid": True,
     "axes.spines.right": False,

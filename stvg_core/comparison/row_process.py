@@ -57,6 +57,7 @@ def serve(jobs: IO[str], answers: IO[str]) -> None:
         for output in (1, 2):
             os.dup2(log, output)
         os.close(log)
+        answer: dict[str, Any]
         try:
             if sessions is None:
                 from stvg_core.runs.evaluation import SessionKeeper

@@ -121,7 +121,8 @@ def reset_peak_memory() -> None:
     """Let `peak_memory` count from now on, where the system can (Linux, CUDA); elsewhere from the process's start."""
     import torch
 
-    if torch.cuda.is_initialized():
+    # Before its first use CUDA refuses.
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         for device in range(torch.cuda.device_count()):
             torch.cuda.reset_peak_memory_stats(device)
     # Documented in proc(5): 5 sets the peak resident set to the present one.
