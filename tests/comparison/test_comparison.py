@@ -9,6 +9,7 @@ import stat
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -341,6 +342,28 @@ def test_rows_that_share_too_little_are_told(tmp_path: Path) -> None:
         "rows differ in the tracker",
     ]
     assert "To be kept in mind" in markdown(document)
+
+
+def test_rows_say_which_versions_they_ran_under_and_that_these_differ(tmp_path: Path) -> None:
+    runs = []
+    for name, number in (("one", "5.17.0"), ("two", "5.23.0")):
+        run = a_run(tmp_path, name)
+        sessions = [{"versions": {"transformers": "old"}}, {"versions": {"transformers": number, "torch": "2.13.0"}}]
+        runs.append(replace(run, summary=(run.summary or {}) | {"sessions": sessions}))
+    document = build_comparison(runs, Source("folder", tmp_path / "data"), STCAT, BOOTSTRAP)
+    assert [(row.versions or {})["transformers"] for row in document.rows] == ["5.17.0", "5.23.0"]
+    assert document.warnings == [
+        "rows ran under transformers 5.17.0 and 5.23.0: a difference may be the library's",
+    ]
+
+
+def test_scores_by_query_type_have_intervals(tmp_path: Path) -> None:
+    (row,) = build_comparison([a_run(tmp_path, "one")], Source("folder", tmp_path), STCAT, BOOTSTRAP).rows
+    assert row.by_type is not None
+    assert row.by_type_estimates is not None
+    assert row.score is not None
+    assert row.by_type_estimates == {"unknown": row.score}
+    assert row.by_type["unknown"]["m_vIoU"] == pytest.approx(row.score["m_vIoU"].mean)
 
 
 def test_plots_are_drawn_for_what_has_numbers(tmp_path: Path) -> None:

@@ -201,15 +201,27 @@ def test_queries_of_a_video_are_read_in_one_pass_and_come_out_as_if_alone(
     )
 
 
+@pytest.fixture
+def read_sizes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many queries were read at a time."""
+    read, sizes = Grounder.read, []
+
+    def counted(self: Grounder, views: EncodedViews, queries: Sequence[SubQueries], watch: Stopwatch) -> object:
+        sizes.append(len(queries))
+        return read(self, views, queries, watch)
+
+    monkeypatch.setattr(Grounder, "read", counted)
+    return sizes
+
+
 def test_where_prompts_are_learned_each_query_is_read_alone(
-    session: Session, adapter: ScriptedAdapter, tmp_path: Path
+    session: Session, read_sizes: list[int], tmp_path: Path
 ) -> None:
     write_clip(tmp_path, Clip())
     settings = load_settings("paper", overrides={"sampling.frame_count": 6, "augment.enabled": False})
     grounder = Grounder(session, settings, VideoCache(WholePicture()))
     assert all(outcome.document for outcome in outcomes(grounder, tmp_path, three()))
-    # A pass a branch, for each has a prompt of its own.
-    assert len(adapter.asked) == 6
+    assert read_sizes == [1, 1, 1]
 
 
 def test_a_query_that_cannot_be_asked_fails_alone(
@@ -243,20 +255,13 @@ def test_a_device_that_broke_in_a_shared_pass_ends_the_run(
 
 
 def test_many_queries_of_a_video_are_read_eight_at_a_time(
-    grounder: Grounder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    grounder: Grounder, read_sizes: list[int], tmp_path: Path
 ) -> None:
     write_clip(tmp_path, Clip())
-    read, sizes = Grounder.read, []
-
-    def counted(self: Grounder, views: EncodedViews, queries: Sequence[SubQueries], watch: Stopwatch) -> object:
-        sizes.append(len(queries))
-        return read(self, views, queries, watch)
-
-    monkeypatch.setattr(Grounder, "read", counted)
     names = [f"q{number}" for number in range(18)]
     found = outcomes(grounder, tmp_path, tuple(task(name) for name in names))
     assert [outcome.sample_id for outcome in found] == names
-    assert sizes == [8, 8, 2]
+    assert read_sizes == [8, 8, 2]
 
 
 def test_tracks_that_other_runs_profit_from_are_made_once_and_are_no_ones_cost(
