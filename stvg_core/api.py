@@ -18,7 +18,7 @@ from stvg_core.hook_extensions import HookExtension, open_hook_extensions
 from stvg_core.identity import LoadOptions
 from stvg_core.long_videos import WindowReading, ground_windows, read_windows
 from stvg_core.models import resolve_model
-from stvg_core.pipeline import EncodedViews, Stopwatch, encode_views, ground_views
+from stvg_core.pipeline import BranchMaps, EncodedViews, Stopwatch, encode_views, ground_maps, read_views
 from stvg_core.query.catalog import open_decomposer
 from stvg_core.query.sentence import clean_sentence
 from stvg_core.report.document import GroundingDocument, ModelIdentity, build_document
@@ -161,18 +161,41 @@ class Grounder:
         with watch.stage("query"):
             return splitter.decompose(query)
 
-    def ground(self, views: EncodedViews, sub_queries: SubQueries, watch: Stopwatch) -> GroundingResult:
+    @property
+    def learns_prompts(self) -> bool:
+        """Whether a query's prompts are learned: if not, queries about one video can be read in one pass."""
+        return self.settings.prompt.steps > 0 and (self.settings.spatial.tune or self.settings.temporal.tune)
+
+    def read(self, views: EncodedViews, queries: Sequence[SubQueries], watch: Stopwatch) -> tuple[BranchMaps, ...]:
+        """Return both branches' maps of queries about one encoded video, in shared passes; for `ground`.
+
+        Args:
+            views: what `encode_views` made with this session and these settings.
+            queries: what `decompose` made of each.
+            watch: collects the time per stage, of all queries together.
+
+        Raises:
+            StvgError: what was expected, what came, and the cure; one query that cannot be asked fails them all.
+        """
+        return read_views(views, queries, self.session, self.settings, watch)
+
+    def ground(
+        self, views: EncodedViews, sub_queries: SubQueries, watch: Stopwatch, maps: BranchMaps | None = None
+    ) -> GroundingResult:
         """Return the tube of what a decomposed query describes in an encoded video.
 
         Args:
             views: what `encode_views` made with this session and these settings.
             sub_queries: what `decompose` made of the query.
             watch: collects the time per stage.
+            maps: what `read` made of the query; None: they are read now.
 
         Raises:
             StvgError: what was expected, what came, and the cure.
         """
-        grounding = ground_views(views, sub_queries, self.session, self.tracker, self.settings, watch)
+        if maps is None:
+            (maps,) = self.read(views, (sub_queries,), watch)
+        grounding = ground_maps(views.frames, sub_queries, maps, self.tracker, self.settings.joint, watch)
         grounding = replace(grounding, warnings=(*grounding.warnings, *lost_frames(views.frames, self.settings)))
         return self._result(grounding)
 

@@ -35,6 +35,7 @@ __all__ = [
     "ground_views",
     "join_branches",
     "read_branches",
+    "read_views",
 ]
 
 
@@ -150,12 +151,24 @@ def ground_queries(
         DeviceMemoryError: a stage needs more memory than there is; the session still works.
         StvgError: any stage failed; the message says which and what to do.
     """
-    with deterministic_algorithms(session.options.deterministic):
-        read = read_queries(session, views.clip, views.reversed_clip, queries, settings, watch)
+    read = read_views(views, queries, session, settings, watch)
     return tuple(
         ground_maps(views.frames, sub_queries, maps, tracker, settings.joint, watch)
         for sub_queries, maps in zip(queries, read, strict=True)
     )
+
+
+def read_views(
+    views: EncodedViews, queries: Sequence[SubQueries], session: Session, settings: Settings, watch: Stopwatch
+) -> tuple[BranchMaps, ...]:
+    """Return both branches' maps of queries about one video: the part of `ground_queries` that runs the model.
+
+    Raises:
+        DeviceMemoryError: a stage needs more memory than there is; the session still works.
+        StvgError: any stage failed; the message says which and what to do.
+    """
+    with deterministic_algorithms(session.options.deterministic):
+        return read_queries(session, views.clip, views.reversed_clip, queries, settings, watch)
 
 
 def ground_maps(
