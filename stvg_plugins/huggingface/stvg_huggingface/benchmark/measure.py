@@ -4,6 +4,7 @@ import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any, Final, TypeVar
 
 import numpy as np
@@ -138,7 +139,7 @@ def time_sides(sides: Sides, repeats: int, names: Sequence[str] = ("method", "pl
     first: dict[str, float] = {}
     for name in names:
         try:
-            first[name] = timed(lambda run=runs[name]: run(Stopwatch()), device)[0]
+            first[name] = timed(partial(runs[name], Stopwatch()), device)[0]
         except torch.OutOfMemoryError:
             del runs[name]
             torch.cuda.empty_cache()
@@ -148,7 +149,7 @@ def time_sides(sides: Sides, repeats: int, names: Sequence[str] = ("method", "pl
     for _ in range(repeats):
         for name, run in runs.items():
             watch = Stopwatch()
-            spent, maps = timed(lambda run=run, watch=watch: run(watch), device)
+            spent, maps = timed(partial(run, watch), device)
             done[name].append((spent, watch.seconds, maps))
     return {
         name: Timing(
