@@ -104,6 +104,44 @@ def ground(
     # Whatever can be wrong with the arguments is told before a model is loaded.
     tracker = open_tracker(tracks)
     clean_sentence(query)
+    settings, frames, session = open_for(
+        video,
+        model,
+        watch,
+        preset=preset,
+        overrides=overrides,
+        options=options,
+        revision=revision,
+        backend=backend,
+        extensions=extensions,
+        trace=trace,
+    )
+    grounder = Grounder(session, settings, tracker, decomposer, revision)
+    sub_queries = grounder.decompose(query, video, watch)
+    return grounder.ground(encode_views(frames, session, settings, watch), sub_queries, watch)
+
+
+def open_for(
+    video: str | Path,
+    model: str | Session,
+    watch: Stopwatch,
+    *,
+    preset: str | None,
+    overrides: Mapping[str, Any] | None,
+    options: LoadOptions | None,
+    revision: str | None,
+    backend: str | None,
+    extensions: Sequence[str | HookExtension],
+    trace: Callable[[HookCall], None] | None,
+) -> tuple[Settings, Frames, Session]:
+    """Return settings, sampled frames and the opened model of one question about one video.
+
+    The arguments are those of `ground`. Whatever can be wrong with them and with the video is told before a model is
+    loaded.
+
+    Raises:
+        StvgError: what was expected, what came, and the cure.
+    """
     if isinstance(model, Session) and (extensions or trace is not None):
         raise UsageError("expected a model's name beside extensions or trace, got an opened session; open it with them")
     wrappers = open_hook_extensions(extensions)
@@ -113,13 +151,9 @@ def ground(
     with watch.stage("video"):
         frames = read_frames(video, settings.sampling, maximum_side_pixels=settings.sampling.maximum_side_pixels)
     if isinstance(wanted, Session):
-        session = wanted
-    else:
-        with watch.stage("load"):
-            session = open_session(wanted, options, backend, extensions=wrappers, trace=trace)
-    grounder = Grounder(session, settings, tracker, decomposer, revision)
-    sub_queries = grounder.decompose(query, video, watch)
-    return grounder.ground(encode_views(frames, session, settings, watch), sub_queries, watch)
+        return settings, frames, wanted
+    with watch.stage("load"):
+        return settings, frames, open_session(wanted, options, backend, extensions=wrappers, trace=trace)
 
 
 @dataclass(frozen=True, eq=False)

@@ -94,7 +94,7 @@ def write_arrays(path: Path, arrays: Mapping[str, "np.ndarray[Any, Any]"]) -> No
         OutputError: the file cannot be written.
     """
     try:
-        np.savez_compressed(path, allow_pickle=False, **arrays)
+        np.savez_compressed(path, **arrays)
     except OSError as error:
         raise OutputError(f"cannot write {path}: {error}; choose another folder with --out") from error
 

@@ -27,8 +27,9 @@ class SheetGeometry:
         rows: tiles below each other.
         tile_width: of a tile.
         picture_width: of one picture, centred in the tile's width.
-        picture_height: of one picture; a tile holds two, one per branch.
+        picture_height: of one picture.
         header_height: from the top to the first tile.
+        pictures: of a tile, below each other; on a grounding's sheet one per branch.
     """
 
     columns: int
@@ -37,9 +38,12 @@ class SheetGeometry:
     picture_width: int
     picture_height: int
     header_height: int
+    pictures: int = 2
 
     @classmethod
-    def of(cls, tile_count: int, source_width: int, source_height: int, title_lines: int = 1) -> "SheetGeometry":
+    def of(
+        cls, tile_count: int, source_width: int, source_height: int, title_lines: int = 1, pictures: int = 2
+    ) -> "SheetGeometry":
         """Return the geometry for a number of tiles of a video's shape: large tiles, on a sheet of bounded height.
 
         >>> geometry = SheetGeometry.of(20, 640, 360)
@@ -59,6 +63,7 @@ class SheetGeometry:
                 picture_width=picture_width,
                 picture_height=max(_SMALLEST_PICTURE_SIDE, round(source_height * scale)),
                 header_height=header_height + 3 * GAP,
+                pictures=pictures,
             )
             if geometry.is_filled and geometry.height <= _WANTED_HEIGHT:
                 break
@@ -76,8 +81,8 @@ class SheetGeometry:
 
     @property
     def tile_height(self) -> int:
-        """Of a tile: two pictures and the caption."""
-        return 2 * self.picture_height + 2 + self.caption_height
+        """Of a tile: its pictures and the caption."""
+        return self.pictures * (self.picture_height + 2) - 2 + self.caption_height
 
     @property
     def width(self) -> int:
