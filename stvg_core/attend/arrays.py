@@ -14,7 +14,10 @@ from stvg_core.report.text import clean_text
 AXES: Final[Mapping[str, tuple[tuple[str, ...], str]]] = {
     "rows": (("token", "cell"), "softmax shares of each prompt token over the visual tokens, mean of layers and heads"),
     "relative_rows": (("token", "cell"), "rows over those of the neutral question (mode relative alone)"),
-    "neutral_rows": (("neutral_token", "cell"), "softmax shares of the neutral question's tokens (mode relative alone)"),
+    "neutral_rows": (
+        ("neutral_token", "cell"),
+        "softmax shares of the neutral question's tokens (mode relative alone)",
+    ),
     "maps": (("frame", "row", "column"), "mean of the chosen tokens' rows (relative_rows in mode relative)"),
     "cell_time_step": (("cell",), "token grid along time that a visual token belongs to"),
     "cell_frame": (("cell",), "first sampled frame that it shows, index into the axis frame"),

@@ -138,7 +138,8 @@ def build_attention_document(
         status="ok",
         video=video_part(info),
         question=QuestionPart(
-            text=_text(reading.question), neutral=_text(reading.neutral_question) if reading.mode == "relative" else None
+            text=_text(reading.question),
+            neutral=_text(reading.neutral_question) if reading.mode == "relative" else None,
         ),
         model=model,
         attention=AttentionPart(
@@ -186,7 +187,9 @@ def build_attention_document(
             )
         ],
         arrays={
-            name: ArrayPart(axes=list(AXES[name][0]), shape=list(array.shape), dtype=array.dtype.str, meaning=AXES[name][1])
+            name: ArrayPart(
+                axes=list(AXES[name][0]), shape=list(array.shape), dtype=array.dtype.str, meaning=AXES[name][1]
+            )
             for name, array in reading_arrays(reading).items()
         },
         settings=plain_settings(settings),

@@ -111,4 +111,6 @@ class AttentionReading:
 
     def cell_places(self) -> Int64[np.ndarray, "cell 3"]:
         """Return each visual token's time step, row and column."""
-        return np.stack(np.unravel_index(np.arange(self.layout.cell_count), self.layout.shape), axis=-1).astype(np.int64)
+        return np.stack(np.unravel_index(np.arange(self.layout.cell_count), self.layout.shape), axis=-1).astype(
+            np.int64
+        )

@@ -9,6 +9,7 @@ import sys
 import typer
 
 from stvg_core.cli import (
+    attend,
     bench,
     compare,
     conformance,
@@ -39,6 +40,7 @@ app = typer.Typer(
 )
 app.command("demo")(demo.demo)
 app.command("ground")(ground.ground)
+app.command("attend")(attend.attend)
 app.command("decompose")(decompose.decompose)
 app.command("plugins")(plugins.plugins)
 app.command("models")(listing.models)

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from stvg_core.report.lettering import line_height_pixels
 
 SHEET_WIDTH = 1280
@@ -98,3 +100,13 @@ class SheetGeometry:
         """Return x and y of a tile's upper left corner."""
         row, column = divmod(tile, self.columns)
         return MARGIN + column * (self.tile_width + GAP), self.header_height + row * (self.tile_height + 2 * GAP)
+
+
+def spread_evenly(frame_count: int, maximum_tiles: int) -> list[int]:
+    """Return at most so many sampled frames, spread evenly, the first and the last among them.
+
+    >>> spread_evenly(9, 3)
+    [0, 4, 8]
+    """
+    count = min(frame_count, max(1, maximum_tiles))
+    return [int(sample) for sample in np.linspace(0, frame_count - 1, count).round()]
