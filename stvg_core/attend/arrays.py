@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
@@ -45,7 +45,7 @@ AXES: Final[Mapping[str, tuple[tuple[str, ...], str]]] = {
 _LONGEST_TOKEN: Final = 200
 
 
-def reading_arrays(reading: AttentionReading) -> dict[str, "np.ndarray[Any, Any]"]:
+def reading_arrays(reading: AttentionReading) -> dict[str, np.ndarray]:
     """Return the arrays of a reading by name; AXES says what they are."""
     steps, rows, columns = reading.cell_places().T
     frames_of_step = [
@@ -90,7 +90,7 @@ def reading_arrays(reading: AttentionReading) -> dict[str, "np.ndarray[Any, Any]
     return arrays
 
 
-def write_arrays(path: Path, arrays: Mapping[str, "np.ndarray[Any, Any]"]) -> None:
+def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     """Write arrays as a compressed .npz file without pickles.
 
     Raises:
@@ -102,7 +102,7 @@ def write_arrays(path: Path, arrays: Mapping[str, "np.ndarray[Any, Any]"]) -> No
         raise OutputError(f"cannot write {path}: {error}; choose another folder with --out") from error
 
 
-def _texts(tokens: Sequence[PromptToken]) -> "np.ndarray[Any, Any]":
+def _texts(tokens: Sequence[PromptToken]) -> np.ndarray:
     return np.array([shown_token(token) for token in tokens], dtype=np.str_)
 
 
@@ -116,5 +116,5 @@ def shown_token(token: PromptToken) -> str:
     return clean_text(visible, _LONGEST_TOKEN)
 
 
-def _ids(tokens: Sequence[PromptToken]) -> "np.ndarray[Any, Any]":
+def _ids(tokens: Sequence[PromptToken]) -> np.ndarray:
     return np.array([-1 if token.id is None else token.id for token in tokens], dtype=np.int64)

@@ -70,5 +70,5 @@ def _tokens(reading: AttentionReading, figure: Any) -> None:  # noqa: ANN401  # 
     bars.set_xlabel("share of attention on the video, percent")
     shown = grid.imshow(_PERCENT * reading.token_frame_shares, aspect="auto", cmap="inferno", interpolation="nearest")
     grid.set_xlabel("sampled frame (* in the maps)")
+    # The picture's axis runs down, and the bars share it: the first token stands above.
     figure.colorbar(shown, ax=grid, label="percent of the token's attention")
-    bars.invert_yaxis()

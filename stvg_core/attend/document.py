@@ -209,7 +209,7 @@ def _text(text: str) -> str:
     return clean_text(text, MAXIMUM_TEXT_LENGTH)
 
 
-def _number(value: "float | np.floating[Any]") -> float:
+def _number(value: "float | np.floating") -> float:
     """Return a value with so many digits that float32 is kept."""
     return float(f"{float(value):.{_DIGITS}g}")
 

@@ -18,6 +18,7 @@ from stvg_core.cli import (
     demo,
     doctor,
     evaluate,
+    export,
     ground,
     listing,
     new_backend,
@@ -50,6 +51,7 @@ app.command("compare")(compare.compare)
 app.command("evaluate")(evaluate.evaluate)
 app.command("score")(score.score)
 app.add_typer(runs.app, name="runs")
+app.command("export")(export.export)
 app.command("tracks")(tracks.tracks)
 app.command("new-backend")(new_backend.new_backend)
 app.add_typer(dataset.app, name="dataset")

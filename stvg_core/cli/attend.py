@@ -123,7 +123,7 @@ def _summary(result: "AttentionResult") -> list[str]:
     document = result.document
     shown = document.attention
     best = max(document.frames, key=lambda frame: frame.peak)
-    against = "" if document.question.neutral is None else f", relative to {one_line(document.question.neutral)!r}"
+    mode = "raw shares" if document.question.neutral is None else f"relative to {one_line(document.question.neutral)!r}"
     rows = [("token", "", "kind", "on the video", "peak")]
     rows += [
         (
@@ -141,7 +141,7 @@ def _summary(result: "AttentionResult") -> list[str]:
         f"model     {document.model.id} through {document.model.distribution} {document.model.version}, "
         f"preset {document.settings['preset']}",
         f"shown     {sum(token.chosen for token in document.tokens)} of {len(document.tokens)} tokens (*), "
-        f"{len(shown.layers)} of {shown.layer_count} layers, {shown.mode}{against}",
+        f"{len(shown.layers)} of {shown.layer_count} layers, {mode}",
         f"peak      frame {best.frame} ({best.seconds:.2f} s), cell {' '.join(f'{x:.0f}' for x in best.peak_xyxy)} "
         "(x0 y0 x1 y1, pixels)",
         *table_lines(rows),
