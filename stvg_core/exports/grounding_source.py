@@ -34,7 +34,7 @@ class _Read(BaseModel):
 
 
 class _Video(_Read):
-    path: str
+    path: str = ""
     width: _Count
     height: _Count
     frame_count: _Count

@@ -74,10 +74,12 @@ class RunSource:
         task = sample.task
         if task is None:
             raise RunError(sample.problem)
+        found = None if result is None else result.document
+        # A document that cannot be read is told before a size that is missing because of it.
+        document = None if found is None else parse_document(found, f"sample {sample.sample_id}")
         video = self._video_of(task)
         truth = self._truth(sample, task, video)
-        if result is not None and result.document is not None:
-            document = parse_document(result.document, f"sample {sample.sample_id}")
+        if document is not None:
             return exported_sample(document, sample.sample_id, video, truth)
         if truth is None:
             why = result.failure.message if result is not None and result.failure is not None else "no result yet"

@@ -54,7 +54,7 @@ def coco_boxes(path: Path) -> dict[tuple[str, int], Boxes]:
     return found
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(sources())
 def test_coco_is_read_back_by_pycocotools(source: GivenSource) -> None:
     with TemporaryDirectory() as folder:
@@ -103,7 +103,7 @@ def test_coco_evaluation_knows_truth_and_prediction_apart_and_matches_them(tmp_p
 # MOT
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(sources())
 def test_mot_is_read_back_by_trackers(source: GivenSource) -> None:
     with TemporaryDirectory() as folder:
@@ -121,8 +121,8 @@ def test_mot_is_read_back_by_trackers(source: GivenSource) -> None:
             assert int(head["frameRate"]) >= 1
         assert len(found) == len({sample.video.path for sample in source.given})
         everything = sorted(
-            (role, identity, frame, *np.round(box, 2))
-            for (name, *_), roles in found.items()
+            (role, identity, frame, box)
+            for roles in found.values()
             for role, tracks in roles.items()
             for identity, boxes in tracks.items()
             for frame, box in boxes.items()
@@ -132,16 +132,11 @@ def test_mot_is_read_back_by_trackers(source: GivenSource) -> None:
         for sample in source.given:
             counters[sample.video.path] += 1
             for tube in sample.tubes:
-                expected += [
-                    (tube.role, counters[sample.video.path], frame, *box) for frame, box in boxes_of(tube).items()
-                ]
-        assert [row[:3] for row in everything] == [row[:3] for row in sorted(expected)]
-        assert (
-            np.abs(
-                np.array([sum(row[3:]) for row in everything]) - np.array([sum(row[3:]) for row in sorted(expected)])
-            ).max()
-            < 0.1
-        )
+                identity = counters[sample.video.path]
+                expected += [(tube.role, identity, frame, box) for frame, box in boxes_of(tube).items()]
+        expected.sort()
+        assert [row[:3] for row in everything] == [row[:3] for row in expected]
+        assert np.abs(np.array([row[3] for row in everything]) - np.array([row[3] for row in expected])).max() < 2e-3
 
 
 def mot_boxes(path: Path) -> dict[int, Boxes]:
@@ -212,7 +207,7 @@ def cvat_tracks(path: Path) -> list[tuple[str, Boxes, dict[str, str]]]:
     return found
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(sources(step=1) | sources(step=5))
 def test_cvat_shows_the_boxes_where_they_are(source: GivenSource) -> None:
     with TemporaryDirectory() as folder:
@@ -270,7 +265,7 @@ def shown_by_label_studio(value: dict[str, Any], width: int, height: int) -> Box
     return shown
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(sources(step=1) | sources(step=5))
 def test_label_studio_shows_the_boxes_where_they_are(source: GivenSource) -> None:
     with TemporaryDirectory() as folder:
