@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from stvg_core.api import GroundingResult, ground
-    from stvg_core.attend import AttentionResult, attend
+    from stvg_core.attending import AttentionResult, attend
     from stvg_core.config import Settings, load_settings
     from stvg_core.errors import StvgError
     from stvg_core.session import Session, open_session
@@ -31,8 +31,8 @@ __all__ = [
 ]
 
 _HOMES = {
-    "AttentionResult": "attend",
-    "attend": "attend",
+    "AttentionResult": "attending",
+    "attend": "attending",
     "GroundingResult": "api",
     "ground": "api",
     "Settings": "config",

@@ -6,10 +6,10 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import pytest
 
-from stvg_core.attend.arrays import reading_arrays, write_arrays
-from stvg_core.attend.attending import read_attention
-from stvg_core.attend.reading import AttentionReading
-from stvg_core.attend.selection import LayerSelection, TokenSelection
+from stvg_core.attending.arrays import reading_arrays, write_arrays
+from stvg_core.attending.asking import read_attention
+from stvg_core.attending.reading import AttentionReading
+from stvg_core.attending.selection import LayerSelection, TokenSelection
 from stvg_core.config import load_settings
 from stvg_core.stages import Stopwatch
 

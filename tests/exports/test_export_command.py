@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from pycocotools.coco import COCO
 
-from stvg_core.attend.arrays import write_arrays
+from stvg_core.attending.arrays import write_arrays
 from stvg_core.demos import DemoCase
 from stvg_core.exports import FORMATS, export
 from stvg_core.exports.run_source import RunSource

@@ -6,7 +6,7 @@ from typing import Final
 
 import numpy as np
 
-from stvg_core.attend.reading import AttentionReading
+from stvg_core.attending.reading import AttentionReading
 from stvg_core.backend import PromptToken
 from stvg_core.errors import OutputError
 from stvg_core.report.text import clean_text

@@ -7,12 +7,12 @@ from typing import Final
 import numpy as np
 from jaxtyping import UInt8
 
-from stvg_core.attend.arrays import reading_arrays, write_arrays
-from stvg_core.attend.curves import draw_curves
-from stvg_core.attend.document import AttentionDocument
-from stvg_core.attend.overlay import write_attention_video
-from stvg_core.attend.reading import AttentionReading
-from stvg_core.attend.sheets import write_sheets
+from stvg_core.attending.arrays import reading_arrays, write_arrays
+from stvg_core.attending.curves import draw_curves
+from stvg_core.attending.document import AttentionDocument
+from stvg_core.attending.overlay import write_attention_video
+from stvg_core.attending.reading import AttentionReading
+from stvg_core.attending.sheets import write_sheets
 from stvg_core.report.document import write_document
 from stvg_core.report.staging import staged_files
 

@@ -5,8 +5,8 @@ backend runs the model; nothing is tuned and no track is scored. The result is a
 and pictures (docs/attend.md).
 """
 
-from stvg_core.attend.attending import AttentionResult, attend
-from stvg_core.attend.reading import AttentionReading
-from stvg_core.attend.selection import LayerSelection, TokenSelection
+from stvg_core.attending.asking import AttentionResult, attend
+from stvg_core.attending.reading import AttentionReading
+from stvg_core.attending.selection import LayerSelection, TokenSelection
 
 __all__ = ["AttentionReading", "AttentionResult", "LayerSelection", "TokenSelection", "attend"]

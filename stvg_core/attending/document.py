@@ -9,8 +9,8 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter
 
-from stvg_core.attend.arrays import AXES, reading_arrays, shown_token
-from stvg_core.attend.reading import AttentionReading
+from stvg_core.attending.arrays import AXES, reading_arrays, shown_token
+from stvg_core.attending.reading import AttentionReading
 from stvg_core.json_schema import published_schema
 from stvg_core.report.document import plain_settings, video_part
 from stvg_core.report.document_model import MAXIMUM_TEXT_LENGTH, ErrorDocument, ModelIdentity, VideoPart

@@ -6,8 +6,8 @@ Needs matplotlib: pip install 'stvg-core[plots]'. The numbers are in attention.j
 from pathlib import Path
 from typing import Any, Final
 
-from stvg_core.attend.arrays import shown_token
-from stvg_core.attend.reading import AttentionReading
+from stvg_core.attending.arrays import shown_token
+from stvg_core.attending.reading import AttentionReading
 from stvg_core.report.text import clean_text
 
 INSTALL: Final = "pip install 'stvg-core[plots]'"

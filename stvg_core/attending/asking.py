@@ -16,10 +16,10 @@ from jaxtyping import Float, Float32
 from torch import Tensor
 
 from stvg_core.api import installed_versions, loaded_as, lost_frames, open_for, wrapped_in
-from stvg_core.attend.document import AttentionDocument, build_attention_document
-from stvg_core.attend.folder import write_attention_folder
-from stvg_core.attend.reading import AttentionReading, Mode
-from stvg_core.attend.selection import GROUNDING, LayerSelection, TokenSelection
+from stvg_core.attending.document import AttentionDocument, build_attention_document
+from stvg_core.attending.folder import write_attention_folder
+from stvg_core.attending.reading import AttentionReading, Mode
+from stvg_core.attending.selection import GROUNDING, LayerSelection, TokenSelection
 from stvg_core.attention import frame_maps, relative_rows
 from stvg_core.backend import AttentionRequest
 from stvg_core.config import Settings

@@ -7,9 +7,9 @@ import numpy as np
 from jaxtyping import Float64, UInt8
 from PIL import Image, ImageDraw
 
-from stvg_core.attend.arrays import shown_token
-from stvg_core.attend.overlay import described
-from stvg_core.attend.reading import AttentionReading
+from stvg_core.attending.arrays import shown_token
+from stvg_core.attending.overlay import described
+from stvg_core.attending.reading import AttentionReading
 from stvg_core.errors import OutputError
 from stvg_core.report.drawing import INK, MUTED, PAPER, PREDICTION, TimeBar, blend_heat, heat_scale, resize
 from stvg_core.report.lettering import fit, letter, line_height_pixels, write

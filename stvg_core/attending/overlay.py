@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import ImageDraw
 
-from stvg_core.attend.reading import AttentionReading
+from stvg_core.attending.reading import AttentionReading
 from stvg_core.report.drawing import INK, MUTED, blend_heat, heat_colors, heat_scale
 from stvg_core.report.encoding import encode_video
 from stvg_core.report.lettering import fit, write
