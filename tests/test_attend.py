@@ -30,7 +30,7 @@ __all__ = ["easy", "stvg"]
 
 SCHEMA_FILE = Path(__file__).parents[1] / "docs" / "schema" / "attention-1.schema.json"
 RING, CROSS = "Is there the purple ring in this video?", "Is there the purple cross in this video?"
-PICTURES = ["attention.mp4", "contact_sheet.png", "frame_curve.png", "token_curve.png", "tokens.png"]
+PICTURES = ["attention.mp4", "attention_sheet.png", "frame_curve.png", "token_curve.png", "token_sheet.png"]
 TOKENS = (
     PromptToken("▁The", "word"),
     PromptToken("▁red", "word"),
@@ -164,7 +164,7 @@ def test_without_matplotlib_the_rest_is_written_and_the_cure_is_told(
     assert "pip install 'stvg-core[plots]'" in ran.error
     assert json.loads(ran.out)["frames"][0]["share"] >= 0
     assert sorted(path.name for path in out.iterdir()) == [
-        "attention.json", "attention.mp4", "attention.npz", "contact_sheet.png", "tokens.png",
+        "attention.json", "attention.mp4", "attention.npz", "attention_sheet.png", "token_sheet.png",
     ]  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""contact_sheet.png and tokens.png of `stvg attend`: where the chosen tokens look, and where each token looks."""
+"""attention_sheet.png and token_sheet.png of `stvg attend`: where the chosen tokens look, and where each token looks."""
 
 from pathlib import Path
 from typing import Final
@@ -121,7 +121,7 @@ def write_sheets(folder: Path, reading: AttentionReading) -> tuple[str, ...]:
     Raises:
         OutputError: a file cannot be written.
     """
-    names = ("contact_sheet.png", "tokens.png")
+    names = ("attention_sheet.png", "token_sheet.png")
     for name, draw in zip(names, (draw_attention_sheet, draw_token_sheet), strict=True):
         try:
             Image.fromarray(draw(reading)).save(folder / name, format="PNG", compress_level=3)
