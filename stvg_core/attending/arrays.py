@@ -97,7 +97,8 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
         OutputError: the file cannot be written.
     """
     try:
-        np.savez_compressed(path, **arrays)
+        # numpy's stub takes the arrays' names for its own keyword, allow_pickle.
+        np.savez_compressed(path, **arrays)  # type: ignore[arg-type]
     except OSError as error:
         raise OutputError(f"cannot write {path}: {error}; choose another folder with --out") from error
 

@@ -95,7 +95,7 @@ class AttentionReading:
         """Return the cell with each frame's largest value, in pixels of the video."""
         _, rows, columns = self.layout.shape
         best = self.maps.values.reshape(len(self.frames), -1).argmax(axis=1)
-        return self.grid_boxes_xyxy().reshape(rows * columns, 4)[best]
+        return np.asarray(self.grid_boxes_xyxy().reshape(rows * columns, 4)[best])
 
     def grid_boxes_xyxy(self) -> Float64[np.ndarray, "row column 4"]:
         """Return the pixels of the video, as displayed, that each cell of a frame stands for.
