@@ -1,4 +1,4 @@
-"""attention_sheet.png and token_sheet.png of `stvg attend`: where the chosen tokens look, and where each token looks."""
+"""attention_sheet.png and token_sheet.png of `stvg attend`: where the chosen tokens look, and where each one looks."""
 
 from pathlib import Path
 from typing import Final
