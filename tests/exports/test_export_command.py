@@ -310,11 +310,23 @@ def test_a_recording_holds_the_video_and_attention_where_they_are_at_hand(
     assert "/video/truth" not in found
 
 
+class Trap:
+    """Whoever unpickles it makes a file."""
+
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.marker,)
+
+
 def test_attention_of_another_video_or_with_pickles_is_refused(grounding: Path, stvg: Run, tmp_path: Path) -> None:
     arrays = {"video_size": np.array([64, 49]), "frame_index": np.arange(2), "frame_seconds": np.arange(2.0)}
     spoiled: list[Callable[[], None]] = [
         lambda: write_arrays(grounding / "attention.npz", arrays | {"maps": np.ones((2, 3, 3))}),
-        lambda: np.savez(grounding / "attention.npz", **arrays, maps=np.array([print, print], dtype=object)),  # type: ignore[arg-type]
+        lambda: np.savez(
+            grounding / "attention.npz", **arrays, maps=np.array([Trap(tmp_path / "sprung")] * 2, dtype=object)
+        ),  # type: ignore[arg-type]
         lambda: (grounding / "attention.npz").write_bytes(b"nothing") and None,
     ]
     for write in spoiled:
@@ -323,6 +335,7 @@ def test_attention_of_another_video_or_with_pickles_is_refused(grounding: Path, 
         assert (ran.code, ran.error.count("\n")) == (1, 1), ran
         assert "attention.npz" in ran.error
         assert not (tmp_path / "out").exists()
+    assert not (tmp_path / "sprung").exists()
 
 
 def test_without_rerun_the_cure_is_told(
