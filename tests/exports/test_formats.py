@@ -346,3 +346,11 @@ def test_markup_stays_text(text: str, tmp_path: Path) -> None:
     (path,) = tmp_path.glob("*.xml")
     assert [attributes for _, _, attributes in cvat_tracks(path)] == [{"sample": text, "query": text}] * 2
     assert minidom.parse(str(path)).getElementsByTagName("img") == []
+
+
+def test_a_line_is_straight_in_time_and_not_in_the_count_of_boxes() -> None:
+    frames = np.array([0, 1, 2, 10, 40])
+    boxes = np.array([[float(x), 0, x + 10, 10] for x in frames])
+    assert key_places(frames, boxes) == [0, 4]
+    even = np.array([[float(x), 0, x + 10, 10] for x in range(5)])
+    assert key_places(frames, even) != [0, 4]
