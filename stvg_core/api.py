@@ -10,7 +10,7 @@ import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from stvg_core.config import Settings, has_calibration, load_settings
 from stvg_core.errors import UsageError
@@ -30,6 +30,9 @@ from stvg_core.tracks.description import describe_tracker, describe_tracks
 from stvg_core.tracks.tracker import Tracker
 from stvg_core.values import Frames, Grounding, SubQueries, Tube
 from stvg_core.video import WindowedVideo, iterate_frames, lost_frame_count, read_video
+
+Seen = TypeVar("Seen")
+"""A video as it was read: sampled frames, or what will be read window by window."""
 
 DEFAULT_TRACKER = "regions"
 DEFAULT_DECOMPOSER = "rules"
@@ -105,6 +108,49 @@ def ground(
     # Whatever can be wrong with the arguments is told before a model is loaded.
     tracker = open_tracker(tracks)
     clean_sentence(query)
+    settings, seen, session = open_for(
+        video,
+        model,
+        read_video,
+        watch,
+        preset=preset,
+        overrides=overrides,
+        options=options,
+        revision=revision,
+        backend=backend,
+        extensions=extensions,
+        trace=trace,
+    )
+    grounder = Grounder(session, settings, tracker, decomposer, revision)
+    sub_queries = grounder.decompose(query, video, watch)
+    if isinstance(seen, WindowedVideo):
+        (reading,) = grounder.read_windows(seen, (sub_queries,), watch)
+        return grounder.ground_windows(reading, watch)
+    return grounder.ground(encode_views(seen, session, settings, watch), sub_queries, watch)
+
+
+def open_for(
+    video: str | Path,
+    model: str | Session,
+    read: Callable[[str | Path, Settings], Seen],
+    watch: Stopwatch,
+    *,
+    preset: str | None,
+    overrides: Mapping[str, Any] | None,
+    options: LoadOptions | None,
+    revision: str | None,
+    backend: str | None,
+    extensions: Sequence[str | HookExtension],
+    trace: Callable[[HookCall], None] | None,
+) -> tuple[Settings, Seen, Session]:
+    """Return settings, the video as it was read, and the opened model of one question about one video.
+
+    The arguments are those of `ground`, and what reads the video. Whatever can be wrong with them and with the
+    video is told before a model is loaded.
+
+    Raises:
+        StvgError: what was expected, what came, and the cure.
+    """
     if isinstance(model, Session) and (extensions or trace is not None):
         raise UsageError("expected a model's name beside extensions or trace, got an opened session; open it with them")
     wrappers = open_hook_extensions(extensions)
@@ -112,18 +158,11 @@ def ground(
     checkpoint = wanted.adapter.description.checkpoint if isinstance(wanted, Session) else wanted.reference.folder
     settings = choose_settings(checkpoint, preset, overrides)
     with watch.stage("video"):
-        seen = read_video(video, settings)
+        seen = read(video, settings)
     if isinstance(wanted, Session):
-        session = wanted
-    else:
-        with watch.stage("load"):
-            session = open_session(wanted, options, backend, extensions=wrappers, trace=trace)
-    grounder = Grounder(session, settings, tracker, decomposer, revision)
-    sub_queries = grounder.decompose(query, video, watch)
-    if isinstance(seen, WindowedVideo):
-        (reading,) = grounder.read_windows(seen, (sub_queries,), watch)
-        return grounder.ground_windows(reading, watch)
-    return grounder.ground(encode_views(seen, session, settings, watch), sub_queries, watch)
+        return settings, seen, wanted
+    with watch.stage("load"):
+        return settings, seen, open_session(wanted, options, backend, extensions=wrappers, trace=trace)
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,6 +9,7 @@ import sys
 import typer
 
 from stvg_core.cli import (
+    attend,
     bench,
     compare,
     conformance,
@@ -17,6 +18,7 @@ from stvg_core.cli import (
     demo,
     doctor,
     evaluate,
+    export,
     ground,
     listing,
     new_backend,
@@ -39,6 +41,7 @@ app = typer.Typer(
 )
 app.command("demo")(demo.demo)
 app.command("ground")(ground.ground)
+app.command("attend")(attend.attend)
 app.command("decompose")(decompose.decompose)
 app.command("plugins")(plugins.plugins)
 app.command("models")(listing.models)
@@ -48,6 +51,7 @@ app.command("compare")(compare.compare)
 app.command("evaluate")(evaluate.evaluate)
 app.command("score")(score.score)
 app.add_typer(runs.app, name="runs")
+app.command("export")(export.export)
 app.command("tracks")(tracks.tracks)
 app.command("new-backend")(new_backend.new_backend)
 app.add_typer(dataset.app, name="dataset")

@@ -11,9 +11,9 @@ from stvg_core.cli.plugin_files import PluginFileOption
 from stvg_core.cli.terminal import progress
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
-    from stvg_core.benchmark import BenchmarkReport
+    from stvg_core.benchmark import BenchmarkReport, Cost
 
 _GIGA, _MEBI = 1e9, 2.0**20
 
@@ -68,18 +68,25 @@ def document(report: "BenchmarkReport") -> dict[str, Any]:
 def table(report: "BenchmarkReport") -> list[str]:
     """Return what a person wants to know of a report, a line each."""
     method, plain = report.method, report.plain
+
+    def line(name: str, cost: "Callable[[Cost], float]", decimals: int = 1) -> str:
+        return _line(name, cost(method), None if plain is None else cost(plain), decimals)
+
+    def stages(costs: "Callable[[Cost], Mapping[str, float]]", unit: float, decimals: int = 1) -> list[str]:
+        return [line(f"  {stage}", lambda one: costs(one).get(stage, 0.0) / unit, decimals) for stage in costs(method)]
+
     lines = [
         f"{report.model}, {report.frame_count} frames, {report.visual_tokens} visual tokens, {report.dtype}, "
         f"{report.device} ({report.matmul_rate / _GIGA:.0f} GFLOP/s in matrix products)",
         f"{'':16}{'method':>12}{'plain':>12}{'ratio':>8}",
-        _line("seconds", method.best_seconds, plain and plain.best_seconds, decimals=3),
-        _line("  first run", method.first_seconds, plain and plain.first_seconds, decimals=3),
-        *_stage_lines(method.stage_seconds, plain and plain.stage_seconds, 1.0, decimals=3),
-        _line("GFLOP", method.operations / _GIGA, plain and plain.operations / _GIGA),
-        *_stage_lines(method.stage_operations, plain and plain.stage_operations, _GIGA),
-        _line("extra MiB", method.peak_extra_bytes / _MEBI, plain and plain.peak_extra_bytes / _MEBI),
-        _line("allocated MiB", method.peak_allocated_bytes / _MEBI, plain and plain.peak_allocated_bytes / _MEBI),
-        *_stage_lines(method.stage_allocated_bytes, plain and plain.stage_allocated_bytes, _MEBI),
+        line("seconds", lambda cost: cost.best_seconds, decimals=3),
+        line("  first run", lambda cost: cost.first_seconds, decimals=3),
+        *stages(lambda cost: cost.stage_seconds, 1.0, decimals=3),
+        line("GFLOP", lambda cost: cost.operations / _GIGA),
+        *stages(lambda cost: cost.stage_operations, _GIGA),
+        line("extra MiB", lambda cost: cost.peak_extra_bytes / _MEBI),
+        line("allocated MiB", lambda cost: cost.peak_allocated_bytes / _MEBI),
+        *stages(lambda cost: cost.stage_allocated_bytes, _MEBI),
     ]
     by_stage = ", ".join(f"{stage} {100 * share:.0f} %" for stage, share in report.stage_rate_shares().items())
     lines.append(
@@ -91,15 +98,6 @@ def table(report: "BenchmarkReport") -> list[str]:
     else:
         lines.append(f"largest difference of maps {report.largest_difference:.1e} of the largest value")
     return lines
-
-
-def _stage_lines(
-    method: "Mapping[str, float]", plain: "Mapping[str, float] | None", unit: float, decimals: int = 1
-) -> list[str]:
-    return [
-        _line(f"  {stage}", cost / unit, None if plain is None else plain.get(stage, 0.0) / unit, decimals)
-        for stage, cost in method.items()
-    ]
 
 
 def _line(name: str, method: float, plain: float | None, decimals: int = 1) -> str:
