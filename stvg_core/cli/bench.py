@@ -73,7 +73,11 @@ def table(report: "BenchmarkReport") -> list[str]:
         return _line(name, cost(method), None if plain is None else cost(plain), decimals)
 
     def stages(costs: "Callable[[Cost], Mapping[str, float]]", unit: float, decimals: int = 1) -> list[str]:
-        return [line(f"  {stage}", lambda one: costs(one).get(stage, 0.0) / unit, decimals) for stage in costs(method)]
+        others = {} if plain is None else costs(plain)
+        return [
+            _line(f"  {stage}", cost / unit, None if plain is None else others.get(stage, 0.0) / unit, decimals)
+            for stage, cost in costs(method).items()
+        ]
 
     lines = [
         f"{report.model}, {report.frame_count} frames, {report.visual_tokens} visual tokens, {report.dtype}, "
