@@ -118,9 +118,11 @@ def ground_views(
     tracker: Tracker,
     settings: Settings,
     watch: Stopwatch,
+    *,
+    unprompted: bool = False,
 ) -> Grounding:
     """Ground one decomposed query in frames that are encoded already; see `ground_queries`."""
-    (grounding,) = ground_queries(views, (sub_queries,), session, tracker, settings, watch)
+    (grounding,) = ground_queries(views, (sub_queries,), session, tracker, settings, watch, unprompted=unprompted)
     return grounding
 
 
@@ -131,6 +133,8 @@ def ground_queries(
     tracker: Tracker,
     settings: Settings,
     watch: Stopwatch,
+    *,
+    unprompted: bool = False,
 ) -> tuple[Grounding, ...]:
     """Ground several decomposed queries about one video, which share the passes that they have in common.
 
@@ -144,13 +148,14 @@ def ground_queries(
         tracker: proposes the candidate tracks, for each query.
         settings: every choice of the method.
         watch: collects the time per stage, of all queries together; so do the groundings' timings.
+        unprompted: read maps without the prompts as well, for reports; what is found does not depend on it.
 
     Raises:
         DeviceMemoryError: a stage needs more memory than there is; the session still works.
         StvgError: any stage failed; the message says which and what to do.
     """
     with deterministic_algorithms(session.options.deterministic):
-        read = read_queries(session, views.clip, views.reversed_clip, queries, settings, watch)
+        read = read_queries(session, views.clip, views.reversed_clip, queries, settings, watch, unprompted=unprompted)
     return tuple(
         _grounding(views, sub_queries, maps, tracker, settings, watch)
         for sub_queries, maps in zip(queries, read, strict=True)
@@ -187,6 +192,8 @@ def _grounding(
         diagnostics=read.margins,
         timings_seconds=watch.seconds,
         warnings=warnings,
+        unprompted_spatial_maps=read.unprompted_spatial,
+        unprompted_temporal_maps=read.unprompted_temporal,
     )
 
 

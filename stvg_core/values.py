@@ -349,6 +349,9 @@ class Grounding:
         diagnostics: numbers worth looking at, such as yes/no margins before and after tuning.
         timings_seconds: wall-clock seconds per stage.
         warnings: what could not be done as asked, one sentence each.
+        unprompted_spatial_maps: the attribute's maps without its learned prompt; None where it has none, or they were
+            not asked for.
+        unprompted_temporal_maps: the same of the action.
     """
 
     frames: Frames
@@ -364,3 +367,5 @@ class Grounding:
     diagnostics: Mapping[str, float]
     timings_seconds: Mapping[str, float]
     warnings: tuple[str, ...] = ()
+    unprompted_spatial_maps: FrameMaps | None = None
+    unprompted_temporal_maps: FrameMaps | None = None

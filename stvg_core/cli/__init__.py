@@ -24,6 +24,7 @@ from stvg_core.cli import (
     runs,
     score,
     tracks,
+    view,
 )
 from stvg_core.cli.plugin_files import NAMED_FILES, PluginFileOption
 from stvg_core.cli.terminal import one_line
@@ -49,6 +50,7 @@ app.command("evaluate")(evaluate.evaluate)
 app.command("score")(score.score)
 app.add_typer(runs.app, name="runs")
 app.command("tracks")(tracks.tracks)
+app.command("view")(view.view)
 app.command("new-backend")(new_backend.new_backend)
 app.add_typer(dataset.app, name="dataset")
 app.command("conformance")(conformance.conformance)

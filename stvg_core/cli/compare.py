@@ -9,6 +9,7 @@ import typer
 
 from stvg_core.cli.dataset import AnnotationsOption, CorrectionsOption, SplitOption, VideoRootOption
 from stvg_core.cli.evaluate import DEFAULT_PROTOCOL, ProtocolOption
+from stvg_core.cli.view import MediaOption, PageSamplesOption
 from stvg_core.cli.ground import (
     BackendOption,
     DecomposerOption,
@@ -53,6 +54,12 @@ def compare(
     bootstrap: Annotated[int, typer.Option("--bootstrap", help="resamples that intervals are drawn from")] = 2000,
     seed: Annotated[int, typer.Option("--seed", help="seed of --bootstrap")] = 0,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="try samples again that failed")] = False,
+    keep_maps: Annotated[
+        bool,
+        typer.Option("--keep-maps/--no-keep-maps", help="keep attention maps for index.html, some kilobytes a sample"),
+    ] = True,
+    media: MediaOption = "link",
+    page_samples: PageSamplesOption = 500,
     split: SplitOption = None,
     annotations: AnnotationsOption = None,
     video_root: VideoRootOption = None,
@@ -65,10 +72,12 @@ def compare(
     as_json: Annotated[bool, typer.Option("--json", help="print one JSON document and nothing else")] = False,
 ) -> None:
     """Compare models and settings on the same samples; run the same command again to go on after any stop."""
-    from stvg_core.comparison import Source, clip_source, dump_comparison, product_of, read_rows
+    from stvg_core.comparison import PageChoice, Source, clip_source, dump_comparison, product_of, read_rows
     from stvg_core.comparison import compare as start
     from stvg_core.metrics import Bootstrap, find_protocol
+    from stvg_core.report.pages.media import check_media_choice
 
+    pages = PageChoice(check_media_choice(media), page_samples, keep_maps)
     rules, resampling = find_protocol(protocol), Bootstrap(bootstrap, seed)
     overrides = read_overrides(setting or [])
     if rows_file is not None:
@@ -87,7 +96,15 @@ def compare(
         source = clip_source(video, query or (), out)
     with _bar(len(rows)) as (on_row, on_count):
         document = start(
-            rows, source, out, rules, resampling, retry_failed=retry_failed, on_row=on_row, on_count=on_count
+            rows,
+            source,
+            out,
+            rules,
+            resampling,
+            retry_failed=retry_failed,
+            pages=pages,
+            on_row=on_row,
+            on_count=on_count,
         )
     if as_json:
         typer.echo(dump_comparison(document), nl=False)
@@ -125,6 +142,7 @@ def _show(document: "ComparisonDocument", out: Path) -> None:
     for warning in document.warnings:
         console.print(Text(f"warning   {one_line(warning)}"))
     console.print(Text(f"written   {one_line(str(out / 'comparison.md'))}, .json, .csv and plots"))
+    console.print(Text(f"look      {one_line(str(out / 'index.html'))} in a browser, or stvg view {one_line(str(out))}"))
 
 
 def _tell_failures(document: "ComparisonDocument", out: Path) -> None:

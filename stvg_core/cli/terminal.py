@@ -22,6 +22,7 @@ _STAGES = {
     "encode": "encoding frames",
     "prompts": "learning visual prompts",
     "attention": "reading attention",
+    "unprompted": "reading attention without prompts",
     "tracks": "proposing tracks",
     "tube": "assembling the tube",
     "save": "writing files",

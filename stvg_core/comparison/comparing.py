@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from stvg_core.comparison.document import ComparisonDocument, build_comparison, dump_comparison
+from stvg_core.comparison.pages import PageChoice, write_pages
 from stvg_core.comparison.plots import draw_plots
 from stvg_core.comparison.rows import ComparisonRow, checked
 from stvg_core.comparison.running import RowRun, run_row
@@ -27,6 +28,7 @@ def compare(
     bootstrap: Bootstrap | None = None,
     *,
     retry_failed: bool = False,
+    pages: PageChoice | None = None,
     on_row: Callable[[ComparisonRow, int], None] | None = None,
     on_count: Callable[[int, int], None] | None = None,
 ) -> ComparisonDocument:
@@ -43,6 +45,7 @@ def compare(
         protocol: whose rules to apply.
         bootstrap: how to draw intervals; None: 2,000 resamples.
         retry_failed: samples that failed are tried again.
+        pages: what index.html holds; None: the first 500 samples, with videos and attention maps.
         on_row: told of every row, and its place, as it begins.
         on_count: told how many samples of the row are done, and of how many.
 
@@ -52,14 +55,18 @@ def compare(
     """
     rows = checked(rows)
     check_output_folder(out)
-    bootstrap = bootstrap or Bootstrap(2000)
+    bootstrap, pages = bootstrap or Bootstrap(2000), pages or PageChoice()
     runs: list[RowRun] = []
     for place, row in enumerate(rows):
         if on_row is not None:
             on_row(row, place)
-        runs.append(run_row(row, source, out, protocol.name, retry_failed=retry_failed, on_count=on_count))
+        run = run_row(
+            row, source, out, protocol.name, retry_failed=retry_failed, keep_maps=pages.keep_maps, on_count=on_count
+        )
+        runs.append(run)
         document = build_comparison(runs, source, protocol, bootstrap)
         write_comparison(document, out)
+        write_pages(document, [run.run for run in runs], out, protocol, source.video_folder, pages)
     return document
 
 

@@ -48,6 +48,7 @@ def run_row(
     protocol: str,
     *,
     retry_failed: bool = False,
+    keep_maps: bool = False,
     on_count: Callable[[int, int], None] | None = None,
 ) -> RowRun:
     """Run one row to its end, or go on with it.
@@ -58,6 +59,7 @@ def run_row(
         out: folder of the comparison; the run lies in it.
         protocol: whose rules the summary follows.
         retry_failed: samples that failed are tried again.
+        keep_maps: the run keeps attention maps, for pages.
         on_count: told how many samples are done, and of how many, while it runs.
 
     Raises:
@@ -70,6 +72,7 @@ def run_row(
         *row.arguments(),
         *("--run", str(run.resolve()), "--protocol", protocol, "--json"),
         *(["--retry-failed"] if retry_failed else []),
+        *(["--keep-maps"] if keep_maps else []),
     ]
     try:
         run.mkdir(parents=True, exist_ok=True)

@@ -34,6 +34,11 @@ class Source:
     limit: int | None = None
     corrections: bool = True
 
+    @property
+    def video_folder(self) -> Path:
+        """Folder that samples name their videos relative to."""
+        return self.video_root or self.root
+
     def arguments(self) -> list[str]:
         """Return the source as arguments of `stvg evaluate`; paths do not depend on the working folder."""
         arguments = [self.dataset, "--root", str(self.root.resolve())]

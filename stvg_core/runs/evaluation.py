@@ -48,6 +48,7 @@ class ModelChoice:
         revision: of a hub id.
         backend: which backend, where several would do.
         extensions: names of installed extensions that wrap the hooks.
+        keep_maps: attention maps are kept beside the results, for pages; the one choice that decides no result.
     """
 
     model: str
@@ -59,6 +60,7 @@ class ModelChoice:
     revision: str | None = None
     backend: str | None = None
     extensions: Sequence[str] = ()
+    keep_maps: bool = False
 
     def open(self) -> Grounder:
         """Load the model.
@@ -72,7 +74,7 @@ class ModelChoice:
         resolved = resolve_model(self.model, self.revision)
         settings = choose_settings(resolved.reference.folder, self.preset, self.overrides)
         session = open_session(resolved, self.options, self.backend, extensions=wrappers)
-        return Grounder(session, settings, VideoCache(tracker), self.decomposer, self.revision)
+        return Grounder(session, settings, VideoCache(tracker), self.decomposer, self.revision, self.keep_maps)
 
 
 @dataclass(frozen=True)

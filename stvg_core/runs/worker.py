@@ -12,10 +12,12 @@ from pathlib import Path
 from types import TracebackType
 
 from stvg_core.api import Grounder, GroundingResult
+from stvg_core.branches import UNPROMPTED_STAGE
 from stvg_core.errors import RunError
 from stvg_core.pipeline import EncodedViews, Stopwatch, encode_views
 from stvg_core.plain_text import one_line
 from stvg_core.report.document import dump_document
+from stvg_core.report.kept_maps import dump_maps
 from stvg_core.runs.tasks import Failure, Outcome, Task, dump_track
 from stvg_core.values import Frames
 from stvg_core.video import read_frames
@@ -127,7 +129,8 @@ class Worker:
                 own_seconds += group.encode_seconds
             began = time.perf_counter()
             found = self._ground(task, group.views, watch)
-            seconds = time.perf_counter() - began
+            # What is read for reports alone is no cost of the method.
+            seconds = time.perf_counter() - began - watch.seconds.get(UNPROMPTED_STAGE, 0.0)
             self.busy_seconds += seconds
             own_seconds += seconds
             if isinstance(found, GroundingResult):
@@ -135,7 +138,8 @@ class Worker:
                     dump_document(found.document),
                     dump_track(found.grounding.tracks[found.grounding.chosen_track]),
                 )
-                yield Outcome(task.sample_id, document, track, None, own_seconds)
+                maps = dump_maps(found.grounding) if self._grounder.keep_maps else None
+                yield Outcome(task.sample_id, document, track, None, own_seconds, maps)
             else:
                 yield Outcome(task.sample_id, None, None, found, own_seconds)
 
