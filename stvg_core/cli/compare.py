@@ -9,7 +9,6 @@ import typer
 
 from stvg_core.cli.dataset import AnnotationsOption, CorrectionsOption, SplitOption, VideoRootOption
 from stvg_core.cli.evaluate import DEFAULT_PROTOCOL, ProtocolOption
-from stvg_core.cli.view import MediaOption, PageSamplesOption
 from stvg_core.cli.ground import (
     BackendOption,
     DecomposerOption,
@@ -19,6 +18,7 @@ from stvg_core.cli.ground import (
     read_overrides,
 )
 from stvg_core.cli.terminal import one_line
+from stvg_core.cli.view import MediaOption, PageSamplesOption
 from stvg_core.errors import RunError, UsageError
 
 if TYPE_CHECKING:
@@ -142,7 +142,8 @@ def _show(document: "ComparisonDocument", out: Path) -> None:
     for warning in document.warnings:
         console.print(Text(f"warning   {one_line(warning)}"))
     console.print(Text(f"written   {one_line(str(out / 'comparison.md'))}, .json, .csv and plots"))
-    console.print(Text(f"look      {one_line(str(out / 'index.html'))} in a browser, or stvg view {one_line(str(out))}"))
+    folder = one_line(str(out))
+    console.print(Text(f"look      {folder}/index.html in a browser, or stvg view {folder}"))
 
 
 def _tell_failures(document: "ComparisonDocument", out: Path) -> None:

@@ -18,6 +18,7 @@ from stvg_core.report.staging import check_output_folder, staged_files
 JSON_NAME: Final = "comparison.json"
 MARKDOWN_NAME: Final = "comparison.md"
 CSV_NAME: Final = "comparison.csv"
+TABLE_FILES: Final = (JSON_NAME, MARKDOWN_NAME, CSV_NAME)
 
 
 def compare(
@@ -66,7 +67,7 @@ def compare(
         runs.append(run)
         document = build_comparison(runs, source, protocol, bootstrap)
         write_comparison(document, out)
-        write_pages(document, [run.run for run in runs], out, protocol, source.video_folder, pages)
+        write_pages(document, [run.run for run in runs], out, protocol, source.video_folder, pages, files=TABLE_FILES)
     return document
 
 

@@ -26,7 +26,7 @@ INDEX_FILE: Final = "index.html"
 PAGES_FOLDER: Final = "pages"
 MEDIA_FOLDER: Final = "pages/media"
 MOST_SAMPLES: Final = 500
-_DAMAGED: Final = "expected a grounding document in the run, got one that cannot be shown: {}; evaluate the sample again"
+_DAMAGED: Final = "expected a grounding document in the run, got one that cannot be shown: {}; evaluate it again"
 _DIGITS: Final = 4
 
 
@@ -53,6 +53,7 @@ def write_pages(
     video_root: Path | None,
     choice: PageChoice,
     *,
+    files: Sequence[str] = (),
     on_sample: Callable[[int, int], None] | None = None,
 ) -> Path:
     """Write index.html and what belongs to it into a folder: all of it, or nothing but videos.
@@ -64,6 +65,7 @@ def write_pages(
         protocol: whose rules the samples' scores follow.
         video_root: folder that the samples' videos are relative to; None: pages show boxes without pictures.
         choice: what pages hold.
+        files: names of files in the folder that the page refers to.
         on_sample: told how many samples are written, and of how many.
 
     Returns:
@@ -91,7 +93,7 @@ def write_pages(
             if on_sample is not None:
                 on_sample(number + 1, len(samples))
         (stage / INDEX_FILE).write_text(
-            render_page("stvg comparison", _index(document, listed, total)), encoding="utf-8"
+            render_page("stvg comparison", _index(document, listed, total) | {"files": list(files)}), encoding="utf-8"
         )
     return out / INDEX_FILE
 

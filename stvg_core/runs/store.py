@@ -346,7 +346,7 @@ class RunStore:
     def _results(self, ending: str, *values: str) -> Iterator[StoredResult]:
         with own_errors(self.folder):
             for sample_id, document, track, kind, error, trace, *rest in self.database.execute(
-                "SELECT r.sample_id, r.document, r.track, r.error_kind, r.error, r.traceback, r.attempt, r.session, "
+                "SELECT r.sample_id, r.document, r.track, r.error_kind, r.error, r.traceback, r.attempt, r.session, "  # noqa: S608
                 "r.finished, r.seconds FROM results r JOIN samples s USING (sample_id) "
                 f"WHERE r.configuration = ? {ending}",  # constants of ours
                 (self._configuration, *values),

@@ -112,8 +112,7 @@ def playable_offset(file: FileIdentity, info: VideoInfo) -> float | None:
     with open_container(file) as container:
         stream = picture_stream(container, file.shown_name)
         context = stream.codec_context
-        known = (Path(file.absolute_path).suffix.lower(), context.name.removeprefix("lib").partition("-")[0])
-        known = (known[0], {"dav1d": "av1", "aom": "av1", "vpx": context.name.partition("-")[2]}.get(known[1], known[1]))
+        known = (Path(file.absolute_path).suffix.lower(), context.codec.canonical_name)
         start = 0.0 if container.start_time is None else container.start_time / 1_000_000
         first = start if stream.start_time is None else float(stream.start_time * (stream.time_base or 0))
     if known not in _PLAYED or context.pix_fmt not in _PLAYED_FORMATS or abs(start) > _LARGEST_START_SECONDS:

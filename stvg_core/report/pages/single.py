@@ -60,7 +60,7 @@ def report_data(
     settings = dumped["settings"]
     return {
         "kind": "sample",
-        "rows": [{"name": document.model.id, "failed": ""}],
+        "rows": [{"name": document.model.id, "failed": False}],
         "sample": {
             "id": "",
             "query": document.query.text,

@@ -56,14 +56,18 @@ def render_page(title: str, data: dict[str, Any]) -> str:
         data: what `assets/main.js` shows.
     """
     nonce = secrets.token_urlsafe(18)
-    return _environment().get_template("page.html").render(
-        title=title,
-        nonce=nonce,
-        policy=_POLICY.format(nonce=nonce),
-        # They are ours and hold no end tag, which a test looks at.
-        style=Markup("\n".join(map(_asset, _STYLES))),  # noqa: S704
-        scripts=[Markup(_asset(name)) for name in _SCRIPTS],  # noqa: S704
-        data=Markup(markup_safe(_dumps(data))),  # noqa: S704  # made safe by the call inside
+    return (
+        _environment()
+        .get_template("page.html")
+        .render(
+            title=title,
+            nonce=nonce,
+            policy=_POLICY.format(nonce=nonce),
+            # They are ours and hold no end tag, which a test looks at.
+            style=Markup("\n".join(map(_asset, _STYLES))),  # noqa: S704
+            scripts=[Markup(_asset(name)) for name in _SCRIPTS],  # noqa: S704
+            data=Markup(markup_safe(_dumps(data))),  # noqa: S704  # made safe by the call inside
+        )
     )
 
 

@@ -60,12 +60,14 @@
     }
 
     follow(video) {
+      // What was sought before the player knew its video.
+      video.addEventListener("loadedmetadata", () => this.seek(this.sought ?? this.time), { once: true });
       const tell = (mediaSeconds) => this.pass(mediaSeconds - this.offset);
       if (video.requestVideoFrameCallback) {
         const next = () => {
           video.requestVideoFrameCallback((_now, shown) => {
             if (this.video !== video || this.closed) return;
-            tell(shown.mediaTime);
+            if (!video.seeking) tell(shown.mediaTime);
             next();
           });
         };
@@ -77,8 +79,11 @@
           requestAnimationFrame(look);
         };
         look();
-        video.addEventListener("seeked", () => tell(video.currentTime));
       }
+      // A player out of sight paints nothing, and tells of no frame.
+      video.addEventListener("seeked", () => {
+        if (video.paused && this.video === video && !this.closed) tell(video.currentTime);
+      });
       for (const name of ["play", "pause", "ended"]) {
         video.addEventListener(name, () => this.dispatchEvent(new Event("state")));
       }
@@ -106,7 +111,8 @@
 
     seek(time) {
       const wanted = Math.min(Math.max(time, this.times.first), this.times.end);
-      if (this.video) {
+      this.sought = wanted;
+      if (this.video && this.video.readyState > 0) {
         // Well inside the frame: players round times, and must not show its neighbour.
         const frame = this.times.frameAt(wanted);
         const inside = Math.min(0.01, (this.times.endSeconds(frame) - this.times.seconds(frame)) / 4);

@@ -47,12 +47,9 @@
       "section",
       { class: "card" },
       stvg.element("h2", {}, "Settings and files"),
-      stvg.element(
-        "p",
-        {},
-        ...["comparison.json", "comparison.md", "comparison.csv"].flatMap((name, at) => [at ? ", " : "", stvg.element("a", { href: name }, name)]),
-        " hold the same numbers.",
-      ),
+      data.files.length
+        ? stvg.element("p", {}, ...data.files.flatMap((name, at) => [at ? ", " : "", stvg.element("a", { href: name }, name)]), " hold the same numbers.")
+        : null,
       ...comparison.rows.map((row) => stvg.folded(row.name, { model: row.model, overrides: row.overrides, failures: row.failures, settings: row.settings })),
     );
   }
@@ -72,7 +69,7 @@
     document.getElementById("bar-title").textContent = comparison.rows.length > 1 ? "comparison" : "run";
     const place = stvg.element("div", { class: "shown", "aria-busy": "false" });
     const heading = stvg.element("h2", { class: "hidden-text" }, "Sample");
-    const rows = comparison.rows.map((row) => ({ name: row.name }));
+    const rows = comparison.rows.map((row) => ({ name: row.name, failed: row.status === "failed" }));
 
     const pick = (number) => {
       const hash = `#sample-${number + 1}`;

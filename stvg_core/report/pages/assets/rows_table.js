@@ -33,7 +33,13 @@
     );
   }
 
-  function columnsOf(metrics, state) {
+  /** Return the columns of the table; what no row has a value for is left out. */
+  function columnsOf(rows, metrics, state) {
+    const all = everyColumn(metrics, state);
+    return all.filter((column) => column.key === "order" || rows.some((row) => (column.value(row) ?? null) !== null));
+  }
+
+  function everyColumn(metrics, state) {
     const samples = (row) => (row.samples ? row.samples.ok + row.samples.failed : null);
     return [
       { key: "order", title: "row", value: (row) => row.place, cell: (row) => nameOf(row) },
@@ -107,7 +113,7 @@
           { class: "section-line" },
           stvg.element("h2", {}, "Rows"),
           stvg.labelled("Filter", search),
-          stvg.labelled("Difference in", metric),
+          this.rows.some((row) => row.difference) ? stvg.labelled("Difference in", metric) : null,
           this.count,
         ),
         stvg.element("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Table of rows" }, this.table),
@@ -135,7 +141,7 @@
     }
 
     draw() {
-      const columns = columnsOf(this.metrics, this.state);
+      const columns = columnsOf(this.rows, this.metrics, this.state);
       const words = this.state.text.toLowerCase().split(/\s+/).filter(Boolean);
       const matching = this.rows.filter((row) => {
         const all = [row.name, row.model, row.preset, row.settings.tracker, row.error].join(" ").toLowerCase();

@@ -2,7 +2,7 @@
 // One sample: query, player, time line, attention; everything a row says of it.
 (() => {
   const BRANCHES = ["attribute", "action"];
-  const LAYERS = [["prompted", "with the prompt"], ["unprompted", "before the prompt"], ["difference", "what the prompt changed"]];
+  const LAYERS = [["unprompted", "before the prompt"], ["prompted", "with the prompt"], ["difference", "what the prompt changed"]];
 
   /** What a reader chose, kept from sample to sample. */
   stvg.newPreferences = () => ({

@@ -8,8 +8,8 @@
     context.setLineDash(dash.map((length) => length * scale));
   }
 
-  /** Draw a box with a dark casing, so that it shows on any ground, and its row's number. */
-  function drawBox(context, box, style, ratio, scaleX, scaleY) {
+  /** Draw a box with a dark casing, so that it shows on any ground, and its row's number at its own place along the top. */
+  function drawBox(context, box, style, place, ratio, scaleX, scaleY) {
     const [left, top, right, bottom] = [box[0] * scaleX, box[1] * scaleY, box[2] * scaleX, box[3] * scaleY];
     for (const [width, color] of [[LINE_PIXELS + 2, "#000"], [LINE_PIXELS, style.color]]) {
       context.lineWidth = width * ratio;
@@ -21,7 +21,8 @@
     context.font = `600 ${12 * ratio}px system-ui, sans-serif`;
     const width = context.measureText(style.label).width + 8 * ratio;
     const height = CHIP_PIXELS * ratio;
-    const x = Math.min(Math.max(left - (LINE_PIXELS / 2) * ratio, 0), context.canvas.width - width);
+    const beside = left + (place * (CHIP_PIXELS + 6) - LINE_PIXELS / 2) * ratio;
+    const x = Math.min(Math.max(beside, 0), context.canvas.width - width);
     const above = top - height;
     const y = above >= 0 ? above : Math.min(top, context.canvas.height - height);
     context.fillStyle = style.color;
@@ -112,7 +113,7 @@
       }
       const frame = view.clock.frame;
       const [scaleX, scaleY] = [width / view.sample.video.width, height / view.sample.video.height];
-      for (const { style, box } of view.boxesAt(frame)) drawBox(context, box, style, ratio, scaleX, scaleY);
+      view.boxesAt(frame).forEach(({ style, box }, place) => drawBox(context, box, style, place, ratio, scaleX, scaleY));
     }
   };
 })();

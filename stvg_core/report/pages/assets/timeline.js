@@ -122,7 +122,7 @@
       const { view } = this;
       const { preferences, clock } = view;
       const style = stvg.rowStyle(at);
-      let detail = { failed: "failed", pending: "not run yet" }[row.status] || "";
+      let detail = { failed: "failed", pending: view.rows[at].failed ? "did not run" : "not run yet" }[row.status] || "";
       const content = [];
       if (row.status === "ok") {
         const { tube, scores, metrics } = row;
