@@ -157,4 +157,5 @@ def _written(target: Path) -> Iterator[Path]:
             f"cannot write to {target.parent}: {error.strerror}; choose another folder with --out"
         ) from error
     finally:
-        draft.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            draft.unlink()

@@ -166,7 +166,7 @@ def text(value: object) -> str:
     return value if len(value) <= LONGEST_TEXT else f"{value[:LONGEST_TEXT]} ..."
 
 
-def _tenths(boxes: Sequence[Sequence[float]]) -> list[int]:
+def _tenths(boxes: Sequence[Any]) -> list[int]:
     flat = np.asarray(boxes, dtype=np.float64).reshape(-1)
     if not np.isfinite(flat).all():
         raise ValueError("a box is not finite")

@@ -82,7 +82,7 @@
       }
       // A player out of sight paints nothing, and tells of no frame.
       video.addEventListener("seeked", () => {
-        if (video.paused && this.video === video && !this.closed) tell(video.currentTime);
+        if (video.paused && this.video === video && !this.closed) this.pass(this.sought ?? this.time);
       });
       for (const name of ["play", "pause", "ended"]) {
         video.addEventListener(name, () => this.dispatchEvent(new Event("state")));

@@ -35,7 +35,7 @@ window.stvg = {};
   /** Return an id that no other element has. */
   stvg.freshId = (stem) => `${stem}-${(count += 1)}`;
 
-  /** Return a labelled control: <label>text control</label>, or label and control side by side. */
+  /** Return a control beside its label. */
   stvg.labelled = (text, control) => {
     control.id = control.id || stvg.freshId("control");
     return stvg.element("span", { class: "labelled" }, stvg.element("label", { for: control.id }, text), control);

@@ -93,8 +93,8 @@
           { class: "sample-line" },
           stvg.element("span", { class: "muted" }, `Sample ${number + 1} of ${samples.length}: ${sample.id}, ${samples[number].video}`),
           stvg.element("span", { class: "pair" },
-            stvg.element("button", { type: "button", "aria-label": "Previous sample (k)", on: { click: () => current.list.move(-1) } }, "\u2190 k"),
-            stvg.element("button", { type: "button", "aria-label": "Next sample (j)", on: { click: () => current.list.move(1) } }, "j \u2192")),
+            stvg.element("button", { type: "button", title: "k", on: { click: () => current.list.move(-1) } }, "\u2190 Previous", stvg.hiddenText(" sample")),
+            stvg.element("button", { type: "button", title: "j", on: { click: () => current.list.move(1) } }, "Next", stvg.hiddenText(" sample"), " \u2192")),
         );
         place.replaceChildren(heading, tools, current.view.node);
         current.view.changed();
