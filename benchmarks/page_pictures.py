@@ -58,7 +58,7 @@ def save(page: Page, path: Path, *, full: bool = False) -> None:
     """Write what is seen as a small PNG."""
     page.screenshot(path=path, full_page=full)
     with Image.open(path) as picture:
-        picture.convert("RGB").quantize(COLORS, dither=Image.Dither.NONE).save(path, optimize=True)
+        picture.convert("RGB").quantize(COLORS, dither=Image.Dither.FLOYDSTEINBERG).save(path, optimize=True)
     sys.stdout.write(f"{path}  {path.stat().st_size / 1000:.0f} kB\n")
 
 
@@ -80,6 +80,10 @@ def main() -> None:
             page.goto(comparison.resolve().as_uri())
             settle(page)
             save(page, arguments.out / f"comparison_{scheme}.png")
+            # Where the models differ there is more to see.
+            page.evaluate("stvg.current.list.set({ order: 'apart' })")
+            page.evaluate("stvg.current.list.onPick(stvg.current.list.shown[0].number)")
+            settle(page)
             page.keyboard.press("h")
             page.locator(".sample-line").evaluate("(node) => scrollTo(0, node.offsetTop - 12)")
             settle(page)

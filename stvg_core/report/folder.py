@@ -1,6 +1,6 @@
 """The output folder of one grounding: tube.json, pictures and the page, all or nothing.
 
-Knows no model and does not read the video: pictures come from the caller.
+Knows no model; the overlay's pictures come from the caller.
 """
 
 from collections.abc import Iterable

@@ -78,7 +78,7 @@ def test_samples_are_filtered_sorted_and_picked(index: Path, open_page: Open) ->
 def test_a_failure_is_told_where_it_failed(index: Path, open_page: Open) -> None:
     opened = open_page(index.resolve().as_uri() + "#sample-3").settled()
     failure = opened.page.locator(".sample .failure")
-    assert failure.locator("h3").inner_text() == "worse failed: VideoError"
+    assert failure.locator(".title").inner_text() == "worse failed: VideoError"
     assert failure.locator("p").inner_text() == "expected a man, got <b>none</b>"
     assert opened.page.locator("[data-row='1'] .lane-detail").inner_text() == "failed"
     assert "1 rows failed" in opened.page.locator("#announcements").inner_text()

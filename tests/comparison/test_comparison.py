@@ -171,7 +171,7 @@ def test_a_row_is_run_with_everything_it_names(tmp_path: Path) -> None:
     body = "import json; print(json.dumps({'argv': sys.argv}))"
     row = ComparisonRow("a", "m", "paper", {"prompt.steps": 0}, "attention", python=a_python(tmp_path / "python", body))
     source = Source("folder", tmp_path, split="val", limit=3, corrections=False)
-    found = run_row(row, source, tmp_path / "out", "stcat", retry_failed=True)
+    found = run_row(row, source, tmp_path / "out", "stcat", retry_failed=True, keep_maps=True)
     argv = found.summary["argv"]  # type: ignore[index]
     assert argv[1:6] == ["-m", "stvg_core", "evaluate", "folder", "--root"]
     for pair in (
@@ -185,7 +185,7 @@ def test_a_row_is_run_with_everything_it_names(tmp_path: Path) -> None:
         ("--run", str(tmp_path / "out" / "runs" / "a")),
     ):
         assert argv[argv.index(pair[0]) + 1] == pair[1]
-    assert {"--no-corrections", "--retry-failed", "--json"} <= set(argv)
+    assert {"--no-corrections", "--retry-failed", "--keep-maps", "--json"} <= set(argv)
 
 
 def test_differences_are_paired_and_their_intervals_drawn_together(tmp_path: Path) -> None:

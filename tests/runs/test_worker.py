@@ -1,5 +1,7 @@
 """What a worker makes of tasks: tubes, failures that belong to a sample, and stops that belong to the run."""
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +10,7 @@ import pytest
 from stvg_core.api import Grounder
 from stvg_core.config import load_settings
 from stvg_core.errors import RunError, TrackError
+from stvg_core.report.kept_maps import check_maps
 from stvg_core.runs.tasks import Outcome, Task
 from stvg_core.runs.worker import Worker
 from stvg_core.session import Session
@@ -82,9 +85,25 @@ def test_the_outcome_of_a_query_does_not_depend_on_those_before(grounder: Ground
     assert first != second
 
 
-def _without_times(outcome: Outcome) -> dict[str, object]:
-    import json
+def test_maps_are_kept_where_they_are_wanted(grounder: Grounder, tmp_path: Path) -> None:
+    write_clip(tmp_path, Clip())
+    (plain,) = outcomes(grounder, tmp_path, (task("a"),))
+    assert plain.maps is None
+    keeping = replace(grounder, keep_maps=True)
+    prompted = replace(
+        keeping, settings=load_settings("paper", overrides={"sampling.frame_count": 6, "prompt.steps": 1})
+    )
+    for opened, steps in ((keeping, 0), (prompted, 1)):
+        (kept,) = outcomes(opened, tmp_path, (task("a"),))
+        record = json.loads(kept.maps or "")
+        check_maps(record)
+        assert len(record["frames"]) == 6
+        assert [branch["unprompted"] is not None for branch in record["branches"]] == [steps > 0] * 2
+        assert ("unprompted" in json.loads(kept.document or "")["timings_seconds"]) == (steps > 0)
+    assert _without_times(plain) == _without_times(outcomes(keeping, tmp_path, (task("a"),))[0])
 
+
+def _without_times(outcome: Outcome) -> dict[str, object]:
     document: dict[str, object] = json.loads(outcome.document or "")
     del document["timings_seconds"]
     return document

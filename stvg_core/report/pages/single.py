@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any, Final
 
-from stvg_core.errors import OutputError
+from stvg_core.errors import OutputError, VideoError
 from stvg_core.metrics import tube_overlap
 from stvg_core.plain_text import one_line
 from stvg_core.report.document import GroundingDocument
@@ -37,10 +37,13 @@ def write_report(
 
     Raises:
         OutputError: the folder cannot be written to.
-        VideoError: the video can no longer be read.
     """
     info = grounding.frames.info
-    medium = place_video(Path(info.path), info, folder, media, VIDEO_NAME)
+    try:
+        medium = place_video(Path(info.path), info, folder, media, VIDEO_NAME)
+    except VideoError as error:
+        # A result is worth more than its page's player.
+        medium = Medium("", note=f"The video cannot be shown: {one_line(str(error), 500)}")
     page = render_page(f"{one_line(document.query.text, 80)} - stvg", report_data(grounding, document, truth, medium))
     try:
         (folder / REPORT_FILE).write_text(page, encoding="utf-8")

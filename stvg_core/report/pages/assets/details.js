@@ -21,24 +21,27 @@
       ...entries.flatMap(([name, value]) => [stvg.element("dt", {}, name), stvg.element("dd", {}, value)]),
     );
 
+  /** Return a heading of a level; how it looks does not depend on the level. */
+  stvg.title = (level, options, ...children) => stvg.element(`h${level}`, { class: "title", ...options }, ...children);
+
   /** Return why a row has no tube. */
-  stvg.failure = (row, name) => {
+  stvg.failure = (row, name, level) => {
     const trace = row.traceback
       ? stvg.element("details", {}, stvg.element("summary", {}, "Traceback"), stvg.element("pre", { tabindex: "0" }, row.traceback))
       : null;
     return stvg.element(
       "div",
       { class: "card failure" },
-      stvg.element("h3", {}, `${name} failed: ${row.kind}`),
+      stvg.title(level, {}, `${name} failed: ${row.kind}`),
       stvg.element("p", {}, row.error),
       trace,
     );
   };
 
   /** Return notes that came with a result. */
-  stvg.warnings = (texts, title) =>
+  stvg.warnings = (texts, title, level) =>
     texts.length
-      ? stvg.element("div", { class: "card notice" }, stvg.element("h3", {}, title), stvg.element("ul", {}, ...texts.map((text) => stvg.element("li", {}, text))))
+      ? stvg.element("div", { class: "card notice" }, stvg.title(level, {}, title), stvg.element("ul", {}, ...texts.map((text) => stvg.element("li", {}, text))))
       : null;
 
   /** Return the margin of yes over no before each step of a branch's prompt, as text; null where it has no prompt. */

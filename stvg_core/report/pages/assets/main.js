@@ -14,7 +14,7 @@
 
   function showSingle() {
     document.getElementById("bar-title").textContent = "grounding";
-    current.view = new stvg.SampleView(data.sample, data.rows, preferences, "h1");
+    current.view = new stvg.SampleView(data.sample, data.rows, preferences, 1);
     const files = ["tube.json", "overlay.mp4", "contact_sheet.png"];
     main.append(
       current.view.node,
@@ -36,10 +36,10 @@
     const notes = failed.map((row) => stvg.element(
       "div",
       { class: "card failure" },
-      stvg.element("h3", {}, `${row.name} did not run`),
+      stvg.title(2, {}, `${row.name} did not run`),
       stvg.element("p", {}, row.error),
     ));
-    return [...notes, stvg.warnings(comparison.warnings, "To be kept in mind")].filter(Boolean);
+    return [...notes, stvg.warnings(comparison.warnings, "To be kept in mind", 2)].filter(Boolean);
   }
 
   function settingsOf(comparison) {
@@ -60,7 +60,7 @@
       "div",
       { class: "page-head" },
       stvg.element("h1", {}, comparison.rows.length > 1 ? `${comparison.rows.length} rows on the same samples` : comparison.rows[0].name),
-      stvg.element("p", { class: "muted" }, [...scope.map(([name, value]) => `${name} ${value}`), `protocol ${comparison.protocol}`].join(", ")),
+      stvg.element("p", { class: "muted" }, [...scope.map(([name, value]) => (name === "name" ? value : `${name} ${value}`)), `protocol ${comparison.protocol}`].join(", ")),
     );
   }
 
@@ -87,7 +87,7 @@
         const sample = await stvg.loadSample(number);
         if (wanted !== number) return;
         current.view?.close();
-        current.view = new stvg.SampleView(sample, rows, preferences, "h3");
+        current.view = new stvg.SampleView(sample, rows, preferences, 3);
         const tools = stvg.element(
           "div",
           { class: "sample-line" },

@@ -17,16 +17,17 @@
   });
 
   stvg.SampleView = class {
-    constructor(sample, rows, preferences, headingLevel) {
-      Object.assign(this, { sample, rows, preferences });
+    /** level: of the heading that the query is; what is said of the sample has headings one below. */
+    constructor(sample, rows, preferences, level) {
+      Object.assign(this, { sample, rows, preferences, level });
       this.maps = sample.rows.map(() => undefined);
       this.node = stvg.element("article", { class: "sample" });
-      this.parts = stvg.element(headingLevel, { class: "query", tabindex: "-1" });
+      this.parts = stvg.element(`h${level}`, { class: "query", tabindex: "-1" });
       this.node.append(this.parts);
       if (sample.video) this.buildPlayer();
       else this.node.append(stvg.element("p", { class: "card notice" }, "There is no result that tells of the video."));
       sample.rows.forEach((row, at) => {
-        if (row.status === "failed") this.node.append(stvg.failure(row, rows[at].name));
+        if (row.status === "failed") this.node.append(stvg.failure(row, rows[at].name, level + 1));
       });
       this.closer = stvg.element("div", { class: "closer" });
       this.node.append(this.closer);
@@ -194,7 +195,7 @@
     closeUp(at) {
       const row = this.sample.rows[at];
       if (row?.status !== "ok") return [];
-      const head = stvg.element("h3", { class: "close-up" }, stvg.chip(stvg.rowStyle(at)), this.rows[at].name);
+      const head = stvg.title(this.level + 1, { class: "title close-up" }, stvg.chip(stvg.rowStyle(at)), this.rows[at].name);
       const chosen = this.rows.length > 1
         ? stvg.labelled("Look closer at", stvg.choice(
             this.sample.rows.flatMap((one, number) => (one.status === "ok" ? [[String(number), `${number + 1}  ${this.rows[number].name}`]] : [])),
@@ -208,7 +209,7 @@
       return [
         stvg.element("section", { class: "card" }, stvg.element("div", { class: "close-up-line" }, head, chosen), stvg.facts(facts)),
         ...this.attention(at, row),
-        stvg.warnings(row.warnings, "Notes"),
+        stvg.warnings(row.warnings, "Notes", this.level + 1),
       ];
     }
 
@@ -225,7 +226,7 @@
       found.push(stvg.element(
         "section",
         { class: "card" },
-        stvg.element("h3", {}, "What it looked at"),
+        stvg.title(this.level + 1, {}, "What it looked at"),
         stvg.element("p", { class: "muted" }, "Attention of the grounding tokens on every sampled frame, from the median (nothing) to the 99.5th percentile (full). Frames inside the span have a box."),
         seen.node,
       ));
@@ -238,7 +239,7 @@
         found.push(stvg.element(
           "section",
           { class: "card" },
-          stvg.element("h3", {}, "What the learned prompt did"),
+          stvg.title(this.level + 1, {}, "What the learned prompt did"),
           stvg.element("p", { class: "muted" }, "Before and after are on one scale; changes are red where attention grew and blue where it shrank."),
           margins.length ? stvg.facts(margins) : null,
           effect.node,

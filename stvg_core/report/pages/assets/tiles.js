@@ -72,7 +72,7 @@
         this.tiles.push({ canvas, sample, branchName, layer, frame });
         list.append(stvg.element("li", {}, button));
       });
-      return stvg.element("div", { class: "strip" }, stvg.element("h4", {}, title), list);
+      return stvg.element("div", { class: "strip" }, stvg.title(this.view.level + 2, { class: "strip-title" }, title), list);
     }
 
     watch() {
