@@ -51,11 +51,8 @@ def test_a_failed_run_leaves_everything_as_it_was(tmp_path: Path, error: BaseExc
     assert contents(tmp_path) == before
 
 
-@pytest.mark.parametrize("failing_move", range(5))
-def test_a_failed_move_takes_the_others_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing_move: int):
-    (tmp_path / "a").write_text("old a")
-    (tmp_path / "c").write_text("old c")
-    before = contents(tmp_path)
+def fail_at(failing_move: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let one move of a file fail, as on a full disk."""
     real, moves = Path.replace, iter(range(100))
 
     def replace(path: Path, target: Path) -> Path:
@@ -64,6 +61,14 @@ def test_a_failed_move_takes_the_others_back(tmp_path: Path, monkeypatch: pytest
         return real(path, target)
 
     monkeypatch.setattr(Path, "replace", replace)
+
+
+@pytest.mark.parametrize("failing_move", range(5))
+def test_a_failed_move_takes_the_others_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing_move: int):
+    (tmp_path / "a").write_text("old a")
+    (tmp_path / "c").write_text("old c")
+    before = contents(tmp_path)
+    fail_at(failing_move, monkeypatch)
     with pytest.raises(OutputError, match="no space left on device; choose another folder"):
         write_all(tmp_path)
     assert contents(tmp_path) == before
@@ -147,14 +152,7 @@ def test_a_failed_move_takes_folders_back_as_well(tmp_path: Path, monkeypatch: p
     (tmp_path / "pages").mkdir()
     (tmp_path / "pages" / "1").write_text("old 1")
     before = contents(tmp_path)
-    real, moves = Path.replace, iter(range(100))
-
-    def replace(path: Path, target: Path) -> Path:
-        if next(moves) == failing_move:
-            raise OSError(28, "No space left on device")
-        return real(path, target)
-
-    monkeypatch.setattr(Path, "replace", replace)
+    fail_at(failing_move, monkeypatch)
     with pytest.raises(OutputError, match="no space left on device"):
         write_tree(tmp_path)
     assert contents(tmp_path) == before

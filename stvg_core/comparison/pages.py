@@ -139,7 +139,10 @@ def _scores(run: Path, protocol: Protocol) -> dict[str, dict[str, float]]:
 def _row(store: RunStore | None, sample: StoredSample) -> dict[str, Any]:
     if sample.task is None:
         return failed_part("annotation", sample.problem)
-    result = None if store is None else store.result(sample.sample_id)
+    try:
+        result = None if store is None else store.result(sample.sample_id)
+    except RunError as error:
+        return failed_part("document", str(error))
     if store is None or result is None:
         return {"status": "pending"}
     if result.failure is not None:

@@ -80,10 +80,10 @@ def check_maps(record: Mapping[str, Any]) -> None:
     """
     try:
         count = len(record["frames"])
-        sound = count == len(record["seconds"]) and all(map(_is_number, (*record["frames"], *record["seconds"])))
+        sound = 0 < count == len(record["seconds"]) and all(map(_is_number, (*record["frames"], *record["seconds"])))
         for branch in record["branches"]:
             size = count * int(branch["rows"]) * int(branch["columns"])
-            sound = sound and branch["name"] in BRANCH_NAMES
+            sound = sound and size > 0 and branch["name"] in BRANCH_NAMES
             for maps in (branch["prompted"], branch["unprompted"] or branch["prompted"]):
                 sound = sound and len(base64.b64decode(maps["codes"], validate=True)) == size
                 sound = sound and _is_number(maps["low"]) and _is_number(maps["high"])

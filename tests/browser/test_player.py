@@ -1,13 +1,15 @@
 """The player: frames, boxes and attention are where the data says, from the disk and through stvg view."""
 
+import base64
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from stvg_core.report.kept_maps import decode_values
 from tests.browser.conftest import Open, Opened
 from tests.browser.pixels import GREEN, SKY, TRUTH, bright, extent, of_color, picture
-from tests.pages.support import END, FRAMES, GRID, HOT_COLUMN, HOT_ROW, START, WIDTH, frame_seconds, square
+from tests.pages.support import END, FRAMES, GRID, HOT_COLUMN, HOT_ROW, START, WIDTH, frame_seconds, maps_record, square
 
 pytestmark = pytest.mark.browser
 
@@ -112,6 +114,28 @@ def test_attention_is_where_the_maps_say(index: Path, open_page: Open) -> None:
     opened.seek(0)
     plain = picture(opened.page.locator(".frame"))
     assert heat("action", "prompted", 1.0).max() < 12
+
+
+def test_the_page_decodes_maps_as_python_does(index: Path, open_page: Open) -> None:
+    opened = open_page(index).settled()
+    record = maps_record()
+    codes = np.random.default_rng(0).integers(0, 256, (len(record["frames"]), GRID, GRID)).astype(np.uint8)
+    kept = record["branches"][0]["prompted"] | {"low": -0.5, "codes": base64.b64encode(codes.tobytes()).decode()}
+    record["branches"][0]["prompted"] = kept
+    values, scale, difference = opened.page.evaluate(
+        """(record) => {
+            const { layers, scale } = stvg.decodeMaps(record).branches.attribute;
+            return [[...layers.prompted], scale, [...layers.difference]];
+        }""",
+        record,
+    )
+    expected = decode_values(-0.5, 2.0, codes).ravel()
+    before = decode_values(
+        0.0, 2.0, np.frombuffer(base64.b64decode(record["branches"][0]["unprompted"]["codes"]), np.uint8)
+    )
+    assert np.allclose(values, expected, atol=1e-6)
+    assert np.allclose(scale, np.percentile(expected, [50, 99.5]), atol=1e-5)
+    assert np.allclose(difference, expected - before, atol=1e-6)
 
 
 def test_the_difference_shows_both_signs(index: Path, open_page: Open) -> None:

@@ -95,6 +95,9 @@ def test_kept_maps_hold_both_branches_in_source_order() -> None:
     assert record["branches"][0]["unprompted"] is None
 
 
+NOTHING = {"tokens": [], "low": 0.0, "high": 0.0, "codes": ""}
+
+
 def spoil(change: Any) -> dict[str, Any]:
     record = maps_record()
     change(record)
@@ -111,6 +114,8 @@ def spoil(change: Any) -> dict[str, Any]:
         lambda record: record["branches"][1]["unprompted"].update(high=float("inf")),
         lambda record: record["branches"][0].update(name="<b>"),
         lambda record: record["branches"][0].update(rows="x"),
+        lambda record: record["branches"][0].update(rows=0, prompted=NOTHING, unprompted=None),
+        lambda record: record.update(frames=[], seconds=[], branches=[]),
         lambda record: record["branches"][0]["prompted"].update(tokens=[1]),
         lambda record: record["seconds"].__setitem__(0, "now"),
         lambda record: record.pop("branches"),

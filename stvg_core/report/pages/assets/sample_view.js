@@ -205,6 +205,7 @@
         : null;
       const facts = [["attribute", row.attribute], ["action", row.action], ["split by", row.decomposer || "-"]];
       if (row.metrics) facts.push(["overlap", `vIoU ${row.metrics.vIoU.toFixed(3)}, tIoU ${row.metrics.tIoU.toFixed(3)}`]);
+      if (this.sample.segment) facts.push(["asked about", `frames ${this.sample.segment.join(" to ")}`]);
       facts.push(["candidates", `${row.scores.tracks} tracks`]);
       return [
         stvg.element("section", { class: "card" }, stvg.element("div", { class: "close-up-line" }, head, chosen), stvg.facts(facts)),

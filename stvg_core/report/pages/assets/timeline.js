@@ -78,7 +78,7 @@
     lane(...content) {
       const head = stvg.element("span", { class: "playhead" });
       this.heads.push(head);
-      const lane = stvg.element("div", { class: "lane" }, ...content, head);
+      const lane = stvg.element("div", { class: "lane" }, ...this.outside(), ...content, head);
       const seek = (event) => {
         const bounds = lane.getBoundingClientRect();
         const { times } = this.view.clock;
@@ -93,6 +93,18 @@
         if (lane.hasPointerCapture(event.pointerId)) seek(event);
       });
       return lane;
+    }
+
+    /** Return what covers the time that the query is not about. */
+    outside() {
+      const { segment } = this.view.sample;
+      if (!segment) return [];
+      const { times } = this.view.clock;
+      const [first, last] = segment.map((frame) => Math.min(frame, times.count - 1));
+      return [
+        band(times, times.first, times.seconds(first), "outside"),
+        band(times, times.endSeconds(last), times.end, "outside"),
+      ];
     }
 
     named(style, name, detail, shown, onToggle) {
