@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from stvg_core.comparison.document import ComparisonDocument
 from stvg_core.comparison.page_videos import PageVideos
+from stvg_core.comparison.plots import PLOT_NAMES
 from stvg_core.errors import OutputError, RunError
 from stvg_core.metrics import METRIC_NAMES, Protocol
 from stvg_core.report.kept_maps import check_maps
@@ -93,9 +94,17 @@ def write_pages(
             if on_sample is not None:
                 on_sample(number + 1, len(samples))
         (stage / INDEX_FILE).write_text(
-            render_page("stvg comparison", _index(document, listed, total) | {"files": list(files)}), encoding="utf-8"
+            render_page(
+                "stvg comparison", _index(document, listed, total) | {"files": list(files), "plots": _plots(out)}
+            ),
+            encoding="utf-8",
         )
     return out / INDEX_FILE
+
+
+def _plots(out: Path) -> list[str]:
+    """Return the names of the plots that lie in the folder."""
+    return [name for name in PLOT_NAMES if (out / f"{name}.svg").is_file()]
 
 
 def _open(run: Path, opened: contextlib.ExitStack) -> RunStore | None:

@@ -16,6 +16,7 @@ _ROW_INCHES: Final = 0.32
 _DOTS_PER_INCH: Final = 120
 _LONGEST_NAME: Final = 60
 FORMATS: Final = ("png", "svg")
+PLOT_NAMES: Final = ("quality_and_cost", "rows", "query_types")
 
 
 def draw_plots(document: ComparisonDocument, folder: Path) -> tuple[Path, ...]:
@@ -109,8 +110,6 @@ def _short(name: str) -> str:
     return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 3]}..."
 
 
-_PLOTS: Final[dict[str, Callable[[ComparisonDocument, Any], bool]]] = {
-    "quality_and_cost": _quality_and_cost,
-    "rows": _ladder,
-    "query_types": _query_types,
-}
+_PLOTS: Final[dict[str, Callable[[ComparisonDocument, Any], bool]]] = dict(
+    zip(PLOT_NAMES, (_quality_and_cost, _ladder, _query_types), strict=True)
+)

@@ -51,6 +51,19 @@ def test_rows_are_sorted_and_filtered(index: Path, open_page: Open) -> None:
     assert names(opened) == []
 
 
+def test_plots_are_shown_where_there_are_any(tmp_path: Path, open_page: Open) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "rows.svg").write_text(
+        '<svg xmlns="http://www.w3.org/2000/svg" width="80" height="40"><script>parent.hurt = 1</script></svg>'
+    )
+    opened = open_page(write_comparison_page(tmp_path, {"right": answer}, 1)).settled()
+    opened.page.get_by_text("Plots", exact=True).click()
+    picture = opened.page.get_by_role("img", name="Plot of rows; the table has its numbers.")
+    picture.scroll_into_view_if_needed()
+    opened.wait("document.querySelector('.plots img').naturalWidth === 80")
+    assert opened.page.locator(".plots img").count() == 1
+
+
 def test_samples_are_filtered_sorted_and_picked(index: Path, open_page: Open) -> None:
     opened = open_page(index).settled()
     samples = opened.page.get_by_role("navigation", name="Samples")

@@ -42,6 +42,16 @@
     return [...notes, stvg.warnings(comparison.warnings, "To be kept in mind", 2)].filter(Boolean);
   }
 
+  function plots(names) {
+    if (!names.length) return null;
+    const pictures = names.map((name) => {
+      const title = name.replaceAll("_", " ");
+      const picture = stvg.element("img", { src: `${name}.svg`, loading: "lazy", alt: `Plot of ${title}; the table has its numbers.` });
+      return stvg.element("figure", {}, picture, stvg.element("figcaption", {}, title));
+    });
+    return stvg.element("details", { class: "card" }, stvg.element("summary", {}, "Plots"), stvg.element("div", { class: "plots" }, ...pictures));
+  }
+
   function settingsOf(comparison) {
     return stvg.element(
       "section",
@@ -116,6 +126,7 @@
       comparisonHead(comparison),
       ...rowNotes(comparison),
       new stvg.RowsTable(comparison, data.metrics).node,
+      ...[plots(data.plots)].filter(Boolean),
       stvg.element("div", { class: "browse" }, current.list.node, place),
       settingsOf(comparison),
     );
