@@ -78,7 +78,7 @@ def measure(page: Page, address: str, samples: int) -> dict[str, object]:
         milliseconds(
             page, f"location.hash = '#sample-{number}'", f"stvg.current.view.sample.id === 'sample-{number - 1}'"
         )
-        for number in range(2, 22)
+        for number in range(2, min(22, samples + 1))
     ]
     text = "const search = document.querySelector('.samples input'); search.value = {}; "
     text += "search.dispatchEvent(new Event('input'))"

@@ -58,10 +58,11 @@ class PageVideos:
         if self._finder is None or self._root is None:
             return _NO_ROOT
         wrong = path_problem(video, "video")
-        place = None if wrong is not None else self._finder.find(video)
-        wrong = wrong or (place and place.problem)
-        if wrong is not None or place is None:
-            return _NOT_READ.format(wrong.message if wrong else "")
+        if wrong is not None:
+            return _NOT_READ.format(wrong.message)
+        place = self._finder.find(video)
+        if place.problem is not None:
+            return _NOT_READ.format(place.problem.message)
         path = self._root / place.path
         try:
             info = probe_video(path)
