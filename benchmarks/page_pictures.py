@@ -16,7 +16,7 @@ from playwright.sync_api import Page, sync_playwright
 from tests.browser.conftest import FLAGS, chromium
 
 CLIPS = 6
-COLORS = 256
+COLORS = 128
 
 
 def stvg(*arguments: str | Path) -> None:
@@ -58,7 +58,8 @@ def save(page: Page, path: Path, *, full: bool = False) -> None:
     """Write what is seen as a small PNG."""
     page.screenshot(path=path, full_page=full)
     with Image.open(path) as picture:
-        picture.convert("RGB").quantize(COLORS, dither=Image.Dither.FLOYDSTEINBERG).save(path, optimize=True)
+        plain = picture.convert("RGB")
+        plain.quantize(palette=plain.quantize(COLORS), dither=Image.Dither.FLOYDSTEINBERG).save(path, optimize=True)
     sys.stdout.write(f"{path}  {path.stat().st_size / 1000:.0f} kB\n")
 
 
@@ -88,6 +89,7 @@ def main() -> None:
             page.locator(".sample-line").evaluate("(node) => scrollTo(0, node.offsetTop - 12)")
             settle(page)
             save(page, arguments.out / f"comparison_sample_{scheme}.png")
+            page.set_viewport_size({"width": 1080, "height": 860})
             page.goto(report.resolve().as_uri())
             settle(page)
             page.keyboard.press("h")

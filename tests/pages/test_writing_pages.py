@@ -5,6 +5,7 @@ import re
 import sqlite3
 import threading
 import urllib.request
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +89,15 @@ def test_a_result_that_cannot_be_shown_is_a_failure_and_the_others_stay(tmp_path
     page = write_comparison_page(tmp_path, {"odd": odd}, 3)
     assert [sample(page, number)["rows"][0]["status"] for number in range(3)] == ["ok", "failed", "ok"]
     assert "cannot be shown" in sample(page, 1)["rows"][0]["error"]
+
+
+def test_damaged_maps_are_told_and_never_reach_the_page(tmp_path: Path) -> None:
+    def odd(task: Any) -> Outcome:
+        return replace(answer(task), maps='{"frames": ["<b>"]}')
+
+    (row,) = sample(write_comparison_page(tmp_path, {"odd": odd}, 1), 0)["rows"]
+    assert row["status"] == "failed"
+    assert "expected attention maps" in row["error"]
 
 
 @pytest.mark.parametrize(
