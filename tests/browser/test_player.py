@@ -130,9 +130,8 @@ def test_the_page_decodes_maps_as_python_does(index: Path, open_page: Open) -> N
         record,
     )
     expected = decode_values(-0.5, 2.0, codes).ravel()
-    before = decode_values(
-        0.0, 2.0, np.frombuffer(base64.b64decode(record["branches"][0]["unprompted"]["codes"]), np.uint8)
-    )
+    other = np.frombuffer(base64.b64decode(record["branches"][0]["unprompted"]["codes"]), np.uint8)
+    before = decode_values(0.0, 2.0, other.reshape(codes.shape)).ravel()
     assert np.allclose(values, expected, atol=1e-6)
     assert np.allclose(scale, np.percentile(expected, [50, 99.5]), atol=1e-5)
     assert np.allclose(difference, expected - before, atol=1e-6)
