@@ -142,6 +142,7 @@ def test_ranges_are_what_they_say(first: int | None, last: int | None, size: int
     found = wanted_bytes(header, size)
     assert found is not None
     assert bytes(range(size))[found[0] : found[1] + 1] == expected
+    assert found[1] - found[0] + 1 == len(expected)
 
 
 @pytest.mark.parametrize(
