@@ -19,6 +19,7 @@ DISTRIBUTIONS = [ROOT, *PLUGINS]
 BACKENDS = ("internvl", "llava-next", "qwen2-vl")
 CONFORMANCE_SUBJECTS = (*BACKENDS, "qwen2-vl/qwen2.5-vl")
 OLDEST_TRANSFORMERS = "5.17.0"
+AXE = "4.14.1"
 PROJECT = nox.project.load_toml(ROOT / "pyproject.toml")
 ONE_THREAD_PER_WORKER = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
@@ -144,6 +145,45 @@ def bench(session: nox.Session) -> None:
     """Fail where the method has become more expensive beside the plain procedure: counted, not timed."""
     install(session)
     session.run("python", "-m", "stvg_huggingface.benchmark.floors", env=ONE_THREAD_PER_WORKER)
+
+
+def chromium(session: nox.Session) -> str:
+    """Return the browser; where it is missing it is installed from the system's packages."""
+    found = os.environ.get("STVG_CHROMIUM") or shutil.which("chromium")
+    if found:
+        return found
+    if not shutil.which("apt-get") or os.geteuid() != 0:
+        session.error("expected Chromium, got none, and only root can install it; run: apt-get install chromium")
+    session.run("apt-get", "update", external=True, silent=True)
+    session.run("apt-get", "install", "--yes", "--no-install-recommends", "chromium", external=True, silent=True)
+    return shutil.which("chromium") or session.error("expected apt-get to install chromium, but it is not in PATH")
+
+
+def axe(session: nox.Session) -> dict[str, str]:
+    """Fetch axe-core, which looks for what screen readers and weak eyes cannot use; nothing where npm is missing."""
+    if not shutil.which("npm"):
+        session.warn("npm is not installed: what axe-core would find in the pages is NOT looked for")
+        return {}
+    folder = Path(session.create_tmp()).resolve()
+    options = ("--no-save", "--ignore-scripts", "--no-audit", "--no-fund")
+    session.run("npm", "install", "--prefix", str(folder), *options, f"axe-core@{AXE}", external=True, silent=True)
+    return {"STVG_AXE": str(folder / "node_modules" / "axe-core" / "axe.min.js")}
+
+
+@nox.session
+def browser(session: nox.Session) -> None:
+    """Look at the pages in a real browser: nox -s browser -- -k phone."""
+    install(session, "test", "browser")
+    environment = {**ONE_THREAD_PER_WORKER, "STVG_CHROMIUM": chromium(session), **axe(session)}
+    session.run("pytest", "-m", "browser", "tests/browser", *session.posargs, env=environment)
+
+
+@nox.session
+def screenshots(session: nox.Session) -> None:
+    """Make the pictures of pages that docs show, with the tiny models: nox -s screenshots -- --out docs/images."""
+    install(session, "test", "browser")
+    environment = {**ONE_THREAD_PER_WORKER, "STVG_CHROMIUM": chromium(session), "PYTHONPATH": str(ROOT)}
+    session.run("python", "benchmarks/page_pictures.py", *session.posargs, env=environment)
 
 
 @nox.session

@@ -51,7 +51,7 @@ def main() -> None:
             continue
         quality = row.score["m_vIoU"]
         print(f"{row.name}: m_vIoU {quality.mean:.3f} [{quality.low:.3f}, {quality.high:.3f}]")
-    print(f"written to {arguments.out / 'comparison.md'}")
+    print(f"written to {arguments.out / 'comparison.md'}, to look at: {arguments.out / 'index.html'}")
 
 
 if __name__ == "__main__":

@@ -52,7 +52,7 @@ class GroundingResult:
         return self.grounding.tube
 
     def save(self, folder: str | Path, truth: Tube | None = None) -> Path:
-        """Write tube.json, overlay.mp4 and contact_sheet.png; all of them, or nothing.
+        """Write tube.json, overlay.mp4, contact_sheet.png and report.html with its video; all of them, or nothing.
 
         Args:
             folder: made where it is missing; other files in it stay.
@@ -82,6 +82,7 @@ def ground(
     extensions: Sequence[str | HookExtension] = (),
     trace: Callable[[HookCall], None] | None = None,
     on_stage: Callable[[str], None] | None = None,
+    keep_maps: bool = False,
 ) -> GroundingResult:
     """Return the tube of what a sentence describes in a video.
 
@@ -100,6 +101,7 @@ def ground(
         extensions: names of installed extensions that wrap the backend's hooks, the outermost first.
         trace: told of every hook call, in shapes and types.
         on_stage: told the name of each stage as it begins.
+        keep_maps: read attention without the learned prompts as well, so that a report can show what they do.
 
     Raises:
         StvgError: what was expected, what came, and the cure.
@@ -121,7 +123,7 @@ def ground(
         extensions=extensions,
         trace=trace,
     )
-    grounder = Grounder(session, settings, tracker, decomposer, revision)
+    grounder = Grounder(session, settings, tracker, decomposer, revision, keep_maps)
     sub_queries = grounder.decompose(query, video, watch)
     if isinstance(seen, WindowedVideo):
         (reading,) = grounder.read_windows(seen, (sub_queries,), watch)
@@ -175,6 +177,7 @@ class Grounder:
         tracker: proposes the candidate tracks.
         decomposer: name of the decomposer, as `open_decomposer` takes it.
         revision: of a hub id; for the record.
+        keep_maps: attention is wanted for a report, without the learned prompts as well; has no say in results.
     """
 
     session: Session
@@ -182,6 +185,7 @@ class Grounder:
     tracker: Tracker
     decomposer: str = DEFAULT_DECOMPOSER
     revision: str | None = None
+    keep_maps: bool = False
 
     def decompose(self, query: str, video: str | Path, watch: Stopwatch) -> SubQueries:
         """Return the attribute and action parts of a sentence or question about one object.
@@ -216,7 +220,7 @@ class Grounder:
         Raises:
             StvgError: what was expected, what came, and the cure; one query that cannot be asked fails them all.
         """
-        return read_views(views, queries, self.session, self.settings, watch)
+        return read_views(views, queries, self.session, self.settings, watch, unprompted=self.keep_maps)
 
     def ground(
         self, views: EncodedViews, sub_queries: SubQueries, watch: Stopwatch, maps: BranchMaps | None = None

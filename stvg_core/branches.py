@@ -21,6 +21,10 @@ _READ_TOGETHER: Final = 16
 """Branches that one pass reads at most: the mask of their rows grows with the square of the rows."""
 
 
+UNPROMPTED_STAGE: Final = "unprompted"
+"""Stage of what is read for reports alone; it is no part of what the method costs."""
+
+
 @dataclass(frozen=True, eq=False)
 class _Reading:
     """What one branch saw in one view."""
@@ -37,11 +41,15 @@ class BranchMaps:
         spatial: the attribute's maps, both views assembled.
         temporal: the action's.
         margins: logit of yes minus no before each prompt step, by branch and step.
+        unprompted_spatial: the attribute's maps without its prompt; None where it has none, or nobody asked.
+        unprompted_temporal: the same of the action.
     """
 
     spatial: FrameMaps
     temporal: FrameMaps
     margins: Mapping[str, float]
+    unprompted_spatial: FrameMaps | None = None
+    unprompted_temporal: FrameMaps | None = None
 
 
 def read_branches(
@@ -64,6 +72,8 @@ def read_queries(
     queries: Sequence[SubQueries],
     settings: Settings,
     watch: Stopwatch,
+    *,
+    unprompted: bool = False,
 ) -> tuple[BranchMaps, ...]:
     """Return both branches' maps of queries: prompts are learned, attention is read, views are assembled.
 
@@ -74,6 +84,8 @@ def read_queries(
         queries: each query's attribute and action parts.
         settings: every choice of the method.
         watch: collects the time per stage.
+        unprompted: read the maps of branches with a prompt once more without it, to show what the prompt does; one
+            pass more, two with the reversed view. What is found does not depend on it.
 
     Raises:
         DeviceMemoryError: a stage needs more memory than there is.
@@ -92,9 +104,12 @@ def read_queries(
             learned = method.learn(reversed_clip, attributes)
         backward = method.read(reversed_clip, attributes, learned)
         maps = [augment.assemble([own, other.maps]) for own, other in zip(maps, backward, strict=True)]
+    without = method.read_unprompted(clip, reversed_clip, asked, readings) if unprompted else [None] * len(asked)
     return tuple(
-        BranchMaps(own, action.maps, _margins("spatial", attribute) | _margins("temporal", action))
-        for own, attribute, action in zip(maps, spatial, temporal, strict=True)
+        BranchMaps(own, action.maps, _margins("spatial", attribute) | _margins("temporal", action), *bare)
+        for own, attribute, action, bare in zip(
+            maps, spatial, temporal, zip(without[::2], without[1::2], strict=True), strict=True
+        )
     )
 
 
@@ -179,10 +194,14 @@ class _Method:
         return tuple(found.get(number) for number in range(len(asked)))
 
     def read(
-        self, clip: EncodedClip, asked: Sequence[_Asked], learned: Sequence[prompts.LearnedPrompt | None]
+        self,
+        clip: EncodedClip,
+        asked: Sequence[_Asked],
+        learned: Sequence[prompts.LearnedPrompt | None],
+        stage: str = "attention",
     ) -> tuple[_Reading, ...]:
         """Read the branches' attention on one clip, each under its prompt; those without one are read together."""
-        with device_stage(self.watch, "attention", _size(clip)):
+        with device_stage(self.watch, stage, _size(clip)):
             maps: dict[int, FrameMaps] = {}
             for group in self._together(asked, learned):
                 prompt = learned[group[0]]
@@ -191,6 +210,27 @@ class _Method:
                 )
                 maps.update(zip(group, found, strict=True))
         return tuple(_Reading(maps[number], prompt) for number, prompt in enumerate(learned))
+
+    def read_unprompted(
+        self,
+        clip: EncodedClip,
+        reversed_clip: EncodedClip | None,
+        asked: Sequence[_Asked],
+        readings: Sequence[_Reading],
+    ) -> list[FrameMaps | None]:
+        """Return the maps of branches that have a prompt as they are without it, views assembled; None for others."""
+        found: dict[int, FrameMaps] = {}
+        tuned = [number for number, reading in enumerate(readings) if reading.prompt is not None]
+        # The attribute alone is read on both views; its branches have even numbers.
+        for view, numbers in ((clip, tuned), (reversed_clip, [number for number in tuned if number % 2 == 0])):
+            if view is None or not numbers:
+                continue
+            branches = [asked[number] for number in numbers]
+            read = self.read(view, branches, (None,) * len(branches), UNPROMPTED_STAGE)
+            for number, reading in zip(numbers, read, strict=True):
+                before = found.get(number)
+                found[number] = reading.maps if before is None else augment.assemble([before, reading.maps])
+        return [found.get(number) for number in range(len(asked))]
 
     def _together(
         self, asked: Sequence[_Asked], learned: Sequence[prompts.LearnedPrompt | None]

@@ -120,9 +120,11 @@ def ground_views(
     tracker: Tracker,
     settings: Settings,
     watch: Stopwatch,
+    *,
+    unprompted: bool = False,
 ) -> Grounding:
     """Ground one decomposed query in frames that are encoded already; see `ground_queries`."""
-    (grounding,) = ground_queries(views, (sub_queries,), session, tracker, settings, watch)
+    (grounding,) = ground_queries(views, (sub_queries,), session, tracker, settings, watch, unprompted=unprompted)
     return grounding
 
 
@@ -133,6 +135,8 @@ def ground_queries(
     tracker: Tracker,
     settings: Settings,
     watch: Stopwatch,
+    *,
+    unprompted: bool = False,
 ) -> tuple[Grounding, ...]:
     """Ground several decomposed queries about one video, which share the passes that they have in common.
 
@@ -146,12 +150,13 @@ def ground_queries(
         tracker: proposes the candidate tracks, for each query.
         settings: every choice of the method.
         watch: collects the time per stage, of all queries together; so do the groundings' timings.
+        unprompted: read maps without the prompts as well, for reports; what is found does not depend on it.
 
     Raises:
         DeviceMemoryError: a stage needs more memory than there is; the session still works.
         StvgError: any stage failed; the message says which and what to do.
     """
-    read = read_views(views, queries, session, settings, watch)
+    read = read_views(views, queries, session, settings, watch, unprompted=unprompted)
     return tuple(
         ground_maps(views.frames, sub_queries, maps, tracker, settings.joint, watch)
         for sub_queries, maps in zip(queries, read, strict=True)
@@ -159,7 +164,13 @@ def ground_queries(
 
 
 def read_views(
-    views: EncodedViews, queries: Sequence[SubQueries], session: Session, settings: Settings, watch: Stopwatch
+    views: EncodedViews,
+    queries: Sequence[SubQueries],
+    session: Session,
+    settings: Settings,
+    watch: Stopwatch,
+    *,
+    unprompted: bool = False,
 ) -> tuple[BranchMaps, ...]:
     """Return both branches' maps of queries about one video: the part of `ground_queries` that runs the model.
 
@@ -168,7 +179,7 @@ def read_views(
         StvgError: any stage failed; the message says which and what to do.
     """
     with deterministic_algorithms(session.options.deterministic):
-        return read_queries(session, views.clip, views.reversed_clip, queries, settings, watch)
+        return read_queries(session, views.clip, views.reversed_clip, queries, settings, watch, unprompted=unprompted)
 
 
 def ground_maps(
@@ -212,6 +223,8 @@ def ground_maps(
         diagnostics=read.margins,
         timings_seconds=watch.seconds,
         warnings=warnings,
+        unprompted_spatial_maps=read.unprompted_spatial,
+        unprompted_temporal_maps=read.unprompted_temporal,
     )
 
 

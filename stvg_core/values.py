@@ -371,6 +371,9 @@ class Grounding:
         timings_seconds: wall-clock seconds per stage.
         warnings: what could not be done as asked, one sentence each.
         windows: where a long video was searched, in order of time; none where it was sampled as a whole.
+        unprompted_spatial_maps: the attribute's maps without its learned prompt; None where it has none, or they were
+            not asked for.
+        unprompted_temporal_maps: the same of the action.
     """
 
     frames: Frames
@@ -387,3 +390,5 @@ class Grounding:
     timings_seconds: Mapping[str, float]
     warnings: tuple[str, ...] = ()
     windows: tuple[SearchedWindow, ...] = ()
+    unprompted_spatial_maps: FrameMaps | None = None
+    unprompted_temporal_maps: FrameMaps | None = None

@@ -212,7 +212,13 @@ def test_the_demo_query_gives_a_tube_and_its_files(stvg: Run, easy: DemoCase, tm
     assert [box["frame"] for box in tube["boxes"]] == list(range(tube["start_frame"], tube["end_frame"] + 1))
     assert document["settings"]["preset"] == "calibrated"
     assert json.loads((out / "tube.json").read_text(encoding="utf-8")) == document
-    assert sorted(path.name for path in out.iterdir()) == ["contact_sheet.png", "overlay.mp4", "tube.json"]
+    assert sorted(path.name for path in out.iterdir()) == [
+        "contact_sheet.png",
+        "overlay.mp4",
+        "report.html",
+        "tube.json",
+        "video.mp4",
+    ]
 
 
 def test_a_one_frame_video_gives_a_one_frame_tube(stvg: Run, tmp_path: Path) -> None:
@@ -299,7 +305,9 @@ def test_the_demo_meets_its_promise(tmp_path: Path) -> None:
         assert sorted(path.name for path in Path(row["folder"]).iterdir()) == [
             "contact_sheet.png",
             "overlay.mp4",
+            "report.html",
             "tube.json",
+            "video.mp4",
         ]
 
 

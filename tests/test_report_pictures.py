@@ -258,7 +258,12 @@ def test_the_output_folder_holds_the_three_files_or_none(tmp_path: Path):
         write_output_folder(tmp_path / "deep" / "out", grounding, document, broken())
     assert list(tmp_path.iterdir()) == []
     folder = write_output_folder(tmp_path / "deep" / "out", grounding, document, grey_pictures(info))
-    assert sorted(path.name for path in folder.iterdir()) == ["contact_sheet.png", "overlay.mp4", "tube.json"]
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "contact_sheet.png",
+        "overlay.mp4",
+        "report.html",
+        "tube.json",
+    ]
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     with pytest.raises(VideoError, match="damaged"):
         write_output_folder(folder, grounding, document, broken())

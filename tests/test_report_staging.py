@@ -51,11 +51,8 @@ def test_a_failed_run_leaves_everything_as_it_was(tmp_path: Path, error: BaseExc
     assert contents(tmp_path) == before
 
 
-@pytest.mark.parametrize("failing_move", range(5))
-def test_a_failed_move_takes_the_others_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing_move: int):
-    (tmp_path / "a").write_text("old a")
-    (tmp_path / "c").write_text("old c")
-    before = contents(tmp_path)
+def fail_at(failing_move: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let one move of a file fail, as on a full disk."""
     real, moves = Path.replace, iter(range(100))
 
     def replace(path: Path, target: Path) -> Path:
@@ -64,6 +61,14 @@ def test_a_failed_move_takes_the_others_back(tmp_path: Path, monkeypatch: pytest
         return real(path, target)
 
     monkeypatch.setattr(Path, "replace", replace)
+
+
+@pytest.mark.parametrize("failing_move", range(5))
+def test_a_failed_move_takes_the_others_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing_move: int):
+    (tmp_path / "a").write_text("old a")
+    (tmp_path / "c").write_text("old c")
+    before = contents(tmp_path)
+    fail_at(failing_move, monkeypatch)
     with pytest.raises(OutputError, match="no space left on device; choose another folder"):
         write_all(tmp_path)
     assert contents(tmp_path) == before
@@ -144,3 +149,52 @@ def test_a_link_to_a_folder_is_followed(tmp_path: Path):
     write_all(tmp_path / "link")
     assert (tmp_path / "real" / "a").read_text() == "new a"
     assert (tmp_path / "link").is_symlink()
+
+
+def write_tree(folder: Path) -> None:
+    with staged_files(folder) as stage:
+        (stage / "pages" / "media").mkdir(parents=True)
+        (stage / "index").write_text("new index")
+        (stage / "pages" / "1").write_text("new 1")
+        (stage / "pages" / "media" / "2").write_text("new 2")
+
+
+def test_folders_are_joined_with_those_that_are_there(tmp_path: Path):
+    (tmp_path / "pages" / "media").mkdir(parents=True)
+    (tmp_path / "pages" / "1").write_text("old 1")
+    (tmp_path / "pages" / "media" / "mine").write_text("mine")
+    write_tree(tmp_path)
+    assert contents(tmp_path) == {
+        "index": "new index",
+        "pages": "folder",
+        "pages/1": "new 1",
+        "pages/media": "folder",
+        "pages/media/2": "new 2",
+        "pages/media/mine": "mine",
+    }
+
+
+@pytest.mark.parametrize("failing_move", range(4))
+def test_a_failed_move_takes_folders_back_as_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing_move: int):
+    (tmp_path / "pages").mkdir()
+    (tmp_path / "pages" / "1").write_text("old 1")
+    before = contents(tmp_path)
+    fail_at(failing_move, monkeypatch)
+    with pytest.raises(OutputError, match="no space left on device"):
+        write_tree(tmp_path)
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize("kind", ["file", "link"])
+def test_what_stands_in_a_folder_s_place_is_named_and_nothing_moves(tmp_path: Path, kind: str):
+    (tmp_path / "elsewhere").mkdir()
+    out = tmp_path / "out"
+    out.mkdir()
+    if kind == "file":
+        (out / "pages").write_text("mine")
+    else:
+        (out / "pages").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(OutputError, match="expected a folder or nothing at"):
+        write_tree(out)
+    assert not (out / "index").exists()
+    assert list((tmp_path / "elsewhere").iterdir()) == []

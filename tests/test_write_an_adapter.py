@@ -108,7 +108,9 @@ def test_the_tutorial_runs_as_it_stands(tmp_path: Path) -> None:
             [*program, block.text], cwd=desk, env=variables, capture_output=True, text=True, check=False
         )
         assert done.returncode == 0, f"{block.text}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
-    assert {path.name for path in (desk / "result").iterdir()} == {"tube.json", "overlay.mp4", "contact_sheet.png"}
+    assert {path.name for path in (desk / "result").iterdir()} == {
+        *("tube.json", "overlay.mp4", "contact_sheet.png", "report.html", "video.mp4")
+    }
     assert (
         sys.prefix
         not in subprocess.run(

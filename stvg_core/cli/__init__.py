@@ -26,6 +26,7 @@ from stvg_core.cli import (
     runs,
     score,
     tracks,
+    view,
 )
 from stvg_core.cli.plugin_files import NAMED_FILES, PluginFileOption
 from stvg_core.cli.terminal import one_line
@@ -53,6 +54,7 @@ app.command("score")(score.score)
 app.add_typer(runs.app, name="runs")
 app.command("export")(export.export)
 app.command("tracks")(tracks.tracks)
+app.command("view")(view.view)
 app.command("new-backend")(new_backend.new_backend)
 app.add_typer(dataset.app, name="dataset")
 app.command("conformance")(conformance.conformance)

@@ -18,6 +18,7 @@ from stvg_core.cli.ground import (
     read_overrides,
 )
 from stvg_core.cli.terminal import one_line
+from stvg_core.cli.view import MediaOption, PageSamplesOption
 from stvg_core.errors import RunError, UsageError
 
 if TYPE_CHECKING:
@@ -56,6 +57,12 @@ def compare(
     isolate: Annotated[
         bool, typer.Option("--isolate", help="run each row in a virtual environment of what it needs, made by pip")
     ] = False,
+    keep_maps: Annotated[
+        bool,
+        typer.Option("--keep-maps/--no-keep-maps", help="keep attention maps for index.html, some kilobytes a sample"),
+    ] = True,
+    media: MediaOption = "link",
+    page_samples: PageSamplesOption = 500,
     split: SplitOption = None,
     annotations: AnnotationsOption = None,
     video_root: VideoRootOption = None,
@@ -68,10 +75,12 @@ def compare(
     as_json: Annotated[bool, typer.Option("--json", help="print one JSON document and nothing else")] = False,
 ) -> None:
     """Compare models and settings on the same samples; run the same command again to go on after any stop."""
-    from stvg_core.comparison import Source, clip_source, dump_comparison, product_of, read_rows
+    from stvg_core.comparison import PageChoice, Source, clip_source, dump_comparison, product_of, read_rows
     from stvg_core.comparison import compare as start
     from stvg_core.metrics import Bootstrap, find_protocol
+    from stvg_core.report.pages.media import check_media_choice
 
+    pages = PageChoice(check_media_choice(media), page_samples, keep_maps)
     rules, resampling = find_protocol(protocol), Bootstrap(bootstrap, seed)
     overrides = read_overrides(setting or [])
     if rows_file is not None:
@@ -97,6 +106,7 @@ def compare(
             resampling,
             retry_failed=retry_failed,
             isolate=isolate,
+            pages=pages,
             on_row=on_row,
             on_count=on_count,
             on_make=lambda folder: typer.echo(f"making environment {one_line(str(folder))}", err=True),
@@ -138,6 +148,8 @@ def show(document: "ComparisonDocument", out: Path) -> None:
     for warning in document.warnings:
         console.print(Text(f"warning   {one_line(warning)}"))
     console.print(Text(f"written   {one_line(str(out / 'comparison.md'))}, .json, .csv and plots"))
+    folder = one_line(str(out))
+    console.print(Text(f"look      {folder}/index.html in a browser, or stvg view {folder}"))
 
 
 def tell_failures(document: "ComparisonDocument", out: Path) -> None:

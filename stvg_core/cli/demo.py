@@ -34,7 +34,14 @@ def demo(
     for case in find_demos():
         folder = out / case.name
         with progress(f"stvg demo, {case.name}") as on_stage:
-            result = ground(case.video, case.query, model=case.model, trace=hook_trace(trace_hooks), on_stage=on_stage)
+            result = ground(
+                case.video,
+                case.query,
+                model=case.model,
+                trace=hook_trace(trace_hooks),
+                on_stage=on_stage,
+                keep_maps=True,
+            )
             truth = case.truth(result.grounding.frames.info)
             on_stage("save")
             result.save(folder, truth=truth)
@@ -56,7 +63,7 @@ def demo(
             typer.echo(
                 f"  truth     vIoU {overlap.video_iou:.3f}, tIoU {overlap.temporal_iou:.3f} against the ground truth"
             )
-            typer.echo(f"  written   {folder / 'tube.json'}, overlay.mp4, contact_sheet.png")
+            typer.echo(f"  written   {folder / 'tube.json'}, overlay.mp4, contact_sheet.png, report.html")
     document: dict[str, Any] = {"demos": rows}
     compared = _compare(out / COMPARISON, quiet=as_json) if compare else None
     if compared is not None:

@@ -47,6 +47,13 @@ ProtocolOption = Annotated[
     str, typer.Option("--protocol", help="whose rules the score follows; see stvg score; another can be asked later")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="print one JSON document and nothing else")]
+KeepMapsOption = Annotated[
+    bool,
+    typer.Option(
+        "--keep-maps/--no-keep-maps",
+        help="keep attention maps for the pages of stvg view, some kilobytes a sample; decides no result",
+    ),
+]
 DEFAULT_PROTOCOL = "stcat"
 _PERCENT = 100.0
 _MOST_KINDS = 10
@@ -71,6 +78,7 @@ def evaluate(
     address: Annotated[
         str | None, typer.Option("--ray-address", help="cluster to join, such as auto [default: this machine]")
     ] = None,
+    keep_maps: KeepMapsOption = False,
     protocol: ProtocolOption = DEFAULT_PROTOCOL,
     split: SplitOption = None,
     annotations: AnnotationsOption = None,
@@ -119,6 +127,7 @@ def evaluate(
         revision=revision,
         backend=backend,
         extensions=tuple(extension or ()),
+        keep_maps=keep_maps,
     )
     with _bar() as (on_stage, on_step):
         summary = start(

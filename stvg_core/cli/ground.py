@@ -126,6 +126,7 @@ def ground(
                 extensions=extension or (),
                 trace=hook_trace(trace_hooks),
                 on_stage=on_stage,
+                keep_maps=out is not None,
             )
             if out is not None:
                 on_stage("save")
@@ -135,7 +136,11 @@ def ground(
         return
     for line in summary(result):
         typer.echo(line)
-    typer.echo(f"written   {out / 'tube.json'}, overlay.mp4, contact_sheet.png" if out else NOTHING_WRITTEN)
+    if out is None:
+        typer.echo(NOTHING_WRITTEN)
+        return
+    typer.echo(f"written   {out / 'tube.json'}, overlay.mp4, contact_sheet.png")
+    typer.echo(f"look      {out / 'report.html'} in a browser, or stvg view {out}")
 
 
 @contextmanager

@@ -23,6 +23,7 @@ _STAGES = {
     "search": "asking whether it is there",
     "prompts": "learning visual prompts",
     "attention": "reading attention",
+    "unprompted": "reading attention without prompts",
     "tracks": "proposing tracks",
     "tube": "assembling the tube",
     "save": "writing files",

@@ -6,6 +6,7 @@ Imports no torch: every row runs in a process of its own.
 from stvg_core.comparison.comparing import compare, write_comparison
 from stvg_core.comparison.document import ComparisonDocument, build_comparison, dump_comparison
 from stvg_core.comparison.ladder import LADDER, LadderStep
+from stvg_core.comparison.pages import PageChoice, write_pages
 from stvg_core.comparison.rows import ComparisonRow, product_of, read_rows
 from stvg_core.comparison.source import Source, clip_source
 
@@ -14,6 +15,7 @@ __all__ = [
     "ComparisonDocument",
     "ComparisonRow",
     "LadderStep",
+    "PageChoice",
     "Source",
     "build_comparison",
     "clip_source",
@@ -22,4 +24,5 @@ __all__ = [
     "product_of",
     "read_rows",
     "write_comparison",
+    "write_pages",
 ]

@@ -7,6 +7,7 @@ from typing import Final
 
 from stvg_core.comparison.document import ComparisonDocument, build_comparison, dump_comparison
 from stvg_core.comparison.environments import open_environment
+from stvg_core.comparison.pages import PageChoice, write_pages
 from stvg_core.comparison.plots import draw_plots
 from stvg_core.comparison.requirements import check_isolation, row_requirements
 from stvg_core.comparison.rows import ComparisonRow, checked
@@ -21,6 +22,7 @@ from stvg_core.runs.runner import stopping_cleanly
 JSON_NAME: Final = "comparison.json"
 MARKDOWN_NAME: Final = "comparison.md"
 CSV_NAME: Final = "comparison.csv"
+TABLE_FILES: Final = (JSON_NAME, MARKDOWN_NAME, CSV_NAME)
 
 
 def compare(
@@ -32,6 +34,7 @@ def compare(
     *,
     retry_failed: bool = False,
     isolate: bool = False,
+    pages: PageChoice | None = None,
     on_row: Callable[[ComparisonRow, int], None] | None = None,
     on_count: Callable[[int, int], None] | None = None,
     on_make: Callable[[Path], None] | None = None,
@@ -51,6 +54,7 @@ def compare(
         retry_failed: samples that failed are tried again.
         isolate: run each row in a virtual environment of what it needs, made where there is none yet; rows that name
             a python run in that.
+        pages: what index.html holds; None: the first 500 samples, with videos and attention maps.
         on_row: told of every row, and its place, as it begins.
         on_count: told how many samples of the row are done, and of how many.
         on_make: told the folder of every environment that has to be made.
@@ -63,13 +67,16 @@ def compare(
     rows = checked(rows)
     check_isolation(rows, isolate=isolate)
     check_output_folder(out)
-    bootstrap = bootstrap or Bootstrap(2000)
+    bootstrap, pages = bootstrap or Bootstrap(2000), pages or PageChoice()
     runs: list[RowRun] = []
 
     def own(row: ComparisonRow) -> bool:
         return isolate and row.python is None
 
-    with stopping_cleanly(), RowRunner(source, out, protocol.name, retry_failed=retry_failed) as runner:
+    with (
+        stopping_cleanly(),
+        RowRunner(source, out, protocol.name, retry_failed=retry_failed, keep_maps=pages.keep_maps) as runner,
+    ):
         for place, row in enumerate(rows):
             if on_row is not None:
                 on_row(row, place)
@@ -80,8 +87,9 @@ def compare(
             else:
                 runs.append(runner.run(row, environment, on_count))
             document = build_comparison(runs, source, protocol, bootstrap)
-            # Plots of what is half done nobody waits for, and they take longer than all else that is written.
+            # Plots and pages of what is half done nobody waits for, and they take longer than all else that is written.
             write_comparison(document, out, plots=len(runs) == len(rows))
+    write_pages(document, [run.run for run in runs], out, protocol, source.video_folder, pages, files=TABLE_FILES)
     return document
 
 

@@ -252,3 +252,4 @@ _PLOTS: Final[
     "rows": ("Quality by row", _scored, _rows),
     "query_types": ("Quality by row and query type", _with_types, _query_types),
 }
+PLOT_NAMES: Final = tuple(_PLOTS)

@@ -101,6 +101,7 @@ def _run(job: dict[str, Any], sessions: Any) -> dict[str, Any]:  # noqa: ANN401 
         options=LoadOptions(row["device"], row["dtype"]),
         backend=row["backend"],
         tracks_folder=Path(job["tracks_folder"]),
+        keep_maps=job["keep_maps"],
         **{name: row[name] for name in ("tracks", "decomposer") if row[name] is not None},
     )
     return evaluate(

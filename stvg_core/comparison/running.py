@@ -57,7 +57,9 @@ class RowRunner:
     A context manager that ends the process.
     """
 
-    def __init__(self, source: Source, out: Path, protocol: str, *, retry_failed: bool = False) -> None:
+    def __init__(
+        self, source: Source, out: Path, protocol: str, *, retry_failed: bool = False, keep_maps: bool = False
+    ) -> None:
         """Start nothing yet.
 
         Args:
@@ -65,11 +67,13 @@ class RowRunner:
             out: folder of the comparison; the runs lie in it.
             protocol: whose rules the summaries follow.
             retry_failed: samples that failed are tried again.
+            keep_maps: runs keep attention maps, for pages.
         """
         self._source = source
         self._out = out
         self._protocol = protocol
         self._retry_failed = retry_failed
+        self._keep_maps = keep_maps
         self._process: _RowProcess | None = None
         self._serves: object = None
 
@@ -126,6 +130,7 @@ class RowRunner:
                 "tracks_folder": str(self._out.resolve() / TRACKS),
                 "protocol": self._protocol,
                 "retry_failed": self._retry_failed,
+                "keep_maps": self._keep_maps,
             }
             answer = self._process.ask(job, lambda: on_count and on_count(*_counts(run)))
         except OSError as error:

@@ -35,6 +35,11 @@ class Source:
     limit: int | None = None
     corrections: bool = True
 
+    @property
+    def video_folder(self) -> Path:
+        """Folder that samples name their videos relative to."""
+        return self.video_root or self.root
+
     def job(self) -> dict[str, Any]:
         """Return the source for the process that runs a row, as JSON values; paths do not depend on its folder."""
         places = {"root": self.root, "annotations": self.annotations, "video_root": self.video_root}

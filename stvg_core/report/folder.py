@@ -1,6 +1,6 @@
-"""The output folder of one grounding: tube.json, overlay.mp4 and contact_sheet.png, all or nothing.
+"""The output folder of one grounding: tube.json, pictures and the page, all or nothing.
 
-Knows no model and does not read the video: pictures come from the caller.
+Knows no model; the overlay's pictures come from the caller.
 """
 
 from collections.abc import Iterable
@@ -12,6 +12,7 @@ from jaxtyping import UInt8
 from stvg_core.report.contact_sheet import write_contact_sheet
 from stvg_core.report.document import GroundingDocument, write_document
 from stvg_core.report.overlay import write_overlay
+from stvg_core.report.pages.single import write_report
 from stvg_core.report.staging import staged_files
 from stvg_core.values import Grounding, Tube
 
@@ -28,7 +29,7 @@ def write_output_folder(
     *,
     truth: Tube | None = None,
 ) -> Path:
-    """Write the three files and return the folder.
+    """Write tube.json, overlay.mp4, contact_sheet.png, report.html and the video it plays, and return the folder.
 
     Args:
         folder: made where it is missing; other files in it stay.
@@ -53,4 +54,5 @@ def write_output_folder(
             grounding.sub_queries.text,
             truth=truth,
         )
+        write_report(stage, grounding, document, truth=truth)
     return folder

@@ -39,8 +39,8 @@ def check_output_folder(folder: Path) -> None:
 def staged_files(folder: Path) -> Iterator[Path]:
     """Hand out an empty folder to write to; move its files to `folder` when the block ends without an error.
 
-    Missing parents are made. Other files in an existing folder stay. When the block or a move
-    fails, everything is as it was before.
+    Missing parents are made. Other files in an existing folder stay, also those in folders that the block makes one
+    of the same name of. When the block or a move fails, everything is as it was before.
 
     Args:
         folder: where the files shall be; made where it is missing.
@@ -74,17 +74,24 @@ def _move(stage: Path, target: Path) -> None:
         # One rename, so that nobody ever sees half of the files.
         stage.replace(target)
         return
-    names = sorted(path.name for path in stage.iterdir())
-    for name in names:
+    files = sorted(path.relative_to(stage) for path in stage.rglob("*") if not path.is_dir())
+    for name in files:
         if (target / name).is_dir():
             raise OutputError(f"expected a file or nothing at {target / name}, got a folder; {_CURE}")
+        for folder in name.parents[:-1]:
+            if os.path.lexists(target / folder) and not _is_own_folder(target / folder):
+                raise OutputError(f"expected a folder or nothing at {target / folder}, got something else; {_CURE}")
     kept = stage / f".kept-{secrets.token_hex(8)}"
     kept.mkdir()
     with contextlib.ExitStack() as undo:
-        for name in names:
+        for number, name in enumerate(files):
+            for folder in reversed(name.parents[:-1]):
+                if not (target / folder).exists():
+                    (target / folder).mkdir()
+                    undo.callback(_remove_if_empty, target / folder)
             if os.path.lexists(target / name):
-                (target / name).replace(kept / name)
-                undo.callback((kept / name).replace, target / name)
+                (target / name).replace(kept / str(number))
+                undo.callback((kept / str(number)).replace, target / name)
             else:
                 undo.callback(_move_back, target / name, stage / name)
             (stage / name).replace(target / name)
@@ -95,6 +102,11 @@ def _move_back(moved: Path, staged: Path) -> None:
     """Take a file or folder back into the stage, which goes; nothing where it was not moved."""
     with contextlib.suppress(FileNotFoundError):
         moved.replace(staged)
+
+
+def _is_own_folder(path: Path) -> bool:
+    """Return whether a path is a folder and no link, which may lead out of the target."""
+    return path.is_dir() and not path.is_symlink()
 
 
 def _remove_if_empty(folder: Path) -> None:

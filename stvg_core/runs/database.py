@@ -64,6 +64,19 @@ CREATE TABLE claims (
 ) WITHOUT ROWID;
 """
 
+_MAPS_TABLE: Final = """
+CREATE TABLE IF NOT EXISTS maps (
+    sample_id TEXT NOT NULL,
+    configuration TEXT NOT NULL,
+    maps BLOB NOT NULL,
+    PRIMARY KEY (sample_id, configuration)
+) WITHOUT ROWID
+"""
+"""Attention maps of results; runs that were begun before there were any get the table when they are gone on with."""
+
+KEEP_MAPS: Final = "INSERT OR REPLACE INTO maps VALUES (?, ?, ?)"
+"""Adds the maps of a result."""
+
 SESSION_COLUMNS: Final = (
     "configuration",
     "started",
@@ -117,6 +130,7 @@ def open_database(folder: Path) -> sqlite3.Connection:
                 for statement in _TABLES.split(";"):
                     database.execute(statement)
                 database.execute(f"PRAGMA user_version = {FORMAT}")
+            database.execute(_MAPS_TABLE)
         _check_version(database, folder)
     return database
 
@@ -194,6 +208,11 @@ def own_errors(folder: Path) -> Iterator[None]:
 def _connect(uri: str) -> sqlite3.Connection:
     # Transactions are ours; threads take turns through the one that owns the store.
     return sqlite3.connect(uri, uri=True, timeout=_WAIT_SECONDS, isolation_level=None, check_same_thread=False)
+
+
+def has_maps(database: sqlite3.Connection) -> bool:
+    """Return whether a run has a place for maps; one of before there were any, opened for reading, has none."""
+    return database.execute("SELECT 1 FROM sqlite_master WHERE name = 'maps'").fetchone() is not None
 
 
 def _has_tables(database: sqlite3.Connection) -> bool:

@@ -56,6 +56,7 @@ class ModelChoice:
         extensions: names of installed extensions that wrap the hooks.
         tracks_folder: where tracks that depend on the video alone are kept, for other runs that name it; decides no
             result. None: nowhere.
+        keep_maps: attention maps are kept beside the results, for pages; the one choice that decides no result.
     """
 
     model: str
@@ -68,6 +69,7 @@ class ModelChoice:
     backend: str | None = None
     extensions: Sequence[str] = ()
     tracks_folder: Path | None = None
+    keep_maps: bool = False
 
     def open(self, sessions: "SessionKeeper | None" = None) -> Grounder:
         """Load the model, or take the one that is loaded.
@@ -88,7 +90,9 @@ class ModelChoice:
             return open_session(resolved, self.options, self.backend, extensions=wrappers)
 
         session = load() if sessions is None else sessions.take(self, load)
-        return Grounder(session, settings, VideoCache(tracker, self.tracks_folder), self.decomposer, self.revision)
+        return Grounder(
+            session, settings, VideoCache(tracker, self.tracks_folder), self.decomposer, self.revision, self.keep_maps
+        )
 
 
 class SessionKeeper:

@@ -7,7 +7,16 @@ from typing import Any
 from stvg_core.errors import RunError, UsageError
 from stvg_core.report.staging import staged_files
 from stvg_core.runs.configuration import check_same
-from stvg_core.runs.database import FILE_NAME, KEEP_RESULT, RESULT_COLUMNS, SESSION_COLUMNS, own_errors, transaction
+from stvg_core.runs.database import (
+    FILE_NAME,
+    KEEP_MAPS,
+    KEEP_RESULT,
+    RESULT_COLUMNS,
+    SESSION_COLUMNS,
+    has_maps,
+    own_errors,
+    transaction,
+)
 from stvg_core.runs.selection import Selection
 from stvg_core.runs.store import RunStore
 
@@ -97,3 +106,5 @@ def _copy(source: RunStore, target: RunStore) -> None:
     rows = source.database.execute(f"SELECT {', '.join(RESULT_COLUMNS)} FROM results")  # noqa: S608  # a constant
     place = RESULT_COLUMNS.index("session")
     target.database.executemany(KEEP_RESULT, ((*row[:place], numbers[row[place]], *row[place + 1 :]) for row in rows))
+    if has_maps(source.database):
+        target.database.executemany(KEEP_MAPS, source.database.execute("SELECT * FROM maps"))

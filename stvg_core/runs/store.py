@@ -13,7 +13,15 @@ from types import TracebackType
 from typing import Any, Final
 
 from stvg_core.errors import RunError
-from stvg_core.runs.database import KEEP_RESULT, open_database, own_errors, read_database, transaction
+from stvg_core.runs.database import (
+    KEEP_MAPS,
+    KEEP_RESULT,
+    has_maps,
+    open_database,
+    own_errors,
+    read_database,
+    transaction,
+)
 from stvg_core.runs.liveness import SessionLock, is_alive
 from stvg_core.runs.rows import StoredResult, StoredSample, StoredSession, pack, pack_text, unpack
 from stvg_core.runs.tasks import Failure, Outcome, Task, read_task
@@ -313,16 +321,35 @@ class RunStore:
                 *((None, None, None) if failure is None else (failure.kind, failure.message, failure.traceback)),
             )
             self.database.execute(KEEP_RESULT, row)
+            if outcome.maps is not None:
+                self.database.execute(KEEP_MAPS, (*key, pack_text(outcome.maps)))
             self.database.execute("DELETE FROM claims WHERE sample_id = ? AND configuration = ?", key)
+
+    def maps(self, sample_id: str) -> dict[str, Any] | None:
+        """Return a sample's attention maps (`stvg_core.report.kept_maps`); None where none were kept."""
+        with own_errors(self.folder):
+            if not has_maps(self.database):
+                return None
+            row = self.database.execute(
+                "SELECT maps FROM maps WHERE sample_id = ? AND configuration = ?", (sample_id, self._configuration)
+            ).fetchone()
+        return None if row is None else unpack(row[0], self.folder)
+
+    def result(self, sample_id: str) -> StoredResult | None:
+        """Return what came of one sample; None where it has no result yet."""
+        return next(self._results("AND r.sample_id = ?", sample_id), None)
 
     def results(self) -> Iterator[StoredResult]:
         """Yield every result in the data set's order; one is held at a time."""
+        yield from self._results("ORDER BY s.position")
+
+    def _results(self, ending: str, *values: str) -> Iterator[StoredResult]:
         with own_errors(self.folder):
             for sample_id, document, track, kind, error, trace, *rest in self.database.execute(
-                "SELECT r.sample_id, r.document, r.track, r.error_kind, r.error, r.traceback, r.attempt, r.session, "
+                "SELECT r.sample_id, r.document, r.track, r.error_kind, r.error, r.traceback, r.attempt, r.session, "  # noqa: S608
                 "r.finished, r.seconds FROM results r JOIN samples s USING (sample_id) "
-                "WHERE r.configuration = ? ORDER BY s.position",
-                (self._configuration,),
+                f"WHERE r.configuration = ? {ending}",  # constants of ours
+                (self._configuration, *values),
             ):
                 yield StoredResult(
                     sample_id,

@@ -102,6 +102,7 @@ class Outcome:
         track: JSON text of the chosen track's key boxes: some protocols look at boxes outside the tube's span.
         failure: why it failed; None where it did not.
         seconds: wall clock of this sample, its share of what was done for its whole group included.
+        maps: JSON text of the attention maps (`stvg_core.report.kept_maps`), where they are kept; else None.
     """
 
     sample_id: str
@@ -109,6 +110,7 @@ class Outcome:
     track: str | None
     failure: Failure | None
     seconds: float
+    maps: str | None = None
 
     def __post_init__(self) -> None:
         """Check that it is one of the two."""

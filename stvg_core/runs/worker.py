@@ -13,11 +13,13 @@ from pathlib import Path
 from types import TracebackType
 
 from stvg_core.api import Grounder, GroundingResult
+from stvg_core.branches import UNPROMPTED_STAGE
 from stvg_core.errors import RunError
 from stvg_core.long_videos import WindowReading
 from stvg_core.pipeline import BranchMaps, EncodedViews, Stopwatch, encode_views
 from stvg_core.plain_text import one_line
 from stvg_core.report.document import dump_document
+from stvg_core.report.kept_maps import dump_maps
 from stvg_core.runs.tasks import Failure, Outcome, Task, dump_track
 from stvg_core.values import Frames, SubQueries
 from stvg_core.video import WindowedVideo, read_video
@@ -160,7 +162,9 @@ class Worker:
                 own_seconds += group.encode_seconds
             began, made = time.perf_counter(), self._shared_seconds()
             found = self._ground(question, group.views[position])
-            seconds = time.perf_counter() - began - (self._shared_seconds() - made)
+            # What is read for reports alone is no cost of the method, what is made for all rows no cost of one.
+            aside = self._shared_seconds() - made + watch.seconds.get(UNPROMPTED_STAGE, 0.0)
+            seconds = time.perf_counter() - began - aside
             self.busy_seconds += seconds
             own_seconds += seconds
             if isinstance(found, GroundingResult):
@@ -168,7 +172,8 @@ class Worker:
                     dump_document(found.document),
                     dump_track(found.grounding.tracks[found.grounding.chosen_track]),
                 )
-                yield Outcome(task.sample_id, document, track, None, own_seconds)
+                maps = dump_maps(found.grounding) if self._grounder.keep_maps else None
+                yield Outcome(task.sample_id, document, track, None, own_seconds, maps)
             else:
                 yield Outcome(task.sample_id, None, None, found, own_seconds)
 

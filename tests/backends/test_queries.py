@@ -43,3 +43,35 @@ def test_maps_are_those_of_each_query_alone(subject: Subject, case: Case, steps:
             assert found.grounding_tokens == wanted.grounding_tokens
     differing = np.abs(together[0].spatial.values - together[1].spatial.values).max()
     assert differing > 1e-2 * np.abs(together[0].spatial.values).max(), "queries must differ to be told apart"
+
+
+@pytest.mark.parametrize("case", ONE_CASE, ids=str)
+def test_maps_without_the_prompt_are_those_of_no_steps_and_change_nothing(subject: Subject, case: Case) -> None:
+    prompting = PromptSettings(objective="linear", contrast_neutral=True, momentum=0.5, steps=1)
+    prompting = telling_step(subject, case, prompting)
+    settings = load_settings("released").model_copy(update={"input": case.settings, "prompt": prompting})
+    session, clip = subject.session, subject.encode(case)
+    reversed_clip = session.augment_frames(frames(case), clip, case.settings)
+    watch = Stopwatch()
+    (plain,) = read_queries(session, clip, reversed_clip, QUERIES[:1], settings, watch)
+    assert (plain.unprompted_spatial, plain.unprompted_temporal, "unprompted" in watch.seconds) == (None, None, False)
+    (kept,) = read_queries(session, clip, reversed_clip, QUERIES[:1], settings, watch, unprompted=True)
+    assert watch.seconds["unprompted"] > 0
+    bare_settings = settings.model_copy(update={"prompt": prompting.model_copy(update={"steps": 0})})
+    (bare,) = read_queries(session, clip, reversed_clip, QUERIES[:1], bare_settings, Stopwatch(), unprompted=True)
+    assert (bare.unprompted_spatial, bare.unprompted_temporal) == (None, None)
+    assert kept.unprompted_spatial is not None
+    assert kept.unprompted_temporal is not None
+    for found, wanted in (
+        (kept.unprompted_spatial, bare.spatial),
+        (kept.unprompted_temporal, bare.temporal),
+        (kept.spatial, plain.spatial),
+        (kept.temporal, plain.temporal),
+    ):
+        assert np.abs(found.values - wanted.values).max() < 1e-4 * np.abs(wanted.values).max()
+    for prompted, unprompted in (
+        (kept.spatial, kept.unprompted_spatial),
+        (kept.temporal, kept.unprompted_temporal),
+    ):
+        moved = np.abs(prompted.values - unprompted.values).max()
+        assert moved > 1e-3 * np.abs(prompted.values).max(), "the prompt must do something to be told apart"

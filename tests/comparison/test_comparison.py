@@ -233,6 +233,7 @@ def test_a_row_is_run_with_everything_it_names(tmp_path: Path) -> None:
         "tracks_folder": str(tmp_path / "out" / "tracks"),
         "protocol": "stcat",
         "retry_failed": True,
+        "keep_maps": False,
     }
 
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from stvg_core.backend import AttentionRequest, QuestionAttention
 from stvg_core.config import load_settings
 from stvg_core.errors import DeviceMemoryError, RunError, TrackError
 from stvg_core.pipeline import EncodedViews, Stopwatch
+from stvg_core.report.kept_maps import check_maps
 from stvg_core.runs.tasks import Outcome, Task
 from stvg_core.runs.worker import Worker
 from stvg_core.session import Session
@@ -84,6 +86,24 @@ def test_the_outcome_of_a_query_does_not_depend_on_those_before(grounder: Ground
     (first, second), (other,) = [[_without_times(outcome) for outcome in found] for found in (together, alone)]
     assert second == other
     assert first != second
+
+
+def test_maps_are_kept_where_they_are_wanted(grounder: Grounder, tmp_path: Path) -> None:
+    write_clip(tmp_path, Clip())
+    (plain,) = outcomes(grounder, tmp_path, (task("a"),))
+    assert plain.maps is None
+    keeping = replace(grounder, keep_maps=True)
+    prompted = replace(
+        keeping, settings=load_settings("paper", overrides={"sampling.frame_count": 6, "prompt.steps": 1})
+    )
+    for opened, steps in ((keeping, 0), (prompted, 1)):
+        (kept,) = outcomes(opened, tmp_path, (task("a"),))
+        record = json.loads(kept.maps or "")
+        check_maps(record)
+        assert len(record["frames"]) == 6
+        assert [branch["unprompted"] is not None for branch in record["branches"]] == [steps > 0] * 2
+        assert ("unprompted" in json.loads(kept.document or "")["timings_seconds"]) == (steps > 0)
+    assert _without_times(plain) == _without_times(outcomes(keeping, tmp_path, (task("a"),))[0])
 
 
 def _without_times(outcome: Outcome) -> dict[str, object]:
