@@ -297,7 +297,6 @@ def recording_bytes(
         graded: whether it has a backward pass.
     """
     text: Any = config
-    at_work = (
-        token_count * dtype.itemsize * (_NARROW_AT_WORK * text.hidden_size + _WIDE_AT_WORK * text.intermediate_size)
-    )
+    at_work: int = token_count * dtype.itemsize
+    at_work *= _NARROW_AT_WORK * text.hidden_size + _WIDE_AT_WORK * text.intermediate_size
     return at_work + (kept_bytes(config, dtype, token_count)[kind.recompute] if graded else 0)
