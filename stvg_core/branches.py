@@ -11,6 +11,7 @@ from torch import Tensor
 from stvg_core import attention, augment, prompts
 from stvg_core.backend import AnswerLogits, AttentionRequest, EncodedClip
 from stvg_core.config import BranchSettings, LayerSettings, Settings
+from stvg_core.recall import Recall
 from stvg_core.session import Session
 from stvg_core.stages import Stopwatch, device_stage
 from stvg_core.values import FrameMaps, SubQueries
@@ -35,11 +36,15 @@ class BranchMaps:
         spatial: the attribute's maps, both views assembled.
         temporal: the action's.
         margins: logit of yes minus no before each prompt step, by branch and step.
+        views: the attribute's maps, each view alone.
+        learned: the attribute's and the action's prompt, None where none is learned.
     """
 
     spatial: FrameMaps
     temporal: FrameMaps
     margins: Mapping[str, float]
+    views: tuple[FrameMaps, ...] = ()
+    learned: tuple[prompts.LearnedPrompt | None, ...] = (None, None)
 
 
 def read_branches(
@@ -62,6 +67,7 @@ def read_queries(
     queries: Sequence[SubQueries],
     settings: Settings,
     watch: Stopwatch,
+    recall: Recall | None = None,
 ) -> tuple[BranchMaps, ...]:
     """Return both branches' maps of queries: prompts are learned, attention is read, views are assembled.
 
@@ -72,27 +78,35 @@ def read_queries(
         queries: each query's attribute and action parts.
         settings: every choice of the method.
         watch: collects the time per stage.
+        recall: holds prompts and attention of the same clips, for further settings; prompts are then learned one by
+            one, whose results are the same but for rounding.
 
     Raises:
         DeviceMemoryError: a stage needs more memory than there is.
     """
-    method = _Method(session, settings, watch)
+    method = _Method(session, settings, watch, recall)
     attributes = [_Asked(query, query.attribute, settings.spatial) for query in queries]
     actions = [_Asked(query, query.action, settings.temporal) for query in queries]
     asked = [one for pair in zip(attributes, actions, strict=True) for one in pair]
     readings = method.read(clip, asked, method.learn(clip, asked))
     spatial, temporal = readings[::2], readings[1::2]
-    maps = [reading.maps for reading in spatial]
+    views = [(reading.maps,) for reading in spatial]
     if reversed_clip is not None:
         if settings.augment.prompts == "flipped":
             learned = tuple(_flipped(reading.prompt, clip) for reading in spatial)
         else:
             learned = method.learn(reversed_clip, attributes)
         backward = method.read(reversed_clip, attributes, learned)
-        maps = [augment.assemble([own, other.maps]) for own, other in zip(maps, backward, strict=True)]
+        views = [(*own, other.maps) for own, other in zip(views, backward, strict=True)]
     return tuple(
-        BranchMaps(own, action.maps, _margins("spatial", attribute) | _margins("temporal", action))
-        for own, attribute, action in zip(maps, spatial, temporal, strict=True)
+        BranchMaps(
+            augment.assemble(own, settings.augment.combine),
+            action.maps,
+            _margins("spatial", attribute) | _margins("temporal", action),
+            own,
+            (attribute.prompt, action.prompt),
+        )
+        for own, attribute, action in zip(views, spatial, temporal, strict=True)
     )
 
 
@@ -118,14 +132,32 @@ class _Method:
     session: Session
     settings: Settings
     watch: Stopwatch
+    recall: Recall | None = None
 
     def learn(self, clip: EncodedClip, asked: Sequence[_Asked]) -> tuple[prompts.LearnedPrompt | None, ...]:
         """Learn the branches' prompts on one clip; None for a branch that learns none."""
-        settings = self.settings.prompt
-        tuned = [number for number, one in enumerate(asked) if one.branch.tune and settings.steps > 0]
-        if not tuned:
-            return (None,) * len(asked)
+        tuned = [number for number, one in enumerate(asked) if one.branch.tune and self.settings.prompt.steps > 0]
         questions = [self._prompt_questions(asked[number].part) for number in tuned]
+        if not tuned:
+            learned: Sequence[prompts.LearnedPrompt] = ()
+        elif self.recall is None:
+            learned = self._learn_together(clip, questions)
+        else:
+            learned = [self._recalled(self.recall, clip, own) for own in questions]
+        found = dict(zip(tuned, learned, strict=True))
+        return tuple(found.get(number) for number in range(len(asked)))
+
+    def _recalled(self, recall: Recall, clip: EncodedClip, questions: tuple[str, ...]) -> prompts.LearnedPrompt:
+        """Learn one prompt, or find the one that was learned by the same settings."""
+        return recall(
+            ("prompt", clip, questions, self.settings.prompt), lambda: self._learn_together(clip, [questions])[0]
+        )
+
+    def _learn_together(
+        self, clip: EncodedClip, questions: Sequence[tuple[str, ...]]
+    ) -> tuple[prompts.LearnedPrompt, ...]:
+        """Learn a prompt for each sub-query's questions."""
+        settings = self.settings.prompt
 
         def answer(prompt: Float[Tensor, "cell width"], numbers: Sequence[int]) -> list[AnswerLogits]:
             # The neutral question is every prompt's: it is asked once.
@@ -142,15 +174,14 @@ class _Method:
             ]
 
         with device_stage(self.watch, "prompts", _size(clip)):
-            learned = prompts.learn_prompts(
+            return prompts.learn_prompts(
                 clip.visual_tokens,
                 answer,
                 lambda logits: self.session.regularize_logits(logits, settings),
-                len(tuned),
+                len(questions),
                 settings,
+                clip.layout.time_steps,
             )
-        found = dict(zip(tuned, learned, strict=True))
-        return tuple(found.get(number) for number in range(len(asked)))
 
     def read(
         self, clip: EncodedClip, asked: Sequence[_Asked], learned: Sequence[prompts.LearnedPrompt | None]
@@ -159,10 +190,7 @@ class _Method:
         with device_stage(self.watch, "attention", _size(clip)):
             maps: dict[int, FrameMaps] = {}
             for group in self._together(asked, learned):
-                prompt = learned[group[0]]
-                found = self._attend(
-                    clip, [asked[number] for number in group], None if prompt is None else prompt.applied
-                )
+                found = self._attend(clip, [asked[number] for number in group], learned[group[0]])
                 maps.update(zip(group, found, strict=True))
         return tuple(_Reading(maps[number], prompt) for number, prompt in enumerate(learned))
 
@@ -186,7 +214,7 @@ class _Method:
         return (self.settings.question(sub_query), *neutral)
 
     def _attend(
-        self, clip: EncodedClip, asked: Sequence[_Asked], prompt: Float[Tensor, "cell width"] | None
+        self, clip: EncodedClip, asked: Sequence[_Asked], prompt: prompts.LearnedPrompt | None
     ) -> list[FrameMaps]:
         """Read branches of the same layers under the same prompt in one pass."""
         settings = self.settings.relative
@@ -194,8 +222,13 @@ class _Method:
         neutral = [settings.neutral_question] if settings.mode == "ratio" else []
         questions = tuple(dict.fromkeys([*own, *neutral]))
         layers = asked[0].branch.layers.layers(self.session.adapter.description.layer_count)
-        request = AttentionRequest(clip, questions, prompt, layers)
-        rows = dict(zip(questions, self.session.capture_attention(request), strict=True))
+        request = AttentionRequest(clip, questions, None if prompt is None else prompt.applied, layers)
+        captured = (
+            self.session.capture_attention(request)
+            if self.recall is None
+            else self.recall(("rows", clip, questions, prompt, layers), lambda: self.session.capture_attention(request))
+        )
+        rows = dict(zip(questions, captured, strict=True))
         maps = []
         for one, question in zip(asked, own, strict=True):
             relative = attention.relative_rows(rows[question], rows[neutral[0] if neutral else question], settings)
