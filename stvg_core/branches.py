@@ -1,6 +1,6 @@
 """Both branches of queries on an encoded clip: prompts learned (LRA), attention read, views assembled (TAS)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -15,6 +15,8 @@ from stvg_core.recall import Recall
 from stvg_core.session import Session
 from stvg_core.stages import Stopwatch, device_stage
 from stvg_core.values import FrameMaps, SubQueries
+
+_Answers = Callable[[Float[Tensor, "cell width"], Sequence[int]], list[AnswerLogits]]
 
 _READ_TOGETHER: Final = 16
 """Branches that one pass reads at most: the mask of their rows grows with the square of the rows."""
@@ -148,16 +150,38 @@ class _Method:
         return tuple(found.get(number) for number in range(len(asked)))
 
     def _recalled(self, recall: Recall, clip: EncodedClip, questions: tuple[str, ...]) -> prompts.LearnedPrompt:
-        """Learn one prompt, or find the one that was learned by the same settings."""
-        return recall(
-            ("prompt", clip, questions, self.settings.prompt), lambda: self._learn_together(clip, [questions])[0]
+        """Learn one prompt, or find the one that was learned by the same settings; the first gradient is many's."""
+        settings = self.settings.prompt
+        objective = (settings.objective, settings.contrast_neutral)
+        start = recall(
+            ("gradient", clip, questions, objective),
+            lambda: prompts.first_gradients(clip.visual_tokens, self._answers(clip, [questions]), self._loss, 1),
         )
+        return recall(("prompt", clip, questions, settings), lambda: self._learn_together(clip, [questions], start)[0])
 
     def _learn_together(
-        self, clip: EncodedClip, questions: Sequence[tuple[str, ...]]
+        self,
+        clip: EncodedClip,
+        questions: Sequence[tuple[str, ...]],
+        start: Sequence[prompts.PromptGradient] | None = None,
     ) -> tuple[prompts.LearnedPrompt, ...]:
         """Learn a prompt for each sub-query's questions."""
-        settings = self.settings.prompt
+        with device_stage(self.watch, "prompts", _size(clip)):
+            return prompts.learn_prompts(
+                clip.visual_tokens,
+                self._answers(clip, questions),
+                self._loss,
+                len(questions),
+                self.settings.prompt,
+                clip.layout.time_steps,
+                start,
+            )
+
+    def _loss(self, logits: AnswerLogits) -> Float[Tensor, ""]:
+        return self.session.regularize_logits(logits, self.settings.prompt)
+
+    def _answers(self, clip: EncodedClip, questions: Sequence[tuple[str, ...]]) -> _Answers:
+        """Return what answers the questions of several sub-queries under one prompt."""
 
         def answer(prompt: Float[Tensor, "cell width"], numbers: Sequence[int]) -> list[AnswerLogits]:
             # The neutral question is every prompt's: it is asked once.
@@ -173,15 +197,7 @@ class _Method:
                 for place in places
             ]
 
-        with device_stage(self.watch, "prompts", _size(clip)):
-            return prompts.learn_prompts(
-                clip.visual_tokens,
-                answer,
-                lambda logits: self.session.regularize_logits(logits, settings),
-                len(questions),
-                settings,
-                clip.layout.time_steps,
-            )
+        return answer
 
     def read(
         self, clip: EncodedClip, asked: Sequence[_Asked], learned: Sequence[prompts.LearnedPrompt | None]

@@ -149,7 +149,9 @@ class _Evaluation:
         true_cells = self._true_cells(seen)
         views = seen.read.views
         if variant.consistency and len(views) == 1:
-            views = self._read(settings.model_copy(update={"augment": settings.augment.model_copy(update={"enabled": True})})).views
+            views = self._read(
+                settings.model_copy(update={"augment": settings.augment.model_copy(update={"enabled": True})})
+            ).views
         peak = int(seen.frames.indices[int(joined.frame_scores.argmax())]) // self._sample.task.frame_step
         truth = self._sample.truth.tube
         extras: dict[str, float | None] = {
@@ -253,9 +255,7 @@ class _Evaluation:
         best = int(np.argmax(fits))
         span = choose_span(scores.score_frames(seen.read.temporal, seen.coverage[best]), settings.joint)
         found[BEST_TRACK] = self._score(span, seen, best, settings)
-        found[BEST_TRACK_TRUE_SPAN] = self._score_source(
-            (truth.start_frame * step, truth.end_frame * step), seen, best
-        )
+        found[BEST_TRACK_TRUE_SPAN] = self._score_source((truth.start_frame * step, truth.end_frame * step), seen, best)
         return found
 
     def _true_cells(self, seen: _Seen) -> Float64[np.ndarray, "frame row column"]:

@@ -34,9 +34,7 @@ class Plan:
     configuration: Mapping[str, Any]
 
 
-def make_plan(
-    grounder: Grounder, source: AblationSource, names: Sequence[str], random_seeds: int
-) -> Plan:
+def make_plan(grounder: Grounder, source: AblationSource, names: Sequence[str], random_seeds: int) -> Plan:
     """Return what an opened model runs.
 
     Rows that a source has nothing for (true tracks of all objects) are left out.

@@ -76,7 +76,9 @@ class ResultWriter:
             self.path = folder / f"{header.key[:12]}-{secrets.token_hex(4)}{_ENDING}"
             self._file = self.path.open("x", encoding="utf-8")
         except OSError as error:
-            raise OutputError(f"cannot write to {folder}: {error.strerror}; choose another folder with --out") from error
+            raise OutputError(
+                f"cannot write to {folder}: {error.strerror}; choose another folder with --out"
+            ) from error
         self._write(
             {
                 "format": _FORMAT,

@@ -57,15 +57,17 @@ def _objective(base: Settings, _layers: int) -> tuple[Variant, ...]:
 
 
 def _steps(base: Settings, _layers: int) -> tuple[Variant, ...]:
-    rules = {"normalized": (0.01, 0.03, 0.1, 0.3), "raw": (4.0, 8.0, 16.0)}
+    # Without TAS, which would double the cost of a table about something else.
+    rules = {"normalized": (0.01, 0.03, 0.1, 0.3), "raw": (8.0,)}
     return (
-        Variant("no prompt", {**_IDENTIFIED, **_FULL, "prompt.steps": 0}),
+        Variant("no prompt", {**_IDENTIFIED, **_PLAIN}),
         *(
             Variant(
                 f"{rule}, {count} step{'s' if count > 1 else ''} of {size:g}",
                 {
                     **_IDENTIFIED,
-                    **_FULL,
+                    **_BOTH,
+                    "augment.enabled": False,
                     "prompt.step_rule": rule,
                     "prompt.steps": count,
                     "prompt.step_size": size,
@@ -88,13 +90,18 @@ def _tokens(_base: Settings, _layers: int) -> tuple[Variant, ...]:
         "lowest entropy": {"rule": "min_entropy", "count": 1},
         "three of lowest entropy": {"rule": "min_entropy", "count": 3},
     }
-    choices |= {
-        f"position {place}": {"rule": "fixed", "fixed_position": place} for place in range(-_ROLE_TOKENS, 0)
-    }
+    choices |= {f"position {place}": {"rule": "fixed", "fixed_position": place} for place in range(-_ROLE_TOKENS, 0)}
     return tuple(
         Variant(
             name,
-            {**_PLAIN, **{f"{branch}.tokens.{key}": value for branch in ("spatial", "temporal") for key, value in choice.items()}},
+            {
+                **_PLAIN,
+                **{
+                    f"{branch}.tokens.{key}": value
+                    for branch in ("spatial", "temporal")
+                    for key, value in choice.items()
+                },
+            },
         )
         for name, choice in choices.items()
     )
@@ -102,7 +109,12 @@ def _tokens(_base: Settings, _layers: int) -> tuple[Variant, ...]:
 
 def _layers(_base: Settings, layer_count: int) -> tuple[Variant, ...]:
     parts = min(layer_count, _MOST_LAYERS)
-    ranges = {"all": (0.0, 1.0), "first half": (0.0, 0.5), "second half": (0.5, 1.0), "6/32 to 26/32 (C)": (6 / 32, 26 / 32)}
+    ranges = {
+        "all": (0.0, 1.0),
+        "first half": (0.0, 0.5),
+        "second half": (0.5, 1.0),
+        "6/32 to 26/32 (C)": (6 / 32, 26 / 32),
+    }
     what = "layer" if parts == layer_count else f"part of {parts}"
     ranges |= {f"{what} {part}": (part / parts, (part + 1) / parts) for part in range(parts)}
     return tuple(
@@ -153,9 +165,7 @@ def _span(base: Settings, _layers: int) -> tuple[Variant, ...]:
         if (rule, length) != ("top_k", base.joint.span_frame_count)
     ]
     rows += [
-        Variant(
-            f"threshold {share:g}", {**_PLAIN, "joint.boundary": "threshold", "joint.threshold_share": share}
-        )
+        Variant(f"threshold {share:g}", {**_PLAIN, "joint.boundary": "threshold", "joint.threshold_share": share})
         for share in (0.1, 0.2, 0.3, 0.5, 0.7)
     ]
     rows += [
@@ -237,6 +247,4 @@ def make_tables(names: Sequence[str], base: Settings, layer_count: int) -> tuple
     for name in names:
         if name not in _TABLES:
             raise UsageError(f"expected a table ({', '.join(TABLE_NAMES)}), got {name!r}")
-    return tuple(
-        Table(name, _TABLES[name][0], _TABLES[name][1](base, layer_count)) for name in names or TABLE_NAMES
-    )
+    return tuple(Table(name, _TABLES[name][0], _TABLES[name][1](base, layer_count)) for name in names or TABLE_NAMES)

@@ -124,7 +124,12 @@ def _evaluate(job: Job, plan: Plan, evaluator: Evaluator) -> None:
 
 
 def jobs_of(
-    choices: Sequence[ModelChoice], source: AblationSource, tables: Sequence[str], out: Path, workers: int, random_seeds: int
+    choices: Sequence[ModelChoice],
+    source: AblationSource,
+    tables: Sequence[str],
+    out: Path,
+    workers: int,
+    random_seeds: int,
 ) -> list[Job]:
     """Return the jobs of an ablation: every model in as many parts as there are workers."""
     threads = 1 if workers > 1 else None

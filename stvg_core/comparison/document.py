@@ -131,7 +131,7 @@ def _row(
     if values is not None and first is not None and report is not first:
         own = values_by_sample(first.results, protocol)
         common = sorted(values.keys() & own.keys())
-        difference = _estimates(np.array([values[name] - own[name] for name in common]), bootstrap)
+        difference = estimates(np.array([values[name] - own[name] for name in common]), bootstrap)
     return RowPart(
         name=run.row.name,
         status="failed" if run.summary is None else "ok",
@@ -143,7 +143,7 @@ def _row(
         configuration=configuration,
         samples=summary.get("samples"),
         counts=None if report is None else report.score.counts,
-        score=None if values is None else _estimates(np.array([values[name] for name in sorted(values)]), bootstrap),
+        score=None if values is None else estimates(np.array([values[name] for name in sorted(values)]), bootstrap),
         difference=difference,
         by_type=None if report is None else {name: score.summary for name, score in report.groups["type"].items()},
         failures=summary.get("failures", []),
@@ -158,7 +158,13 @@ def values_by_sample(results: Sequence[SampleResult], protocol: Protocol) -> dic
     return dict(zip(names, metric_values(counted, protocol.rules), strict=True))
 
 
-def _estimates(values: "np.ndarray", bootstrap: Bootstrap) -> dict[str, Estimate] | None:
+def estimates(values: "np.ndarray", bootstrap: Bootstrap) -> dict[str, Estimate] | None:
+    """Return means with their intervals by metric; None without samples.
+
+    Args:
+        values: what each sample adds, a row per sample, in the order of METRIC_NAMES.
+        bootstrap: how to draw; the same draws for all rows and differences of as many samples.
+    """
     if not len(values):
         return None
     bounds = bootstrap_intervals(values, bootstrap)

@@ -5,21 +5,40 @@ Clips are rendered, not decoded, in the frames that a setting samples; the true 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+import sys
+from argparse import ArgumentParser
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
-from stvg_core.ablation import AblationSample
-from stvg_core.metrics import Protocol, Rules, SampleTruth, SampleTube
+from stvg_core.ablation import TABLE_NAMES, AblationSample, ablate
+from stvg_core.ablation.ablating import MARKDOWN_NAME
+from stvg_core.cli.ground import read_overrides
+from stvg_core.errors import StvgError
+from stvg_core.identity import LoadOptions
+from stvg_core.metrics import Bootstrap, Protocol, Rules, SampleTruth, SampleTube
+from stvg_core.runs.evaluation import ModelChoice
 from stvg_core.runs.tasks import Task
 from stvg_core.values import Tube
 from stvg_tiny.benchmark import LEVELS
-from stvg_tiny.clips import CLIP_FRAMES, CLIP_PIXELS, Clip, OracleTracker, benchmark_clips, clip_frames, query, true_tube
+from stvg_tiny.clips import (
+    CLIP_FRAMES,
+    CLIP_PIXELS,
+    Clip,
+    OracleTracker,
+    clip_frames,
+    query,
+    true_tube,
+)
 from stvg_tiny.grounding import clips_of
 from stvg_tiny.sampling import Split
 
+MODELS: Final = ("tiny:qwen2-vl", "tiny:llava-next", "tiny:internvl")
+_TELL_EVERY: Final = 50
 EXACT: Final = Protocol(
     "exact",
     Rules(video_union="union"),
@@ -87,4 +106,70 @@ def _sample(clip: Clip, groups: tuple[str, ...], seed: int) -> AblationSample:
 
 def _truth(tube: Tube) -> SampleTruth:
     frames = np.arange(tube.start_frame, tube.end_frame + 1)
-    return SampleTruth(SampleTube(tube.start_frame, tube.end_frame, frames, tube.boxes_xyxy), CLIP_FRAMES, "declarative")
+    return SampleTruth(
+        SampleTube(tube.start_frame, tube.end_frame, frames, tube.boxes_xyxy), CLIP_FRAMES, "declarative"
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the tables and write them; return the exit code."""
+    parser = ArgumentParser(prog="stvg-tiny ablate", description=__doc__)
+    parser.add_argument(
+        "--out", type=Path, required=True, help="folder of the ablation; gone on with where it is there"
+    )
+    parser.add_argument("--model", action="append", help=f"repeatable [default: {', '.join(MODELS)}]")
+    parser.add_argument("--preset", help="[default: the checkpoint's own]")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="one setting; repeatable")
+    parser.add_argument("--table", action="append", choices=TABLE_NAMES, help="repeatable [default: all]")
+    parser.add_argument("--tracks", default="regions", help="tracker [default: %(default)s]")
+    parser.add_argument("--split", choices=["development", "test"], default="test")
+    parser.add_argument("--clips", type=int, default=150, help="of each level and seed [default: %(default)s]")
+    parser.add_argument("--seeds", default="0", help="of the test split's clips, with commas [default: 0, the split]")
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes [default: %(default)s]")
+    parser.add_argument("--bootstrap", type=int, default=2000, help="resamples [default: %(default)s]")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--report-only", action="store_true", help="run nothing; write what the results there say")
+    options = parser.parse_args(arguments)
+    try:
+        source = SceneSource(options.split, options.clips, tuple(int(seed) for seed in options.seeds.split(",")))
+        choices = [
+            ModelChoice(
+                model,
+                options.preset,
+                read_overrides(options.set),
+                tracks=options.tracks,
+                options=LoadOptions(device=options.device),
+            )
+            for model in options.model or MODELS
+        ]
+        document = ablate(
+            choices,
+            source,
+            options.table or (),
+            options.out,
+            Bootstrap(options.bootstrap),
+            workers=options.workers,
+            report_only=options.report_only,
+            on_count=_Counter(),
+        )
+    except (StvgError, ValueError) as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 1
+    sys.stdout.write(f"{options.out / MARKDOWN_NAME}\n")
+    return int(any(model.status == "failed" for model in document.models))
+
+
+class _Counter:
+    """Tells on stderr how many results there are, now and then."""
+
+    def __init__(self) -> None:
+        self._told = 0
+
+    def __call__(self, count: int) -> None:
+        if count >= self._told + _TELL_EVERY:
+            self._told = count
+            sys.stderr.write(f"{count} results\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -63,6 +63,13 @@ def _evaluate_grounding(arguments: Sequence[str]) -> int:
     return evaluate(arguments)
 
 
+def _ablate(arguments: Sequence[str]) -> int:
+    """Measure the method's components one by one, and settings of ours, on the synthetic clips."""
+    from stvg_tiny.ablation import main as ablate
+
+    return ablate(arguments)
+
+
 def _measure(arguments: Sequence[str]) -> int:
     """Measure everything that a checkpoint's card says of it."""
     from stvg_tiny.measured import main as measure
@@ -78,7 +85,13 @@ def _card(arguments: Sequence[str]) -> int:
 
 
 _COMMANDS: Final[Mapping[str, Callable[[Sequence[str]], int]]] = MappingProxyType(
-    {"make-benchmark": _make_benchmark, "evaluate-grounding": _evaluate_grounding, "measure": _measure, "card": _card}
+    {
+        "make-benchmark": _make_benchmark,
+        "evaluate-grounding": _evaluate_grounding,
+        "ablate": _ablate,
+        "measure": _measure,
+        "card": _card,
+    }
 )
 
 
