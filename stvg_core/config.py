@@ -216,6 +216,10 @@ class JointSettings(_Settings):
     span_frame_count: int = Field(
         7, ge=1, description="sampled frames in the span. Paper K=7; C grows to K+1 (11 for K=10)"
     )
+    span_scale: Literal["linear", "log"] = Field(
+        "linear",
+        description="how far frame scores lie apart for the rules without a length: linear, or their logarithm",
+    )
     stop_growth_at_ties: bool = Field(False, description="contiguous: an exact tie between neighbours ends growth (C)")
     boundary_extent: Literal["sample", "midpoint"] = Field(
         "sample",

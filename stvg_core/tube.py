@@ -3,11 +3,15 @@
 Paper section 3.5; released code: evaluation_llava_att. Pure functions.
 """
 
+from typing import Final
+
 import numpy as np
 from jaxtyping import Float64
 
 from stvg_core.config import JointSettings
 from stvg_core.values import Frames, Track, Tube
+
+_LOWEST_SHARE: Final = 1e-4
 
 
 def choose_span(scores: Float64[np.ndarray, " frame"], settings: JointSettings) -> tuple[int, int]:
@@ -18,7 +22,8 @@ def choose_span(scores: Float64[np.ndarray, " frame"], settings: JointSettings) 
     threshold: the frames around the peak that reach a level between the lowest and the
     highest score. max_sum: the segment with the largest sum of scores less their mean.
     two_level: the segment whose frames differ most from the others, as two constants
-    (Otsu's between-class variance, IEEE Transactions SMC 1979, over segments).
+    (Otsu's between-class variance, IEEE Transactions SMC 1979, over segments). With
+    settings.span_scale `log` these three see logarithms, as attention falls off by factors.
 
     >>> scores = np.array([0.0, 1.0, 9.0, 2.0, 0.0, 3.0])
     >>> choose_span(scores, JointSettings(boundary="top_k", span_frame_count=2))
@@ -30,10 +35,11 @@ def choose_span(scores: Float64[np.ndarray, " frame"], settings: JointSettings) 
     >>> choose_span(np.array([0.0, 4.0, 9.0, 2.0, 8.0, 1.0]), JointSettings(boundary="two_level"))
     (1, 4)
     """
-    if settings.boundary == "threshold":
-        return _around_peak(scores, settings.threshold_share)
-    if settings.boundary in ("max_sum", "two_level"):
-        return _best_segment(scores, settings.boundary)
+    if settings.boundary in ("threshold", "max_sum", "two_level"):
+        scaled = _logarithms(scores) if settings.span_scale == "log" else scores
+        if settings.boundary == "threshold":
+            return _around_peak(scaled, settings.threshold_share)
+        return _best_segment(scaled, settings.boundary)
     count = min(settings.span_frame_count, len(scores))
     if settings.boundary == "top_k":
         best = np.argsort(-scores, kind="stable")[:count]
@@ -53,6 +59,12 @@ def _grow(scores: Float64[np.ndarray, " frame"], count: int, stop_at_ties: bool)
         else:
             last += 1
     return first, last
+
+
+def _logarithms(scores: Float64[np.ndarray, " frame"]) -> Float64[np.ndarray, " frame"]:
+    """Return logarithms of scores; those under a share of the peak count as that share, else a 0 would decide alone."""
+    floor = max(_LOWEST_SHARE * float(scores.max()), float(np.finfo(np.float64).tiny))
+    return np.asarray(np.log(np.maximum(scores, floor)), dtype=np.float64)
 
 
 def _around_peak(scores: Float64[np.ndarray, " frame"], share: float) -> tuple[int, int]:

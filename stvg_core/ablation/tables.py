@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from stvg_core.ablation.variants import Table, Variant
 from stvg_core.comparison.ladder import LADDER
-from stvg_core.config import Settings
+from stvg_core.config import Settings, load_settings
 from stvg_core.errors import UsageError
 
 ORACLE_TRACKS: Final = "oracle"
@@ -166,13 +166,81 @@ def _span(base: Settings, _layers: int) -> tuple[Variant, ...]:
     ]
     rows += [
         Variant(f"threshold {share:g}", {**_PLAIN, "joint.boundary": "threshold", "joint.threshold_share": share})
-        for share in (0.1, 0.2, 0.3, 0.5, 0.7)
+        for share in (0.1, 0.5)
     ]
     rows += [
-        Variant(name, {**_PLAIN, "joint.boundary": rule})
-        for name, rule in (("largest centred sum", "max_sum"), ("two levels", "two_level"))
+        Variant(f"{name}{' of logarithms' if scale == 'log' else ''}", {**_PLAIN, **rule, "joint.span_scale": scale})
+        for scale in ("linear", "log")
+        for name, rule in {
+            "largest centred sum": {"joint.boundary": "max_sum"},
+            "two levels": {"joint.boundary": "two_level"},
+            "threshold .3": {"joint.boundary": "threshold", "joint.threshold_share": 0.3},
+        }.items()
     ]
     return tuple(rows)
+
+
+_ADAPTIVE: Final = {"joint.boundary": "max_sum", "joint.span_scale": "log"}
+_THREE_TOKENS: Final = {"spatial.tokens.count": 3, "temporal.tokens.count": 3}
+
+
+def _ours(base: Settings, _layers: int) -> tuple[Variant, ...]:
+    full = {**_prompted(base), **_IDENTIFIED, **_FULL}
+    plain = {**_IDENTIFIED, **_PLAIN}
+    return (
+        Variant("the full method", full, controls=True),
+        Variant("without prompts and TAS", plain),
+        Variant("adaptive span", {**plain, **_ADAPTIVE}),
+        Variant("three tokens", {**plain, **_THREE_TOKENS}),
+        Variant("product of cells", {**plain, "joint.track_branches": "cell_product"}),
+        Variant("adaptive span, three tokens", {**plain, **_ADAPTIVE, **_THREE_TOKENS}),
+        Variant(
+            "adaptive span, three tokens, product of cells",
+            {**plain, **_ADAPTIVE, **_THREE_TOKENS, "joint.track_branches": "cell_product"},
+        ),
+        Variant("the full method with an adaptive span", {**full, **_ADAPTIVE}),
+        Variant(
+            "product of views without prompts, adaptive span",
+            {**plain, **_ADAPTIVE, "augment.enabled": True, "augment.combine": "product"},
+        ),
+    )
+
+
+def _presets(base: Settings, _layers: int) -> tuple[Variant, ...]:
+    """Return every preset on the frames and tokens that the model's own settings give it."""
+    own = _leaves(base.model_dump(exclude={"sampling", "input", "preset"}))
+    rows = []
+    for name in ("paper", "released"):
+        preset = load_settings(name)
+        values = _leaves(preset.model_dump(exclude={"sampling", "input", "preset"}))
+        share = preset.joint.span_frame_count / preset.sampling.frame_count
+        values["joint.span_frame_count"] = max(1, round(share * base.sampling.frame_count))
+        changed = {key: value for key, value in values.items() if own[key] != value}
+        rows.append(Variant(name, changed, controls=True))
+    rows.append(Variant("paper, no prompts, no TAS", {**rows[0].overrides, **_PLAIN}))
+    rows.append(Variant("paper, normalized steps of .03", {**rows[0].overrides, **_NORMALIZED}))
+    rows.append(Variant("the model's own", {}, controls=True))
+    return tuple(rows)
+
+
+_NORMALIZED: Final = {
+    "prompt.step_rule": "normalized",
+    "prompt.step_size": 0.03,
+    "prompt.objective": "linear",
+    "prompt.contrast_neutral": True,
+}
+
+
+def _leaves(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested settings under dotted names.
+
+    >>> _leaves({"a": {"b": 1}, "c": 2})
+    {'a.b': 1, 'c': 2}
+    """
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        found |= _leaves(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
+    return found
 
 
 def _join(_base: Settings, _layers: int) -> tuple[Variant, ...]:
@@ -227,6 +295,8 @@ _TABLES: Final[Mapping[str, tuple[str, _Maker]]] = MappingProxyType(
         "span": ("Length of the span (paper Fig. 6), and spans without a length", _span),
         "join": ("How the branches choose a track", _join),
         "tracker": ("Trackers (paper Fig. 6)", _tracker),
+        "presets": ("The presets, on the frames that the model's own settings give it", _presets),
+        "ours": ("What is ours, beside the full method", _ours),
         "prompts": ("Prompts restricted, smooth, stopped early; views combined", _prompts),
     }
 )
