@@ -160,7 +160,7 @@ def _table(plan: Plan, table: Table, lines: Mapping[str, SampleLine], bootstrap:
         values = _values(cells, OWN)
         known[variant.name, OWN] = values
         rows.append(_row(variant, OWN, cells, lines, bootstrap, values, first, previous))
-        first, previous = first or values, values
+        first, previous = values if first is None else first, values
         if variant.controls:
             names = {name: None for cell in cells.values() if isinstance(cell, Measured) for name in cell.scores}
             for control in (name for name in names if name != OWN):
@@ -204,7 +204,7 @@ def _row(
     measured = [cell for cell in cells.values() if isinstance(cell, Measured)]
     failures = [cell for cell in cells.values() if not isinstance(cell, Measured)]
     measures = {} if not own else _means(measured)
-    seconds = [cell.extras[EXTRAS.index(_SECONDS)] for cell in measured]
+    seconds = [found for cell in measured if (found := cell.extras[EXTRAS.index(_SECONDS)]) is not None]
     return AblationRow(
         name=variant.name if own else which,
         control_of=None if own else variant.name,
@@ -217,7 +217,7 @@ def _row(
         step=_difference(values, previous, bootstrap),
         by_group=_by_group(values, lines),
         measures=measures,
-        seconds=round(median(found for found in seconds if found is not None), 4) if own and measured else None,
+        seconds=round(median(seconds), 4) if own and seconds else None,
         error=failures[0].message if failures else "",
     )
 

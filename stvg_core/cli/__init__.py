@@ -9,6 +9,7 @@ import sys
 import typer
 
 from stvg_core.cli import (
+    ablate,
     bench,
     compare,
     conformance,
@@ -45,6 +46,7 @@ app.command("models")(listing.models)
 app.command("doctor")(doctor.doctor)
 app.command("bench")(bench.bench)
 app.command("compare")(compare.compare)
+app.command("ablate")(ablate.ablate)
 app.command("evaluate")(evaluate.evaluate)
 app.command("score")(score.score)
 app.add_typer(runs.app, name="runs")
