@@ -92,7 +92,7 @@ def read_queries(
     asked = [one for pair in zip(attributes, actions, strict=True) for one in pair]
     readings = method.read(clip, asked, method.learn(clip, asked))
     spatial, temporal = readings[::2], readings[1::2]
-    views = [(reading.maps,) for reading in spatial]
+    views: list[tuple[FrameMaps, ...]] = [(reading.maps,) for reading in spatial]
     if reversed_clip is not None:
         if settings.augment.prompts == "flipped":
             learned = tuple(_flipped(reading.prompt, clip) for reading in spatial)

@@ -187,7 +187,8 @@ def _limited(
         return prompt
     limit = settings.norm_limit * torch.linalg.vector_norm(visual_tokens.to(prompt.dtype), dim=1).mean()
     norms = torch.linalg.vector_norm(prompt, dim=1, keepdim=True)
-    return prompt * (limit / norms.clamp_min(torch.finfo(torch.float32).tiny)).clamp(max=1.0)
+    limited: Tensor = prompt * (limit / norms.clamp_min(torch.finfo(torch.float32).tiny)).clamp(max=1.0)
+    return limited
 
 
 def _step(

@@ -20,6 +20,7 @@ from stvg_core.config import JointSettings, Settings
 from stvg_core.errors import ScoreError
 from stvg_core.metrics import Protocol, box_iou, score_sample
 from stvg_core.pipeline import Joined, Stopwatch, join_branches
+from stvg_core.prompts import LearnedPrompt
 from stvg_core.recall import Recall
 from stvg_core.runs.scoring import predicted_tube
 from stvg_core.runs.tasks import Failure
@@ -261,7 +262,8 @@ class _Evaluation:
     def _true_cells(self, seen: _Seen) -> Float64[np.ndarray, "frame row column"]:
         rows, columns = seen.read.temporal.values.shape[1:]
         track = true_track(self._sample.truth, self._sample.task.frame_step)
-        return cell_coverage([track], seen.frames.indices, seen.frames.info, rows, columns)[0]
+        (cells,) = cell_coverage([track], seen.frames.indices, seen.frames.info, rows, columns)
+        return np.asarray(cells, dtype=np.float64)
 
     def _prompt_measures(self, settings: Settings, seen: _Seen) -> dict[str, float | None]:
         query = self._sub_queries()
@@ -271,19 +273,19 @@ class _Evaluation:
         ):
             if prompt is None:
                 continue
-            question = settings.question(part)
             found[f"{branch}_margin_before"] = prompt.margins[0]
-            with torch.no_grad():
-                found[f"{branch}_margin_after"] = self._recall(
-                    ("margin", seen.clip, question, prompt),
-                    lambda question=question, prompt=prompt: float(
-                        self._session.adapter.answer_logits(seen.clip, [question], prompt.applied).margins[0]
-                    ),
-                )
+            found[f"{branch}_margin_after"] = self._margin(seen.clip, settings.question(part), prompt)
             if branch == "attribute":
                 tokens = torch.linalg.vector_norm(seen.clip.visual_tokens.float())
                 found["prompt_norm"] = float(torch.linalg.vector_norm(prompt.applied) / tokens)
         return found
+
+    def _margin(self, clip: EncodedClip, question: str, prompt: LearnedPrompt) -> float:
+        @torch.no_grad()
+        def ask() -> float:
+            return float(self._session.adapter.answer_logits(clip, [question], prompt.applied).margins[0])
+
+        return self._recall(("margin", clip, question, prompt), ask)
 
 
 def _join(seen: _Seen, spatial: FrameMaps, temporal: FrameMaps, settings: JointSettings) -> Joined:

@@ -168,14 +168,15 @@ def _span(base: Settings, _layers: int) -> tuple[Variant, ...]:
         Variant(f"threshold {share:g}", {**_PLAIN, "joint.boundary": "threshold", "joint.threshold_share": share})
         for share in (0.1, 0.5)
     ]
+    rules: dict[str, dict[str, Any]] = {
+        "largest centred sum": {"joint.boundary": "max_sum"},
+        "two levels": {"joint.boundary": "two_level"},
+        "threshold .3": {"joint.boundary": "threshold", "joint.threshold_share": 0.3},
+    }
     rows += [
         Variant(f"{name}{' of logarithms' if scale == 'log' else ''}", {**_PLAIN, **rule, "joint.span_scale": scale})
         for scale in ("linear", "log")
-        for name, rule in {
-            "largest centred sum": {"joint.boundary": "max_sum"},
-            "two levels": {"joint.boundary": "two_level"},
-            "threshold .3": {"joint.boundary": "threshold", "joint.threshold_share": 0.3},
-        }.items()
+        for name, rule in rules.items()
     ]
     return tuple(rows)
 
