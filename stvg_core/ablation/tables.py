@@ -199,7 +199,21 @@ def _ours(base: Settings, _layers: int) -> tuple[Variant, ...]:
             "adaptive span, three tokens, product of cells",
             {**plain, **_ADAPTIVE, **_THREE_TOKENS, "joint.track_branches": "cell_product"},
         ),
+        Variant("raw attention", {**plain, "relative.mode": "raw"}),
+        Variant("raw attention, adaptive span", {**plain, **_ADAPTIVE, "relative.mode": "raw"}),
+        Variant(
+            "raw attention, adaptive span, three tokens",
+            {**plain, **_ADAPTIVE, **_THREE_TOKENS, "relative.mode": "raw"},
+            controls=True,
+        ),
         Variant("the full method with an adaptive span", {**full, **_ADAPTIVE}),
+        Variant(
+            "the full method, prompts limited and smooth", {**full, "prompt.norm_limit": 0.1, "prompt.time_window": 3}
+        ),
+        Variant(
+            "the full method on raw attention, adaptive span, prompts limited and smooth",
+            {**full, **_ADAPTIVE, "relative.mode": "raw", "prompt.norm_limit": 0.1, "prompt.time_window": 3},
+        ),
         Variant(
             "product of views without prompts, adaptive span",
             {**plain, **_ADAPTIVE, "augment.enabled": True, "augment.combine": "product"},
