@@ -21,6 +21,10 @@ from stvg_core.metrics import METRIC_NAMES, Bootstrap
 
 SCHEMA_ID: Final = "urn:stvg:schema:ablation:1"
 ALL: Final = "all"
+RIGHT_AT_FIRST: Final = "right track in the first row"
+WRONG_AT_FIRST: Final = "wrong track in the first row"
+_RIGHT: Final = 0.5
+"""gt_vIoU above which a track is the right one."""
 _SECONDS: Final = "seconds"
 _COMPARED: Final = "m_vIoU"
 
@@ -46,7 +50,10 @@ class AblationRow(_Part):
     score: dict[str, Estimate] | None = Field(description="by metric, in 0..1")
     difference: dict[str, Estimate] | None = Field(description="this row minus the table's first, sample by sample")
     step: dict[str, Estimate] | None = Field(description="this variant minus the one before it, sample by sample")
-    by_group: dict[str, dict[str, float]] = Field(description="samples and mean metrics of each group of samples")
+    by_group: dict[str, dict[str, float]] = Field(
+        description="samples and mean metrics of each group of samples, and of those on which the first row's track is "
+        "right, or wrong (gt_vIoU above .5)"
+    )
     measures: dict[str, float] = Field(description="means over the samples that have them (docs/ablate.md)")
     seconds: float | None = Field(description="median per sample, as if it ran alone, decoding and tracks included")
     error: str = Field(description="an example of why it failed, on one line; empty where it did not")
@@ -215,7 +222,7 @@ def _row(
         score=estimates(np.array(list(values.values())), bootstrap),
         difference=_difference(values, first, bootstrap),
         step=_difference(values, previous, bootstrap),
-        by_group=_by_group(values, lines),
+        by_group=_by_group(values, lines, values if first is None else first),
         measures=measures,
         seconds=round(median(seconds), 4) if own and seconds else None,
         error=failures[0].message if failures else "",
@@ -231,10 +238,20 @@ def _means(measured: Sequence[Measured]) -> dict[str, float]:
     return found
 
 
-def _by_group(values: Values, lines: Mapping[str, SampleLine]) -> dict[str, dict[str, float]]:
+def _by_group(values: Values, lines: Mapping[str, SampleLine], first: Values) -> dict[str, dict[str, float]]:
+    """Return what each group comes to; also those on which the table's first row has the right track, and a wrong one.
+
+    What a later row mends stands under the second, what it harms under the first.
+    """
+    right = METRIC_NAMES.index("gt_vIoU")
+    members = {group: [name for name in values if group in lines[name].groups] for group in _groups(values, lines)}
+    for group, is_right in ((RIGHT_AT_FIRST, True), (WRONG_AT_FIRST, False)):
+        members[group] = [name for name in values if name in first and (first[name][right] > _RIGHT) == is_right]
     found = {}
-    for group in _groups(values, lines):
-        part = np.array([values[name] for name in values if group in lines[name].groups])
+    for group, names in members.items():
+        if not names:
+            continue
+        part = np.array([values[name] for name in names])
         found[group] = {"samples": float(len(part)), **dict(zip(METRIC_NAMES, part.mean(axis=0).tolist(), strict=True))}
     return found
 

@@ -1,13 +1,16 @@
 """Samples of a scripted model, whose right answer is known."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from stvg_core.ablation import AblationSample
 from stvg_core.api import Grounder
+from stvg_core.backend import AnswerLogits, AttentionRequest, EncodedClip, QuestionAttention
 from stvg_core.config import SamplingSettings, Settings, load_settings
 from stvg_core.metrics import Protocol, Rules, SampleTruth, SampleTube
 from stvg_core.runs.tasks import Task
@@ -15,6 +18,7 @@ from stvg_core.session import Session
 from stvg_core.tracks.cached import VideoCache
 from stvg_core.tracks.tracker import TrackRequest
 from stvg_core.values import Frames, Track
+from tests.conftest import ScriptedAdapter
 
 EXACT = Protocol("exact", Rules(video_union="union"), "the tests", "nothing")
 COLUMNS = tuple(
@@ -22,6 +26,25 @@ COLUMNS = tuple(
 )
 TRUTH = SampleTruth(SampleTube(30, 58, np.arange(30, 59), np.tile([40.0, 0, 60, 40], (29, 1))), 100, "declarative")
 """Column 2, where the scripted model looks; its best frames are 33, 44 and 55."""
+
+
+class SensitiveAdapter(ScriptedAdapter):
+    """A scripted model whose attention depends on the prompt and the layers, and whose margin bends."""
+
+    def attention_rows(self, request: AttentionRequest) -> tuple[QuestionAttention, ...]:
+        cells = request.clip.layout.cell_count
+        change = 1 + 0.1 * sum(request.layers) / len(request.layers) * torch.linspace(0, 1, cells)
+        if request.prompt is not None:
+            change = change * (1 + request.prompt.double().mean(dim=1).abs().float())
+        return tuple(
+            replace(found, rows=found.rows * change / float(change.max())) for found in super().attention_rows(request)
+        )
+
+    def answer_logits(self, clip: EncodedClip, questions: Sequence[str], prompt: Tensor | None) -> AnswerLogits:
+        shown = clip.visual_tokens if prompt is None else clip.visual_tokens + prompt
+        weights = torch.sin(torch.arange(shown.numel(), dtype=shown.dtype)).reshape(shown.shape)
+        yes = torch.stack([(torch.tanh(shown) * weights).sum() + len(question) / 9 for question in questions])
+        return AnswerLogits(yes=yes, no=torch.zeros_like(yes))
 
 
 @dataclass

@@ -13,18 +13,21 @@ from stvg_core.ablation.evaluating import (
     RANDOM,
     Evaluator,
     Measured,
+    _Evaluation,
 )
 from stvg_core.ablation.measures import consistency, pointing
 from stvg_core.ablation.plan import make_plan
 from stvg_core.ablation.tables import ORACLE_TRACKS, TABLE_NAMES, make_tables
 from stvg_core.ablation.variants import Variant
+from stvg_core.branches import read_branches
 from stvg_core.errors import UsageError
+from stvg_core.identity import LoadOptions, ModelReference
 from stvg_core.pipeline import Stopwatch, encode_views, ground_views
 from stvg_core.runs.tasks import Failure
-from stvg_core.session import Session
+from stvg_core.session import Session, open_backend
 from stvg_core.values import FrameMaps, Frames
-from tests.ablation.support import EXACT, ScriptedSource, grounder, settings
-from tests.conftest import ScriptedAdapter
+from tests.ablation.support import EXACT, ScriptedSource, SensitiveAdapter, grounder, settings
+from tests.conftest import ScriptedAdapter, ScriptedBackend, found_backend
 
 
 def plain_scores(start: int, end: int, right_column: bool) -> list[float]:
@@ -71,6 +74,31 @@ def test_every_variant_is_what_the_pipeline_gives_alone(frames: Frames, session:
         assert one.scores[OWN] == pytest.approx(expected), variant.name
         compared += 1
     assert compared > 60
+
+
+def test_maps_that_share_are_those_of_each_variant_alone(frames: Frames) -> None:
+    session = open_backend(
+        ScriptedBackend(SensitiveAdapter()), found_backend(), ModelReference("scripted"), LoadOptions()
+    )
+    source = ScriptedSource(frames)
+    opened = grounder(session, **{"prompt.step_size": 0.05, "prompt.objective": "linear"})
+    (sample, *_) = source.samples()
+    shared = _Evaluation(Evaluator(opened, EXACT), sample)
+    seen: dict[bytes, str] = {}
+    for variant in make_plan(opened, source, (), 1).variants.values():
+        wanted = variant.settings(opened.settings)
+        if wanted.spatial.tokens.rule == "fixed":
+            continue
+        read = shared._read(wanted)
+        watch = Stopwatch()
+        views = encode_views(sample.read(wanted.sampling), session, wanted, watch)
+        query = opened.decompose(sample.task.query, "clip.mp4", watch)
+        alone = read_branches(session, views.clip, views.reversed_clip, query, wanted, watch)
+        for own, other in ((read.spatial, alone.spatial), (read.temporal, alone.temporal)):
+            np.testing.assert_allclose(own.values, other.values, rtol=1e-5, err_msg=variant.name)
+        assert read.margins == pytest.approx(alone.margins, rel=1e-5), variant.name
+        seen[alone.spatial.values.round(6).tobytes()] = variant.name
+    assert len(seen) > 30, "the model tells settings apart"
 
 
 def test_what_variants_share_is_computed_once(frames: Frames, session: Session, adapter: ScriptedAdapter) -> None:

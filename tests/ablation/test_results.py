@@ -7,7 +7,15 @@ import jsonschema
 import numpy as np
 import pytest
 
-from stvg_core.ablation.document import ALL, AblationDocument, build_ablation, dump_ablation, schema_text
+from stvg_core.ablation.document import (
+    ALL,
+    RIGHT_AT_FIRST,
+    WRONG_AT_FIRST,
+    AblationDocument,
+    build_ablation,
+    dump_ablation,
+    schema_text,
+)
 from stvg_core.ablation.evaluating import ACTION_ONLY, ATTRIBUTE_ONLY, EXTRAS, OWN, RANDOM, Measured
 from stvg_core.ablation.markdown import markdown
 from stvg_core.ablation.plan import Plan
@@ -138,6 +146,12 @@ def test_scores_differences_and_checks_are_those_of_the_samples() -> None:
     assert checks["mean|of", ALL].holds == (last.difference["m_vIoU"].low > 0)
     assert checks[ACTION_ONLY, "easy"].samples == 20
     assert last.by_group["hard"]["samples"] == 20
+    # gt_vIoU is .5 throughout: no track counts as right.
+    assert RIGHT_AT_FIRST not in last.by_group
+    assert last.by_group[WRONG_AT_FIRST] == {
+        "samples": 40.0,
+        **{name: last.score[name].mean for name in METRIC_NAMES},  # type: ignore[index]
+    }
     assert last.measures == {"attribute_points": 1.0}
     assert (first.seconds, last.seconds) == (0.1, 0.2)
 
