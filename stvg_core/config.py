@@ -2,8 +2,9 @@
 
 Every place where the paper's text and the authors' code differ is a setting of its own.
 Preset `paper` follows the text of arXiv 2509.15178, preset `released` what the authors'
-code does ("C" below). A checkpoint may carry settings calibrated for it (preset
-`calibrated`, file stvg-settings.json in its folder); they are never mixed into the others.
+code does ("C" below), preset `fast` is what the measurements of docs/evidence.md leave of
+`paper`. A checkpoint may carry settings calibrated for it (preset `calibrated`, file
+stvg-settings.json in its folder); they are never mixed into the others.
 """
 
 import json
@@ -265,6 +266,7 @@ _RELEASED_BRANCH = {
 }
 _PRESETS: Mapping[str, Mapping[str, Any]] = {
     "paper": {},
+    "fast": {"prompt": {"steps": 0}, "augment": {"enabled": False}},
     "released": {
         "input": {"pooling_order": "after_projector"},
         "relative": {"neutral_question": "please describe this video"},

@@ -232,7 +232,7 @@ def _presets(base: Settings, _layers: int) -> tuple[Variant, ...]:
         values["joint.span_frame_count"] = max(1, round(share * base.sampling.frame_count))
         changed = {key: value for key, value in values.items() if own[key] != value}
         rows.append(Variant(name, changed, controls=True))
-    rows.append(Variant("paper, no prompts, no TAS", {**rows[0].overrides, **_PLAIN}))
+    rows.append(Variant("fast", {**rows[0].overrides, **_PLAIN}))
     rows.append(Variant("paper, normalized steps of .03", {**rows[0].overrides, **_NORMALIZED}))
     rows.append(Variant("the model's own", {}, controls=True))
     return tuple(rows)
