@@ -5,14 +5,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from stvg_core.ablation.evaluating import Evaluator
+from stvg_core.ablation.evaluating import EXTRAS, OWN, Evaluator, Measured
 from stvg_core.ablation.plan import Plan, make_plan
 from stvg_core.ablation.results import Header, ResultWriter, SampleLine, read_results
 from stvg_core.ablation.sources import AblationSource
+from stvg_core.ablation.variants import Variant
 from stvg_core.errors import StvgError
 from stvg_core.plain_text import one_line
 from stvg_core.runs.evaluation import ModelChoice
 from stvg_core.runs.provenance import describe_circumstances
+from stvg_core.runs.tasks import Failure
 
 _LONGEST_REASON = 1000
 
@@ -82,21 +84,33 @@ def plan_only(job: Job) -> JobOutcome:
 def collect(out: Path, plan: Plan) -> dict[str, SampleLine]:
     """Return what is known of each sample under a plan, by sample; cells of several files are put together.
 
-    Of two results of one cell the first file's stands: the same settings give the same result.
+    Of two results of one cell the first file's stands: the same settings give the same result. A cell that was run
+    for a table without controls has none, and counts as missing where they are wanted.
     """
     found: dict[str, SampleLine] = {}
-    wanted = set(plan.variants)
     key = Header(plan.configuration, (), {}).key
     for header, lines in read_results(out):
         if header.key != key:
             continue
         for line in lines:
             known = found.get(line.sample_id)
-            cells = {name: cell for name, cell in line.cells.items() if name in wanted}
+            cells = {
+                name: cell
+                for name, cell in line.cells.items()
+                if name in plan.variants and _has_all(cell, plan.variants[name])
+            }
             if known is not None:
                 cells |= known.cells
             found[line.sample_id] = SampleLine(line.sample_id, line.groups, cells)
     return found
+
+
+def _has_all(cell: Measured | Failure, variant: Variant) -> bool:
+    if isinstance(cell, Failure):
+        return True
+    has_controls = any(name != OWN for name in cell.scores)
+    has_consistency = cell.extras[EXTRAS.index("consistency")] is not None
+    return (has_controls or not variant.controls) and (has_consistency or not variant.consistency)
 
 
 def _evaluate(job: Job, plan: Plan, evaluator: Evaluator) -> None:

@@ -1,6 +1,7 @@
 """Files of results, documents and tables of an ablation."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import jsonschema
@@ -108,6 +109,19 @@ def test_files_of_many_processes_are_put_together_and_half_lines_left_out(tmp_pa
     assert all(set(found[name].cells) == {"one", "two"} for name in found if name != "s05")
     write(tmp_path, made[5:], ("two",))
     assert set(collect(tmp_path, PLAN)["s05"].cells) == {"one", "two"}
+
+
+def test_a_result_without_the_controls_that_are_wanted_is_missing(tmp_path: Path) -> None:
+    (line,) = lines(2)[:1]
+    one = line.cells["one"]
+    assert isinstance(one, Measured)
+    bare = Measured({OWN: one.scores[OWN]}, one.extras)
+    write(tmp_path, [SampleLine(line.sample_id, line.groups, {"one": bare, "two": bare})])
+    assert collect(tmp_path, PLAN)[line.sample_id].cells == {}
+    write(tmp_path, [line])
+    assert set(collect(tmp_path, PLAN)[line.sample_id].cells) == {"one", "two"}
+    compared = replace(PLAN, variants={"one": replace(FIRST, consistency=True), "two": LAST})
+    assert set(collect(tmp_path, compared)[line.sample_id].cells) == {"two"}, "this one was run without the other view"
 
 
 def test_results_of_another_configuration_are_not_counted(tmp_path: Path) -> None:
