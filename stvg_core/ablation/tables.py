@@ -183,6 +183,7 @@ def _span(base: Settings, _layers: int) -> tuple[Variant, ...]:
 
 _ADAPTIVE: Final = {"joint.boundary": "max_sum", "joint.span_scale": "log"}
 _THREE_TOKENS: Final = {"spatial.tokens.count": 3, "temporal.tokens.count": 3}
+_SECOND_HALF: Final = {"spatial.layers": {"start": 0.5, "stop": 1.0}, "temporal.layers": {"start": 0.5, "stop": 1.0}}
 
 
 def _ours(base: Settings, _layers: int) -> tuple[Variant, ...]:
@@ -205,6 +206,11 @@ def _ours(base: Settings, _layers: int) -> tuple[Variant, ...]:
             "raw attention, adaptive span, three tokens",
             {**plain, **_ADAPTIVE, **_THREE_TOKENS, "relative.mode": "raw"},
             controls=True,
+        ),
+        Variant("second half of the layers", {**plain, **_SECOND_HALF}),
+        Variant(
+            "second half, raw attention, adaptive span, three tokens",
+            {**plain, **_SECOND_HALF, **_ADAPTIVE, **_THREE_TOKENS, "relative.mode": "raw"},
         ),
         Variant("the full method with an adaptive span", {**full, **_ADAPTIVE}),
         Variant(
