@@ -1,5 +1,6 @@
 """An ablation as Markdown tables."""
 
+from collections.abc import Sequence
 from typing import Final
 
 from stvg_core.ablation.document import ALL, AblationDocument, AblationModel, AblationRow, AblationTable
@@ -39,9 +40,38 @@ def markdown(document: AblationDocument) -> str:
     ]
     if document.commits:
         lines += ["", f"Made by commit {', '.join(map(cell, document.commits))}."]
+    if len(document.models) > 1:
+        lines += ["", "## Side by side", "", f"{_WITH_INTERVAL}, and its difference to the table's first row."]
+        lines += side_by_side(document.models)
     for model in document.models:
         lines += ["", f"## {cell(model.model)}", *_model(model)]
     return "\n".join(lines) + "\n"
+
+
+def side_by_side(models: Sequence[AblationModel]) -> list[str]:
+    """Return each table once, with a column per model; rows that a model does not have are empty."""
+    lines = []
+    for name in dict.fromkeys(found.name for model in models for found in model.tables):
+        found = [next((table for table in model.tables if table.name == name), None) for model in models]
+        keys = dict.fromkeys((row.name, row.control_of) for own in found if own is not None for row in own.rows)
+        rows = []
+        for key in keys:
+            same = [
+                next((row for row in own.rows if (row.name, row.control_of) == key), None) if own is not None else None
+                for own in found
+            ]
+            first = next(row for row in same if row is not None)
+            rows.append([_name(first), *("" if row is None else _mean_and_difference(row) for row in same)])
+        title = next(own.title for own in found if own is not None)
+        lines += ["", f"### {cell(title)}", "", *table(["", *(cell(model.model) for model in models)], rows)]
+    return lines
+
+
+def _mean_and_difference(row: AblationRow) -> str:
+    if row.score is None:
+        return _UNKNOWN
+    mean = f"{_PERCENT * row.score[_WITH_INTERVAL].mean:.1f}"
+    return f"{mean}, {signed(row.difference)}" if row.difference is not None else mean
 
 
 def _model(model: AblationModel) -> list[str]:

@@ -196,6 +196,19 @@ def test_markdown_holds_foreign_names_and_marks_differences() -> None:
     assert len({line.replace("\\|", "").count("|") for line in rows if "s a sample" in line or "TAS" in line}) <= 2
 
 
+def test_models_stand_side_by_side() -> None:
+    one = document(lines()).models[0]
+    other = one.model_copy(
+        update={"model": "other", "tables": [one.tables[0].model_copy(update={"rows": one.tables[0].rows[:1]})]}
+    )
+    text = markdown(document(lines()).model_copy(update={"models": [one, other]}))
+    assert "| | tiny:\\<b\\> | other |" in text.replace("|  |", "| |")
+    (first,) = [line for line in text.splitlines() if line.startswith("| mean\\|of | ") and line.count(" | ") == 2]
+    mean = f"{100 * one.tables[0].rows[0].score['m_vIoU'].mean:.1f}"  # type: ignore[index]
+    assert first == f"| mean\\|of | {mean} | {mean} |"
+    assert any(line.startswith("| + TAS | ") and line.endswith("* |  |") for line in text.splitlines())
+
+
 def test_a_model_that_could_not_be_opened_is_told() -> None:
     run = ModelRun(ModelChoice("gone"), None, "expected *a model*")
     found = build_ablation([run], [{}], SOURCE, BOOTSTRAP, 5)
