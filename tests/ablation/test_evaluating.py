@@ -116,8 +116,10 @@ def test_what_variants_share_is_computed_once(frames: Frames, session: Session, 
     assert adapter.encoded == [tuple(range(10))]
     assert len(adapter.asked) == 2, "both branches forward, the attribute backward"
     assert opened.tracker._tracker.asked == 1  # type: ignore[attr-defined]
-    Evaluator(opened, EXACT).evaluate(sample, [Variant("e", {"sampling.frame_count": 5})])
-    assert len(source.read) == 2, "another sampling is read again"
+    other = grounder(session)
+    Evaluator(other, EXACT).evaluate(sample, [Variant("a"), Variant("e", {"sampling.frame_count": 5}), Variant("f")])
+    assert len(source.read) == 3, "another sampling is read on its own"
+    assert other.tracker._tracker.asked == 2, "and has tracks of its own"  # type: ignore[attr-defined]
 
 
 def test_seconds_count_what_was_shared_again(frames: Frames, session: Session) -> None:
