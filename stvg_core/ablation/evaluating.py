@@ -10,8 +10,8 @@ from jaxtyping import Float64
 
 from stvg_core import scores
 from stvg_core.ablation.measures import consistency, pointing, true_track
+from stvg_core.ablation.paper_tables import ORACLE_TRACKS
 from stvg_core.ablation.sources import AblationSample, FixedTracks
-from stvg_core.ablation.tables import ORACLE_TRACKS
 from stvg_core.ablation.variants import Variant
 from stvg_core.api import Grounder
 from stvg_core.backend import EncodedClip

@@ -5,8 +5,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from stvg_core.ablation.paper_tables import ORACLE_TRACKS
 from stvg_core.ablation.sources import AblationSource
-from stvg_core.ablation.tables import ORACLE_TRACKS, make_tables
+from stvg_core.ablation.tables import make_tables
 from stvg_core.ablation.variants import Table, Variant
 from stvg_core.api import Grounder
 from stvg_core.runs.configuration import configuration_hash

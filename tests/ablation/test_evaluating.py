@@ -16,8 +16,9 @@ from stvg_core.ablation.evaluating import (
     _Evaluation,
 )
 from stvg_core.ablation.measures import consistency, pointing
+from stvg_core.ablation.paper_tables import ORACLE_TRACKS
 from stvg_core.ablation.plan import make_plan
-from stvg_core.ablation.tables import ORACLE_TRACKS, TABLE_NAMES, make_tables
+from stvg_core.ablation.tables import TABLE_NAMES, make_tables
 from stvg_core.ablation.variants import Variant
 from stvg_core.branches import read_branches
 from stvg_core.errors import UsageError
