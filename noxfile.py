@@ -36,9 +36,10 @@ def install(session: nox.Session, *names: str) -> None:
 
 @nox.session
 def demo(session: nox.Session) -> None:
-    """Ground a shipped clip with a tiny trained model, offline: nox -s demo -- --out FOLDER."""
+    """Ground shipped clips, and compare the tiny models, offline: nox -s demo -- --out FOLDER --no-compare."""
     install(session)
-    session.run("stvg", "demo", *session.posargs)
+    session.install("--quiet", "--constraint", str(ROOT / "constraints.txt"), "matplotlib")
+    session.run("stvg", "demo", "--compare", *session.posargs, env=ONE_THREAD_PER_WORKER)
 
 
 @nox.session

@@ -1,12 +1,17 @@
 """Compare models on the same samples, through the Python API; `stvg compare` is the same as a command.
 
 python examples/compare_models.py --root my-data --out comparison --model tiny:qwen2-vl --model tiny:internvl
+
+Backends whose requirements conflict each get an environment of their own with --isolate; a model under another version
+of a library is one more row:
+
+python examples/compare_models.py --root my-data --out comparison --isolate --model A --with A transformers==5.17.*
 """
 
 import argparse
 from pathlib import Path
 
-from stvg_core.comparison import Source, compare, product_of
+from stvg_core.comparison import ComparisonRow, Source, compare, product_of
 from stvg_core.metrics import Bootstrap, find_protocol
 
 
@@ -20,11 +25,25 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder of the comparison")
     parser.add_argument("--model", action="append", required=True, help="repeatable")
     parser.add_argument("--ladder", action="store_true", help="the method's components one by one")
+    parser.add_argument("--isolate", action="store_true", help="a virtual environment for each row")
+    parser.add_argument(
+        "--with",
+        dest="pinned",
+        nargs=2,
+        action="append",
+        default=[],
+        metavar=("MODEL", "REQUIREMENT"),
+        help="one more row, with a requirement of its own; needs --isolate; repeatable",
+    )
     arguments = parser.parse_args()
 
-    rows = product_of(arguments.model, ladder=arguments.ladder)
+    rows = [
+        *product_of(arguments.model, ladder=arguments.ladder),
+        *(ComparisonRow(f"{model} with {pinned}", model, requirements=(pinned,)) for model, pinned in arguments.pinned),
+    ]
     source = Source(arguments.dataset, arguments.root, split=arguments.split, limit=arguments.limit)
-    document = compare(rows, source, arguments.out, find_protocol("stcat"), Bootstrap(2000))
+    protocol = find_protocol("stcat")
+    document = compare(rows, source, arguments.out, protocol, Bootstrap(2000), isolate=arguments.isolate)
 
     for row in document.rows:
         if row.score is None:

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from stvg_core.api import GroundingResult, ground
+    from stvg_core.attending import AttentionResult, attend
     from stvg_core.config import Settings, load_settings
     from stvg_core.errors import StvgError
     from stvg_core.session import Session, open_session
     from stvg_core.values import Span, Track, Tube
 
 __all__ = [
+    "AttentionResult",
     "GroundingResult",
     "Session",
     "Settings",
@@ -22,12 +24,15 @@ __all__ = [
     "StvgError",
     "Track",
     "Tube",
+    "attend",
     "ground",
     "load_settings",
     "open_session",
 ]
 
 _HOMES = {
+    "AttentionResult": "attending",
+    "attend": "attending",
     "GroundingResult": "api",
     "ground": "api",
     "Settings": "config",

@@ -10,14 +10,15 @@ import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from stvg_core.config import Settings, has_calibration, load_settings
 from stvg_core.errors import UsageError
 from stvg_core.hook_extensions import HookExtension, open_hook_extensions
 from stvg_core.identity import LoadOptions
+from stvg_core.long_videos import WindowReading, ground_windows, read_windows
 from stvg_core.models import resolve_model
-from stvg_core.pipeline import EncodedViews, Stopwatch, encode_views, ground_views
+from stvg_core.pipeline import BranchMaps, EncodedViews, Stopwatch, encode_views, ground_maps, read_views
 from stvg_core.query.catalog import open_decomposer
 from stvg_core.query.sentence import clean_sentence
 from stvg_core.report.document import GroundingDocument, ModelIdentity, build_document
@@ -28,7 +29,10 @@ from stvg_core.tracks.catalog import open_tracker
 from stvg_core.tracks.description import describe_tracker, describe_tracks
 from stvg_core.tracks.tracker import Tracker
 from stvg_core.values import Frames, Grounding, SubQueries, Tube
-from stvg_core.video import iterate_frames, read_frames, sample_indices
+from stvg_core.video import WindowedVideo, iterate_frames, lost_frame_count, read_video
+
+Seen = TypeVar("Seen")
+"""A video as it was read: sampled frames, or what will be read window by window."""
 
 DEFAULT_TRACKER = "regions"
 DEFAULT_DECOMPOSER = "rules"
@@ -104,6 +108,49 @@ def ground(
     # Whatever can be wrong with the arguments is told before a model is loaded.
     tracker = open_tracker(tracks)
     clean_sentence(query)
+    settings, seen, session = open_for(
+        video,
+        model,
+        read_video,
+        watch,
+        preset=preset,
+        overrides=overrides,
+        options=options,
+        revision=revision,
+        backend=backend,
+        extensions=extensions,
+        trace=trace,
+    )
+    grounder = Grounder(session, settings, tracker, decomposer, revision)
+    sub_queries = grounder.decompose(query, video, watch)
+    if isinstance(seen, WindowedVideo):
+        (reading,) = grounder.read_windows(seen, (sub_queries,), watch)
+        return grounder.ground_windows(reading, watch)
+    return grounder.ground(encode_views(seen, session, settings, watch), sub_queries, watch)
+
+
+def open_for(
+    video: str | Path,
+    model: str | Session,
+    read: Callable[[str | Path, Settings], Seen],
+    watch: Stopwatch,
+    *,
+    preset: str | None,
+    overrides: Mapping[str, Any] | None,
+    options: LoadOptions | None,
+    revision: str | None,
+    backend: str | None,
+    extensions: Sequence[str | HookExtension],
+    trace: Callable[[HookCall], None] | None,
+) -> tuple[Settings, Seen, Session]:
+    """Return settings, the video as it was read, and the opened model of one question about one video.
+
+    The arguments are those of `ground`, and what reads the video. Whatever can be wrong with them and with the
+    video is told before a model is loaded.
+
+    Raises:
+        StvgError: what was expected, what came, and the cure.
+    """
     if isinstance(model, Session) and (extensions or trace is not None):
         raise UsageError("expected a model's name beside extensions or trace, got an opened session; open it with them")
     wrappers = open_hook_extensions(extensions)
@@ -111,15 +158,11 @@ def ground(
     checkpoint = wanted.adapter.description.checkpoint if isinstance(wanted, Session) else wanted.reference.folder
     settings = choose_settings(checkpoint, preset, overrides)
     with watch.stage("video"):
-        frames = read_frames(video, settings.sampling, maximum_side_pixels=settings.sampling.maximum_side_pixels)
+        seen = read(video, settings)
     if isinstance(wanted, Session):
-        session = wanted
-    else:
-        with watch.stage("load"):
-            session = open_session(wanted, options, backend, extensions=wrappers, trace=trace)
-    grounder = Grounder(session, settings, tracker, decomposer, revision)
-    sub_queries = grounder.decompose(query, video, watch)
-    return grounder.ground(encode_views(frames, session, settings, watch), sub_queries, watch)
+        return settings, seen, wanted
+    with watch.stage("load"):
+        return settings, seen, open_session(wanted, options, backend, extensions=wrappers, trace=trace)
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,27 +200,71 @@ class Grounder:
         with watch.stage("query"):
             return splitter.decompose(query)
 
-    def ground(self, views: EncodedViews, sub_queries: SubQueries, watch: Stopwatch) -> GroundingResult:
+    @property
+    def learns_prompts(self) -> bool:
+        """Whether a query's prompts are learned: if not, queries about one video can be read in one pass."""
+        return self.settings.prompt.steps > 0 and (self.settings.spatial.tune or self.settings.temporal.tune)
+
+    def read(self, views: EncodedViews, queries: Sequence[SubQueries], watch: Stopwatch) -> tuple[BranchMaps, ...]:
+        """Return both branches' maps of queries about one encoded video, in shared passes; for `ground`.
+
+        Args:
+            views: what `encode_views` made with this session and these settings.
+            queries: what `decompose` made of each.
+            watch: collects the time per stage, of all queries together.
+
+        Raises:
+            StvgError: what was expected, what came, and the cure; one query that cannot be asked fails them all.
+        """
+        return read_views(views, queries, self.session, self.settings, watch)
+
+    def ground(
+        self, views: EncodedViews, sub_queries: SubQueries, watch: Stopwatch, maps: BranchMaps | None = None
+    ) -> GroundingResult:
         """Return the tube of what a decomposed query describes in an encoded video.
 
         Args:
             views: what `encode_views` made with this session and these settings.
             sub_queries: what `decompose` made of the query.
             watch: collects the time per stage.
+            maps: what `read` made of the query; None: they are read now.
 
         Raises:
             StvgError: what was expected, what came, and the cure.
         """
-        session = self.session
-        grounding = ground_views(views, sub_queries, session, self.tracker, self.settings, watch)
+        if maps is None:
+            (maps,) = self.read(views, (sub_queries,), watch)
+        grounding = ground_maps(views.frames, sub_queries, maps, self.tracker, self.settings.joint, watch)
         grounding = replace(grounding, warnings=(*grounding.warnings, *lost_frames(views.frames, self.settings)))
+        return self._result(grounding)
+
+    def read_windows(
+        self, video: WindowedVideo, queries: Sequence[SubQueries], watch: Stopwatch
+    ) -> tuple[WindowReading, ...]:
+        """Search the windows of a long video for decomposed queries; see `stvg_core.long_videos.read_windows`."""
+        return read_windows(video, queries, self.session, self.settings, watch)
+
+    def ground_windows(self, reading: WindowReading, watch: Stopwatch) -> GroundingResult:
+        """Return the tube of a query in the windows that hold its event.
+
+        Args:
+            reading: what `read_windows` made of the query.
+            watch: collects the time per stage.
+
+        Raises:
+            StvgError: what was expected, what came, and the cure.
+        """
+        return self._result(ground_windows(reading, self.tracker, self.settings, watch))
+
+    def _result(self, grounding: Grounding) -> GroundingResult:
+        session = self.session
         return GroundingResult(
             grounding,
             build_document(
                 grounding,
                 ModelIdentity(**asdict(session.identity)),
                 self.recorded_settings()
-                | {"decomposer": sub_queries.decomposer, "tracks": describe_tracks(self.tracker)},
+                | {"decomposer": grounding.sub_queries.decomposer, "tracks": describe_tracks(self.tracker)},
                 installed_versions(
                     session.identity.distribution, *(extension.distribution for extension in session.extensions)
                 ),
@@ -230,9 +317,8 @@ def choose_settings(
 
 def lost_frames(frames: Frames, settings: Settings) -> tuple[str, ...]:
     """Return a warning where sampled frames did not decode and neighbours stand in; else nothing."""
-    wanted = sample_indices(frames.info, settings.sampling, frames.segment)
-    lost = int((wanted != frames.indices).sum())
-    return (f"{lost} of {len(wanted)} sampled frames do not decode; neighbours stand in",) if lost else ()
+    lost = lost_frame_count(frames, settings.sampling)
+    return (f"{lost} of {len(frames)} sampled frames do not decode; neighbours stand in",) if lost else ()
 
 
 def installed_versions(*distributions: str) -> dict[str, str]:

@@ -89,10 +89,12 @@ class PromptToken:
     Attributes:
         text: as the tokenizer writes it.
         kind: word of the question, its final punctuation, or the template after it.
+        id: in the tokenizer's vocabulary, for the record; None where the backend does not tell.
     """
 
     text: str
     kind: Literal["word", "punctuation", "role"]
+    id: int | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -45,18 +45,25 @@ class Cost:
     """What one side costs.
 
     Attributes:
-        seconds: of each timed run.
+        seconds: of each timed run, after warming up.
+        first_seconds: of the very first run, with whatever a model does once.
         stage_seconds: of the fastest run, by stage.
         operations: floating-point operations of one run, counted.
-        peak_extra_bytes: memory above what stood before the run, as the device or the operating system counts.
-        peak_allocated_bytes: the same as torch counts its allocations: the same on every run.
+        stage_operations: the same by stage.
+        peak_extra_bytes: memory above what stood before the run, as the device's allocator or the operating system
+            holds it, with everything that is kept for the next run.
+        peak_allocated_bytes: the same as torch counts its allocations: on a CPU the same on every run.
+        stage_allocated_bytes: the same by stage, above what stood when the stage began.
     """
 
     seconds: tuple[float, ...]
+    first_seconds: float
     stage_seconds: Mapping[str, float]
     operations: int
+    stage_operations: Mapping[str, int]
     peak_extra_bytes: int
     peak_allocated_bytes: int
+    stage_allocated_bytes: Mapping[str, int]
 
     @property
     def best_seconds(self) -> float:
@@ -75,9 +82,9 @@ class BenchmarkReport:
         frame_count: frames of the clip.
         visual_tokens: tokens of the clip.
         method: the method as it ships.
-        plain: the plain procedure.
+        plain: the plain procedure, or None where the device's memory was too small for it.
         matmul_rate: operations per second of a large matrix product on the device, measured.
-        largest_difference: of both sides' maps, as a share of the largest value.
+        largest_difference: of both sides' maps, as a share of the largest value; None without the plain procedure.
     """
 
     model: str
@@ -86,12 +93,14 @@ class BenchmarkReport:
     frame_count: int
     visual_tokens: int
     method: Cost
-    plain: Cost
+    plain: Cost | None
     matmul_rate: float
-    largest_difference: float
+    largest_difference: float | None
 
     def ratios(self) -> dict[str, float]:
-        """Return how many times more the plain procedure costs."""
+        """Return how many times more the plain procedure costs; nothing where it did not run."""
+        if self.plain is None:
+            return {}
         return {
             "time": self.plain.best_seconds / self.method.best_seconds,
             "operations": self.plain.operations / self.method.operations,
@@ -101,7 +110,19 @@ class BenchmarkReport:
 
     def rate_share(self) -> float:
         """Return the method's operations per second as a share of the device's matrix products."""
-        return self.method.operations / self.method.best_seconds / self.matmul_rate
+        return self.bound_seconds() / self.method.best_seconds
+
+    def stage_rate_shares(self) -> dict[str, float]:
+        """Return the same for each stage of the method; what is no matrix product takes its time as well."""
+        return {
+            stage: operations / self.method.stage_seconds[stage] / self.matmul_rate
+            for stage, operations in self.method.stage_operations.items()
+            if self.method.stage_seconds.get(stage)
+        }
+
+    def bound_seconds(self) -> float:
+        """Return how long the method's operations take at the rate of the device's matrix products."""
+        return self.method.operations / self.matmul_rate
 
 
 @runtime_checkable

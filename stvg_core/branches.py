@@ -1,5 +1,6 @@
 """Both branches of queries on an encoded clip: prompts learned (LRA), attention read, views assembled (TAS)."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -11,6 +12,7 @@ from torch import Tensor
 from stvg_core import attention, augment, prompts
 from stvg_core.backend import AnswerLogits, AttentionRequest, EncodedClip
 from stvg_core.config import BranchSettings, LayerSettings, Settings
+from stvg_core.errors import ModelError
 from stvg_core.recall import Recall
 from stvg_core.session import Session
 from stvg_core.stages import Stopwatch, device_stage
@@ -110,6 +112,30 @@ def read_queries(
         )
         for own, attribute, action in zip(views, spatial, temporal, strict=True)
     )
+
+
+def ask(session: Session, clip: EncodedClip, questions: Sequence[str], watch: Stopwatch) -> dict[str, float]:
+    """Return each question's margin, the logit of yes minus that of no, without a visual prompt.
+
+    Args:
+        session: the opened backend.
+        clip: the frames as visual tokens.
+        questions: whole questions; one that comes twice is asked once.
+        watch: collects the time.
+
+    Raises:
+        DeviceMemoryError: it needs more memory than there is.
+        ModelError: a margin is no finite number.
+    """
+    distinct = list(dict.fromkeys(questions))
+    margins: list[float] = []
+    with device_stage(watch, "search", _size(clip)), torch.no_grad():
+        for start in range(0, len(distinct), _READ_TOGETHER):
+            together = distinct[start : start + _READ_TOGETHER]
+            margins += session.adapter.answer_logits(clip, together, None).margins.tolist()
+    if not all(map(math.isfinite, margins)):
+        raise ModelError("expected finite logits of yes and no, got nan or infinity; load the model in a wider dtype")
+    return dict(zip(distinct, margins, strict=True))
 
 
 def _flipped(prompt: prompts.LearnedPrompt | None, clip: EncodedClip) -> prompts.LearnedPrompt | None:

@@ -37,6 +37,45 @@ class SamplingSettings(_Settings):
     )
 
 
+class WindowSettings(_Settings):
+    """How a long video is searched in windows, each sampled as a video of its own; ours, off in every preset."""
+
+    length_seconds: float | None = Field(
+        None,
+        ge=0.1,
+        allow_inf_nan=False,
+        description="a longer video is searched in windows of this length, each sampled as `sampling` says; "
+        "None: it is sampled as a whole",
+    )
+    overlap: float = Field(0.5, ge=0, le=0.9, description="share of a window that the next one shows again")
+    question: Literal["sentence", "action", "attribute", "both"] = Field(
+        "sentence",
+        description="whose yes/no margin, without a prompt, ranks windows: of the whole sentence, of one sub-query, or "
+        "of both sub-queries added",
+    )
+    join: Literal["relative", "positive", "none"] = Field(
+        "relative",
+        description="which windows in a row with the best one hold the event as well: relative: those whose margin is "
+        "nearer to the best than to the lowest; positive: those answered with yes; none: the best alone",
+    )
+    most_joined: int = Field(
+        2,
+        ge=1,
+        le=64,
+        description="windows at most whose maps are merged; bounds memory. More for events longer than a window",
+    )
+    weight: Literal["none", "probability"] = Field(
+        "probability",
+        description="what the maps of joined windows are multiplied by, to compare them: nothing, or the probability "
+        "of yes against no (of each window, as a share of the best one's)",
+    )
+    shared_frames: Literal["central", "average"] = Field(
+        "central",
+        description="where joined windows overlap, a frame's map is that of the window it is farther inside, or the "
+        "mean of all",
+    )
+
+
 class InputSettings(_Settings):
     """How frames become visual tokens."""
 
@@ -233,6 +272,7 @@ class Settings(_Settings):
 
     preset: str = Field("paper", description="name of the preset these settings started from")
     sampling: SamplingSettings = SamplingSettings()
+    windows: WindowSettings = WindowSettings()
     input: InputSettings = InputSettings()
     relative: RelativeSettings = RelativeSettings()
     prompt: PromptSettings = PromptSettings()

@@ -1,17 +1,20 @@
-"""Shipped clips with their true tubes (entry-point group `stvg.demos`).
+"""Shipped clips with their true tubes (entry-point group `stvg.demos`), and comparisons (`stvg.comparison_demos`).
 
-An entry point names a callable without arguments that returns a folder with demos.json and
-the clips it names. The truth is read here and goes to the metrics and pictures alone.
+An entry point of the first names a callable without arguments that returns a folder with demos.json and
+the clips it names, one of the second a callable without arguments that returns a ComparisonDemo. The truth of clips
+is read here and goes to the metrics and pictures alone.
 """
 
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from stvg_core.errors import PluginError
+from stvg_core.extensions import extension_names, open_extension
 from stvg_core.plain_text import one_line
 from stvg_core.registry.loading import call_entry_point
 from stvg_core.registry.metadata import InstalledEntry
@@ -19,6 +22,26 @@ from stvg_core.registry.selection import find_entries
 from stvg_core.values import Tube, VideoInfo, as_boxes
 
 DEMO_GROUP = "stvg.demos"
+COMPARISON_GROUP = "stvg.comparison_demos"
+ROWS_FILE = "rows.toml"
+
+
+@runtime_checkable
+class ComparisonDemo(Protocol):
+    """Samples and rows to compare, written where they are wanted."""
+
+    @property
+    def note(self) -> str:
+        """What is compared on what, one sentence."""
+        ...
+
+    def write(self, folder: Path) -> None:
+        """Write a data set of our own format with its videos, and rows.toml; a folder that has them stays as it is.
+
+        Raises:
+            OutputError: the folder cannot be written to; nothing is left behind.
+        """
+        ...
 
 
 class _Truth(BaseModel):
@@ -86,6 +109,19 @@ def find_demos() -> tuple[DemoCase, ...]:
         disabled_ones = "".join(f"; {entry.distribution.name} is disabled: {why}" for entry, why in found if why)
         raise PluginError(f"no demo is installed; pip install stvg-tiny{disabled_ones}")
     return tuple(cases)
+
+
+def find_comparison_demo() -> ComparisonDemo:
+    """Return the shipped comparison, the first where there are several.
+
+    Raises:
+        PluginError: none is installed, or it cannot be loaded.
+    """
+    names = extension_names(COMPARISON_GROUP, ())
+    if not names:
+        raise PluginError("no comparison is installed to be shown; pip install stvg-tiny")
+    # mypy takes a Protocol for abstract here; isinstance does not.
+    return open_extension(COMPARISON_GROUP, "comparison demo", ComparisonDemo, names[0], names)  # type: ignore[type-abstract]
 
 
 def _read(entry: InstalledEntry) -> list[DemoCase]:

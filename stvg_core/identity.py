@@ -12,6 +12,7 @@ from stvg_core.errors import UsageError
 DEVICE_MAPS = ("auto", "balanced", "sequential")
 QUANTIZATIONS = ("8bit", "4bit")
 RECOMPUTE_LEVELS = ("auto", "none", "mlp", "layer")
+CUDA_GRAPHS = ("auto", "off")
 ATTENTION_KERNELS = ("auto", "sdpa", "eager", "flash_attention_2")
 
 HOOK_API = 1
@@ -61,6 +62,7 @@ class LoadOptions:
             where torch has none.
         recompute: what a gradient step computes twice instead of keeping it: "none", "mlp" (the widest
             tensors), "layer" (all but each layer's input), or "auto": the first that fits the free memory.
+        cuda_graphs: "auto": on CUDA, passes that recur are recorded once and replayed whole; "off": never.
     """
 
     device: str = "auto"
@@ -70,6 +72,7 @@ class LoadOptions:
     attention: str = "auto"
     deterministic: bool = False
     recompute: str = "auto"
+    cuda_graphs: str = "auto"
 
     def __post_init__(self) -> None:
         """Check the names; whether a device or package is there is the loader's question."""
@@ -78,6 +81,7 @@ class LoadOptions:
             ("quantization", self.quantization, (None, *QUANTIZATIONS)),
             ("attention", self.attention, ATTENTION_KERNELS),
             ("recompute", self.recompute, RECOMPUTE_LEVELS),
+            ("cuda_graphs", self.cuda_graphs, CUDA_GRAPHS),
         ):
             if value not in known:
                 wanted = ", ".join(str(option) for option in known if option is not None)

@@ -30,10 +30,12 @@ __all__ = [
     "Stopwatch",
     "encode_views",
     "ground_frames",
+    "ground_maps",
     "ground_queries",
     "ground_views",
     "join_branches",
     "read_branches",
+    "read_views",
 ]
 
 
@@ -149,30 +151,53 @@ def ground_queries(
         DeviceMemoryError: a stage needs more memory than there is; the session still works.
         StvgError: any stage failed; the message says which and what to do.
     """
-    with deterministic_algorithms(session.options.deterministic):
-        read = read_queries(session, views.clip, views.reversed_clip, queries, settings, watch)
+    read = read_views(views, queries, session, settings, watch)
     return tuple(
-        _grounding(views, sub_queries, maps, tracker, settings, watch)
+        ground_maps(views.frames, sub_queries, maps, tracker, settings.joint, watch)
         for sub_queries, maps in zip(queries, read, strict=True)
     )
 
 
-def _grounding(
-    views: EncodedViews,
+def read_views(
+    views: EncodedViews, queries: Sequence[SubQueries], session: Session, settings: Settings, watch: Stopwatch
+) -> tuple[BranchMaps, ...]:
+    """Return both branches' maps of queries about one video: the part of `ground_queries` that runs the model.
+
+    Raises:
+        DeviceMemoryError: a stage needs more memory than there is; the session still works.
+        StvgError: any stage failed; the message says which and what to do.
+    """
+    with deterministic_algorithms(session.options.deterministic):
+        return read_queries(session, views.clip, views.reversed_clip, queries, settings, watch)
+
+
+def ground_maps(
+    frames: Frames,
     sub_queries: SubQueries,
     read: BranchMaps,
     tracker: Tracker,
-    settings: Settings,
+    settings: JointSettings,
     watch: Stopwatch,
 ) -> Grounding:
-    """Find one query's tube in its maps."""
-    frames, clip = views.frames, views.clip
+    """Find one query's tube in its maps.
+
+    Args:
+        frames: what the maps are of.
+        sub_queries: the query and its attribute and action parts (DSTH).
+        read: both branches' maps, one per frame.
+        tracker: proposes the candidate tracks.
+        settings: how maps choose a track and a span.
+        watch: collects the time per stage.
+
+    Raises:
+        TrackError: the tracker cannot work.
+    """
     with watch.stage("tracks"):
         tracks, warnings = propose_tracks(tracker, TrackRequest(frames, sub_queries, read.spatial, read.temporal))
     with watch.stage("tube"):
-        _, rows, columns = clip.layout.shape
+        rows, columns = read.spatial.values.shape[1:]
         coverage = cell_coverage(tracks, frames.indices, frames.info, rows, columns)
-        joined = join_branches(frames, tracks, coverage, read.spatial, read.temporal, settings.joint)
+        joined = join_branches(frames, tracks, coverage, read.spatial, read.temporal, settings)
     return Grounding(
         frames=frames,
         sub_queries=sub_queries,

@@ -18,12 +18,22 @@ class Stopwatch:
         """
         self.seconds: dict[str, float] = {}
         self._on_stage = on_stage
+        self._part = ""
+
+    @contextmanager
+    def part(self, name: str) -> Iterator[None]:
+        """Tell the stages inside as those of a part: "window 3 of 12: encode". Their seconds are summed as ever."""
+        before, self._part = self._part, f"{name}: "
+        try:
+            yield
+        finally:
+            self._part = before
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Add the time spent inside to a stage."""
         if self._on_stage is not None:
-            self._on_stage(name)
+            self._on_stage(self._part + name)
         start = time.perf_counter()
         try:
             yield

@@ -333,12 +333,33 @@ def as_boxes(rows: Sequence[Sequence[float]]) -> Float64[np.ndarray, "box 4"]:
     return np.asarray(rows, dtype=np.float64).reshape(-1, 4)
 
 
+@dataclass(frozen=True)
+class SearchedWindow:
+    """One window of a long video, and what it said of a query.
+
+    Attributes:
+        start_frame: first source frame, 0-based.
+        end_frame: last source frame, inclusive.
+        start_seconds: presentation time of the first frame.
+        end_seconds: when the last frame leaves the screen.
+        margin: logit of yes minus no that ranks windows; None where the window could not be read.
+        joined: whether its maps are part of the grounding.
+    """
+
+    start_frame: int
+    end_frame: int
+    start_seconds: float
+    end_seconds: float
+    margin: float | None
+    joined: bool
+
+
 @dataclass(frozen=True, eq=False)
 class Grounding:
     """Everything that one grounding found: the tube, and what led to it.
 
     Attributes:
-        frames: the sampled frames the model saw.
+        frames: the sampled frames the model saw; of a long video those of the joined windows.
         tracks: candidates, in the order of track_scores.
         chosen_track: index into tracks.
         track_scores: higher is better, comparable within this result only.
@@ -349,6 +370,7 @@ class Grounding:
         diagnostics: numbers worth looking at, such as yes/no margins before and after tuning.
         timings_seconds: wall-clock seconds per stage.
         warnings: what could not be done as asked, one sentence each.
+        windows: where a long video was searched, in order of time; none where it was sampled as a whole.
     """
 
     frames: Frames
@@ -364,3 +386,4 @@ class Grounding:
     diagnostics: Mapping[str, float]
     timings_seconds: Mapping[str, float]
     warnings: tuple[str, ...] = ()
+    windows: tuple[SearchedWindow, ...] = ()

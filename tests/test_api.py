@@ -11,8 +11,9 @@ from stvg_core.api import choose_settings, ground, installed_versions, lost_fram
 from stvg_core.config import CALIBRATED_FILE, load_settings
 from stvg_core.demos import find_demos
 from stvg_core.errors import SettingsError
-from stvg_core.session import open_session
+from stvg_core.session import Session, open_session
 from stvg_core.values import Frames
+from tests.test_video.conftest import Clip, write_clip
 
 
 def test_a_checkpoint_with_calibration_uses_it_unless_told_otherwise(tmp_path: Path) -> None:
@@ -57,3 +58,33 @@ def test_versions_name_python_and_what_is_installed() -> None:
     versions = installed_versions("stvg-qwen2-vl", "not-there")
     assert {"python", "stvg-core", "torch", "stvg-qwen2-vl"} <= set(versions)
     assert "not-there" not in versions
+
+
+def test_a_video_that_fits_into_a_window_gives_what_it_gives_without(session: Session, tmp_path: Path) -> None:
+    path = write_clip(tmp_path, Clip())
+    documents = []
+    for length_seconds in (None, 1.2, 500.0):
+        overrides = {"sampling.frame_count": 6, "windows.length_seconds": length_seconds}
+        result = ground(path, "The man walks.", model=session, overrides=overrides)
+        documents.append(result.document.model_dump(mode="json"))
+        del documents[-1]["timings_seconds"], documents[-1]["settings"]["windows"]
+    assert documents[0] == documents[1] == documents[2]
+    assert documents[0]["windows"] == []
+
+
+def test_a_long_video_is_searched_and_saved(session: Session, tmp_path: Path) -> None:
+    path = write_clip(tmp_path, Clip(frame_count=100))
+    told: list[str] = []
+    result = ground(
+        path,
+        "The man walks.",
+        model=session,
+        overrides={"sampling.frame_count": 6, "windows.length_seconds": 1.0},
+        on_stage=told.append,
+    )
+    windows = result.document.windows
+    assert (len(windows), windows[0].start_frame, windows[-1].end_frame) == (7, 0, 99)
+    assert any(window.joined for window in windows)
+    assert "window 7 of 7: search" in told
+    folder = result.save(tmp_path / "out")
+    assert sorted(file.name for file in folder.iterdir()) == ["contact_sheet.png", "overlay.mp4", "tube.json"]

@@ -4,7 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -14,7 +14,10 @@ import numpy as np
 import pytest
 
 from stvg_core.cli import main
+from stvg_core.comparison import ComparisonRow, Source, build_comparison
+from stvg_core.comparison.running import RowRun
 from stvg_core.demos import DemoCase, find_demos
+from stvg_core.metrics import Bootstrap, find_protocol
 
 QUERY = "The red circle moves left."
 MODEL = "tiny:qwen2-vl"
@@ -243,7 +246,7 @@ def test_how_the_model_was_loaded_is_told_in_the_result(stvg: Run, easy: DemoCas
     load = json.loads(ran.out)["settings"]["load"]
     assert load == {
         "device": "cpu", "dtype": "bfloat16", "device_map": None, "quantization": None, "attention": "eager",
-        "deterministic": True, "recompute": "auto", "revision": None,
+        "deterministic": True, "recompute": "auto", "cuda_graphs": "auto", "revision": None,
     }  # fmt: skip
     automatic = json.loads(stvg("ground", easy.video, QUERY, "--model", MODEL, "--json").out)["settings"]["load"]
     assert automatic["dtype"] in {"float32", "float16"}, "what was used, not the word auto"
@@ -298,3 +301,56 @@ def test_the_demo_meets_its_promise(tmp_path: Path) -> None:
             "overlay.mp4",
             "tube.json",
         ]
+
+
+class SmallComparison:
+    """A comparison that is shipped, without models."""
+
+    note = "nothing\ton nothing"
+
+    def write(self, folder: Path) -> None:
+        folder.mkdir(parents=True)
+        (folder / "rows.toml").write_text('[[row]]\nmodel = "a"\nladder = true\n')
+
+
+@pytest.mark.parametrize("quiet", [True, False])
+def test_the_demo_compares_where_it_is_asked_to(
+    quiet: bool, stvg: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def compared(rows: Sequence[ComparisonRow], source: Source, out: Path, *_: object, **__: object) -> object:
+        runs = [RowRun(row, out / "runs" / row.folder, None, "it has no model") for row in rows]
+        return build_comparison(runs, source, find_protocol("stcat"), Bootstrap(10))
+
+    monkeypatch.setattr("stvg_core.demos.find_demos", lambda: ())
+    monkeypatch.setattr("stvg_core.demos.find_comparison_demo", SmallComparison)
+    monkeypatch.setattr("stvg_core.comparison.compare", compared)
+    folder = tmp_path / "demo"
+    ran = stvg("demo", "--out", folder, "--compare", *(["--json"] if quiet else []))
+    assert ran.code == 1
+    assert ran.error.count("it has no model") == 5
+    if quiet:
+        told = json.loads(ran.out)
+        assert told["demos"] == []
+        assert told["comparison"]["folder"] == str(folder / "comparison")
+        assert [(row["status"], row["score"]) for row in told["comparison"]["rows"]] == [("failed", None)] * 5
+    else:
+        assert "comparison: nothing on nothing" in ran.out
+        assert "written   " in ran.out
+    alone = stvg("demo", "--out", tmp_path / "alone", "--json", "--compare", "--no-compare")
+    assert (alone.code, json.loads(alone.out)) == (0, {"demos": []})
+
+
+@pytest.mark.slow
+def test_the_demo_compares_the_tiny_models(stvg: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from stvg_tiny.demo_comparison import TinyComparison
+
+    monkeypatch.setattr("stvg_core.demos.find_comparison_demo", lambda: TinyComparison(clips_per_level=1))
+    ran = stvg("demo", "--out", tmp_path, "--compare", "--json")
+    assert ran.code == 0, ran.error
+    rows = json.loads(ran.out)["comparison"]["rows"]
+    assert len(rows) == 18
+    assert all(0 <= row["score"]["m_vIoU"] <= 1 for row in rows)
+    names = {path.name for path in (tmp_path / "comparison").iterdir()}
+    assert {"comparison.json", "comparison.md", "comparison.csv", "data", "runs", "tracks"} <= names
+    # Tracks depend on clip and sampled frames alone: Qwen2-VL sees 16 frames of a clip, the others 8.
+    assert len(list((tmp_path / "comparison" / "tracks").iterdir())) == 2 * 2

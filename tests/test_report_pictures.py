@@ -13,8 +13,9 @@ from stvg_core.report.contact_sheet import draw_contact_sheet, write_contact_she
 from stvg_core.report.document import ModelIdentity, build_document
 from stvg_core.report.drawing import PAPER, PREDICTION, TRUTH, blend_heat, draw_box, heat_scale
 from stvg_core.report.folder import write_output_folder
-from stvg_core.report.overlay import OverlayGeometry, write_overlay
+from stvg_core.report.overlay import write_overlay
 from stvg_core.report.sheet_geometry import SheetGeometry
+from stvg_core.report.video_canvas import OverlayGeometry
 from stvg_core.values import FrameMaps, Frames, Grounding, SubQueries, Track, Tube, VideoInfo
 
 GREY = 128

@@ -78,6 +78,33 @@ def test_a_file_in_the_way_is_named(tmp_path: Path, place: str):
     assert contents(tmp_path) == {"file": "mine"}
 
 
+@pytest.mark.parametrize("failing_move", [None, 0, 1])
+def test_folders_move_like_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing_move: int | None):
+    (tmp_path / "mine").write_text("mine")
+    before = contents(tmp_path)
+    real, moves = Path.replace, iter(range(100))
+
+    def replace(path: Path, target: Path) -> Path:
+        if next(moves) == failing_move:
+            raise OSError(28, "No space left on device")
+        return real(path, target)
+
+    def write() -> None:
+        with staged_files(tmp_path) as stage:
+            for name in ("a", "b"):
+                (stage / name / "deep").mkdir(parents=True)
+                (stage / name / "deep" / "file").write_text(name)
+            monkeypatch.setattr(Path, "replace", replace)
+
+    if failing_move is None:
+        write()
+        assert contents(tmp_path)["b/deep/file"] == "b"
+        return
+    with pytest.raises(OutputError, match="no space left"):
+        write()
+    assert contents(tmp_path) == before
+
+
 def test_a_folder_in_place_of_a_file_is_named_and_nothing_moves(tmp_path: Path):
     (tmp_path / "b").mkdir()
     with pytest.raises(OutputError, match="expected a file or nothing"):

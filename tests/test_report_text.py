@@ -2,6 +2,7 @@
 
 import unicodedata
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -62,7 +63,59 @@ def test_lines_fit_their_width_and_lose_no_word():
 )
 def test_what_no_font_has_is_named(monkeypatch: pytest.MonkeyPatch, text: str, shown: str):
     monkeypatch.setattr(lettering, "SYSTEM_FONTS", ())
+    # As with OpenCV 4.
+    monkeypatch.delattr(cv2, "FontFace", raising=False)
+    known = (lettering._is_installed, lettering._font)
+    for found in known:
+        found.cache_clear()
     assert letter(text, 14).text == shown
+    for found in known:
+        found.cache_clear()
+
+
+@pytest.mark.skipif(not hasattr(cv2, "FontFace"), reason="OpenCV 4 has no letters of its own")
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("the café", "the café"),
+        ("人在走路 slowly?", "人在走路 slowly?"),
+        ("Человек в синем", "Человек в синем"),
+        ("한국어 man", "한국어 man"),
+        ("人 go \N{GRINNING FACE}", "人 go [1 symbol]"),
+        ("人 \u05d0\u05d1", "人 [2 Hebrew characters]"),
+        ("人 \u0e44\u0e17\u0e22", "人 [3 Thai characters]"),
+    ],
+)
+def test_opencv_writes_what_no_font_of_the_system_has(monkeypatch: pytest.MonkeyPatch, text: str, shown: str):
+    monkeypatch.setattr(lettering, "SYSTEM_FONTS", ())
+    words = letter(text, 20)
+    assert words.text == shown
+    pictures = {}
+    for anchor, x in (("lm", 20), ("rm", 380), ("ls", 20)):
+        picture = Image.new("RGB", (400, 60))
+        write(ImageDraw.Draw(picture), (x, 30), words, (255, 200, 0), anchor)
+        rows, columns = np.nonzero(np.asarray(picture).max(axis=-1) > 100)
+        pictures[anchor] = (int(columns.min()), int(columns.max()), int(rows.min()), int(rows.max()))
+    left, right, top, bottom = pictures["lm"]
+    assert abs(left - 20) <= 4
+    assert abs(right - 20 - words.width_pixels) <= 4
+    assert abs((top + bottom) / 2 - 30) <= 5
+    assert abs(pictures["rm"][1] - 380) <= 4
+    # On the baseline: only what hangs below it is lower.
+    assert pictures["ls"][2] < 20
+    assert pictures["ls"][3] <= 36
+
+
+@pytest.mark.skipif(not hasattr(cv2, "FontFace"), reason="OpenCV 4 has no letters of its own")
+def test_letters_of_opencv_are_cut_at_the_picture_and_fit_a_width(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(lettering, "SYSTEM_FONTS", ())
+    lines = fit("人在走路" * 40, 16, 200, 2)
+    assert len(lines) == 2
+    assert all(line.width_pixels <= 200 for line in lines)
+    picture = Image.new("RGB", (50, 20))
+    for at in ((-30, 5), (45, 18), (0, -10)):
+        write(ImageDraw.Draw(picture), at, lines[0], (255, 255, 255), "lm")
+    assert np.asarray(picture).max() > 200
 
 
 def test_a_letter_leaves_ink():

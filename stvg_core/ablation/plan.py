@@ -10,6 +10,7 @@ from stvg_core.ablation.sources import AblationSource
 from stvg_core.ablation.tables import make_tables
 from stvg_core.ablation.variants import Table, Variant
 from stvg_core.api import Grounder
+from stvg_core.errors import UsageError
 from stvg_core.runs.configuration import configuration_hash
 from stvg_core.runs.provenance import describe_model
 
@@ -41,8 +42,13 @@ def make_plan(grounder: Grounder, source: AblationSource, names: Sequence[str], 
     Rows that a source has nothing for (true tracks of all objects) are left out.
 
     Raises:
-        UsageError: there is no table of a name.
+        UsageError: there is no table of a name, or the settings search long videos in windows.
     """
+    if grounder.settings.windows.length_seconds is not None:
+        raise UsageError(
+            "expected settings without windows, got windows.length_seconds: an ablation reads each video as a whole; "
+            "compare settings with windows by stvg compare"
+        )
     made = make_tables(names, grounder.settings, grounder.session.adapter.description.layer_count)
     tables = tuple(
         replace(

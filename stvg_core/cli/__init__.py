@@ -10,6 +10,7 @@ import typer
 
 from stvg_core.cli import (
     ablate,
+    attend,
     bench,
     compare,
     conformance,
@@ -18,6 +19,7 @@ from stvg_core.cli import (
     demo,
     doctor,
     evaluate,
+    export,
     ground,
     listing,
     new_backend,
@@ -40,6 +42,7 @@ app = typer.Typer(
 )
 app.command("demo")(demo.demo)
 app.command("ground")(ground.ground)
+app.command("attend")(attend.attend)
 app.command("decompose")(decompose.decompose)
 app.command("plugins")(plugins.plugins)
 app.command("models")(listing.models)
@@ -50,6 +53,7 @@ app.command("ablate")(ablate.ablate)
 app.command("evaluate")(evaluate.evaluate)
 app.command("score")(score.score)
 app.add_typer(runs.app, name="runs")
+app.command("export")(export.export)
 app.command("tracks")(tracks.tracks)
 app.command("new-backend")(new_backend.new_backend)
 app.add_typer(dataset.app, name="dataset")

@@ -6,14 +6,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from stvg_core.cli.ground import DeviceOption, DtypeOption, RecomputeOption
+from stvg_core.cli.ground import CudaGraphsOption, DeviceOption, DtypeOption, RecomputeOption
 from stvg_core.cli.plugin_files import PluginFileOption
 from stvg_core.cli.terminal import progress
 
 if TYPE_CHECKING:
-    from stvg_core.benchmark import BenchmarkReport
+    from collections.abc import Callable, Mapping
 
-_GIGA, _MEBI = 1e9, 2**20
+    from stvg_core.benchmark import BenchmarkReport, Cost
+
+_GIGA, _MEBI = 1e9, 2.0**20
 
 
 def bench(
@@ -33,13 +35,16 @@ def bench(
     device: DeviceOption = "auto",
     dtype: DtypeOption = "auto",
     recompute: RecomputeOption = "auto",
+    cuda_graphs: CudaGraphsOption = "auto",
     plugin: PluginFileOption = None,
 ) -> None:
     """Measure time, operations and memory of the method beside the plain procedure."""
     from stvg_core.benchmark import BenchmarkRequest, open_benchmark
     from stvg_core.identity import LoadOptions
 
-    request = BenchmarkRequest(model, LoadOptions(device, dtype, recompute=recompute), frames, repeats, preset)
+    request = BenchmarkRequest(
+        model, LoadOptions(device, dtype, recompute=recompute, cuda_graphs=cuda_graphs), frames, repeats, preset
+    )
     with progress(f"stvg bench {model}") as on_stage:
         on_stage("running both sides")
         report = open_benchmark().measure(request)
@@ -52,29 +57,51 @@ def bench(
 
 def document(report: "BenchmarkReport") -> dict[str, Any]:
     """Return a report as JSON holds it, with its ratios."""
-    return asdict(report) | {"ratios": report.ratios(), "method_share_of_matmul_rate": report.rate_share()}
+    return asdict(report) | {
+        "ratios": report.ratios(),
+        "method_share_of_matmul_rate": report.rate_share(),
+        "method_stage_shares_of_matmul_rate": report.stage_rate_shares(),
+        "method_bound_seconds": report.bound_seconds(),
+    }
 
 
 def table(report: "BenchmarkReport") -> list[str]:
     """Return what a person wants to know of a report, a line each."""
-    ratios = report.ratios()
+    method, plain = report.method, report.plain
+
+    def line(name: str, cost: "Callable[[Cost], float]", decimals: int = 1) -> str:
+        return _line(name, cost(method), None if plain is None else cost(plain), decimals)
+
+    def stages(costs: "Callable[[Cost], Mapping[str, float]]", unit: float, decimals: int = 1) -> list[str]:
+        return [line(f"  {stage}", lambda one: costs(one).get(stage, 0.0) / unit, decimals) for stage in costs(method)]
+
     lines = [
         f"{report.model}, {report.frame_count} frames, {report.visual_tokens} visual tokens, {report.dtype}, "
         f"{report.device} ({report.matmul_rate / _GIGA:.0f} GFLOP/s in matrix products)",
-        f"{'':14}{'method':>12}{'plain':>12}{'ratio':>8}",
-        f"{'seconds':14}{report.method.best_seconds:12.2f}{report.plain.best_seconds:12.2f}{ratios['time']:8.2f}",
+        f"{'':16}{'method':>12}{'plain':>12}{'ratio':>8}",
+        line("seconds", lambda cost: cost.best_seconds, decimals=3),
+        line("  first run", lambda cost: cost.first_seconds, decimals=3),
+        *stages(lambda cost: cost.stage_seconds, 1.0, decimals=3),
+        line("GFLOP", lambda cost: cost.operations / _GIGA),
+        *stages(lambda cost: cost.stage_operations, _GIGA),
+        line("extra MiB", lambda cost: cost.peak_extra_bytes / _MEBI),
+        line("allocated MiB", lambda cost: cost.peak_allocated_bytes / _MEBI),
+        *stages(lambda cost: cost.stage_allocated_bytes, _MEBI),
     ]
-    for stage, seconds in report.method.stage_seconds.items():
-        plain = report.plain.stage_seconds.get(stage, 0.0)
-        lines.append(f"{'  ' + stage:14}{seconds:12.2f}{plain:12.2f}{plain / max(seconds, 1e-9):8.2f}")
-    lines += [
-        f"{'GFLOP':14}{report.method.operations / _GIGA:12.1f}{report.plain.operations / _GIGA:12.1f}"
-        f"{ratios['operations']:8.2f}",
-        f"{'extra MiB':14}{report.method.peak_extra_bytes / _MEBI:12.1f}{report.plain.peak_extra_bytes / _MEBI:12.1f}"
-        f"{ratios['peak_extra_memory']:8.2f}",
-        f"{'allocated MiB':14}{report.method.peak_allocated_bytes / _MEBI:12.1f}"
-        f"{report.plain.peak_allocated_bytes / _MEBI:12.1f}{ratios['peak_allocated_memory']:8.2f}",
-        f"method runs at {100 * report.rate_share():.0f} % of the matrix products' rate; "
-        f"largest difference of maps {report.largest_difference:.1e} of the largest value",
-    ]
+    by_stage = ", ".join(f"{stage} {100 * share:.0f} %" for stage, share in report.stage_rate_shares().items())
+    lines.append(
+        f"method runs at {100 * report.rate_share():.0f} % of the matrix products' rate ({by_stage}); at that rate it "
+        f"would take {report.bound_seconds():.3f} seconds"
+    )
+    if report.largest_difference is None:
+        lines.append("the plain procedure needs more memory than the device has")
+    else:
+        lines.append(f"largest difference of maps {report.largest_difference:.1e} of the largest value")
     return lines
+
+
+def _line(name: str, method: float, plain: float | None, decimals: int = 1) -> str:
+    if plain is None:
+        return f"{name:16}{method:12.{decimals}f}{'-':>12}{'-':>8}"
+    ratio = f"{plain / method:8.2f}" if method else f"{'-':>8}"
+    return f"{name:16}{method:12.{decimals}f}{plain:12.{decimals}f}{ratio}"

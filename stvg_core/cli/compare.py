@@ -53,6 +53,9 @@ def compare(
     bootstrap: Annotated[int, typer.Option("--bootstrap", help="resamples that intervals are drawn from")] = 2000,
     seed: Annotated[int, typer.Option("--seed", help="seed of --bootstrap")] = 0,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="try samples again that failed")] = False,
+    isolate: Annotated[
+        bool, typer.Option("--isolate", help="run each row in a virtual environment of what it needs, made by pip")
+    ] = False,
     split: SplitOption = None,
     annotations: AnnotationsOption = None,
     video_root: VideoRootOption = None,
@@ -85,18 +88,28 @@ def compare(
         source = Source(dataset, root, split, annotations, video_root, limit, not no_corrections)
     elif video is not None:
         source = clip_source(video, query or (), out)
-    with _bar(len(rows)) as (on_row, on_count):
+    with bar(len(rows)) as (on_row, on_count):
         document = start(
-            rows, source, out, rules, resampling, retry_failed=retry_failed, on_row=on_row, on_count=on_count
+            rows,
+            source,
+            out,
+            rules,
+            resampling,
+            retry_failed=retry_failed,
+            isolate=isolate,
+            on_row=on_row,
+            on_count=on_count,
+            on_make=lambda folder: typer.echo(f"making environment {one_line(str(folder))}", err=True),
         )
     if as_json:
         typer.echo(dump_comparison(document), nl=False)
     else:
-        _show(document, out)
-    _tell_failures(document, out)
+        show(document, out)
+    tell_failures(document, out)
 
 
-def _show(document: "ComparisonDocument", out: Path) -> None:
+def show(document: "ComparisonDocument", out: Path) -> None:
+    """Print a comparison's table and where its files are."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -127,7 +140,12 @@ def _show(document: "ComparisonDocument", out: Path) -> None:
     console.print(Text(f"written   {one_line(str(out / 'comparison.md'))}, .json, .csv and plots"))
 
 
-def _tell_failures(document: "ComparisonDocument", out: Path) -> None:
+def tell_failures(document: "ComparisonDocument", out: Path) -> None:
+    """Tell why rows failed, and end with an error where one or a sample did.
+
+    Raises:
+        RunError: a row or a sample failed.
+    """
     failed = [row for row in document.rows if row.status == "failed"]
     for row in failed:
         typer.echo(f"row {one_line(row.name)}: {one_line(row.error)}", err=True)
@@ -140,22 +158,22 @@ def _tell_failures(document: "ComparisonDocument", out: Path) -> None:
 
 
 @contextmanager
-def _bar(total: int) -> "Iterator[tuple[Callable[[ComparisonRow, int], None], Callable[[int, int], None]]]":
+def bar(total: int) -> "Iterator[tuple[Callable[[ComparisonRow, int], None], Callable[[int, int], None]]]":
     """Show row and samples done on stderr; nothing where it is no terminal."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     console = Console(stderr=True)
     columns = (TextColumn("stvg compare {task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
-        task = bar.add_task("", total=None)
+    with Progress(*columns, console=console, disable=not console.is_terminal) as display:
+        task = display.add_task("", total=None)
 
         def on_row(row: "ComparisonRow", place: int) -> None:
             from rich.markup import escape
 
-            bar.reset(task, total=None, description=f"row {place + 1} of {total}, {escape(one_line(row.name, 60))}")
+            display.reset(task, total=None, description=f"row {place + 1} of {total}, {escape(one_line(row.name, 60))}")
 
         def on_count(done: int, samples: int) -> None:
-            bar.update(task, completed=done, total=samples or None)
+            display.update(task, completed=done, total=samples or None)
 
         yield on_row, on_count

@@ -2,20 +2,30 @@
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from stvg_core.cli.compare import bar, show, tell_failures
+from stvg_core.cli.evaluate import DEFAULT_PROTOCOL
 from stvg_core.cli.ground import TraceOption, summary
 from stvg_core.cli.terminal import hook_trace, one_line, progress
+
+if TYPE_CHECKING:
+    from stvg_core.comparison.document import ComparisonDocument, RowPart
+
+COMPARISON = "comparison"
 
 
 def demo(
     out: Annotated[Path, typer.Option("--out", "-o", help="folder for the results")] = Path("stvg-demo"),
+    compare: Annotated[
+        bool, typer.Option("--compare/--no-compare", help="compare the tiny models as well, component by component")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="print one JSON document and nothing else")] = False,
     trace_hooks: TraceOption = False,
 ) -> None:
-    """Ground the shipped clips: an easy query, and a hard one that fails."""
+    """Ground the shipped clips: an easy query, and a hard one that fails; with --compare, some minutes more."""
     from stvg_core.api import ground
     from stvg_core.demos import find_demos
     from stvg_core.metrics import tube_overlap
@@ -47,5 +57,40 @@ def demo(
                 f"  truth     vIoU {overlap.video_iou:.3f}, tIoU {overlap.temporal_iou:.3f} against the ground truth"
             )
             typer.echo(f"  written   {folder / 'tube.json'}, overlay.mp4, contact_sheet.png")
+    document: dict[str, Any] = {"demos": rows}
+    compared = _compare(out / COMPARISON, quiet=as_json) if compare else None
+    if compared is not None:
+        document["comparison"] = {
+            "folder": str(out / COMPARISON),
+            "rows": [{"name": row.name, "status": row.status, "score": _means(row)} for row in compared.rows],
+        }
     if as_json:
-        typer.echo(json.dumps({"demos": rows}, ensure_ascii=False))
+        typer.echo(json.dumps(document, ensure_ascii=False))
+    if compared is not None:
+        tell_failures(compared, out / COMPARISON)
+
+
+def _compare(folder: Path, *, quiet: bool) -> "ComparisonDocument":
+    """Compare what is shipped to be compared; a folder of an earlier time is gone on with."""
+    from stvg_core.comparison import Source, read_rows
+    from stvg_core.comparison import compare as start
+    from stvg_core.demos import ROWS_FILE, find_comparison_demo
+    from stvg_core.metrics import find_protocol
+
+    demo = find_comparison_demo()
+    if not quiet:
+        typer.echo(f"comparison: {one_line(demo.note)}")
+    data = folder / "data"
+    demo.write(data)
+    rows = read_rows(data / ROWS_FILE)
+    with bar(len(rows)) as (on_row, on_count):
+        document = start(
+            rows, Source("folder", data), folder, find_protocol(DEFAULT_PROTOCOL), on_row=on_row, on_count=on_count
+        )
+    if not quiet:
+        show(document, folder)
+    return document
+
+
+def _means(row: "RowPart") -> dict[str, float] | None:
+    return None if row.score is None else {name: round(found.mean, 4) for name, found in row.score.items()}

@@ -48,6 +48,9 @@ DeterministicOption = Annotated[
 RecomputeOption = Annotated[
     str, typer.Option("--recompute", help="what gradient steps compute twice to save memory: auto, none, mlp, layer")
 ]
+CudaGraphsOption = Annotated[
+    str, typer.Option("--cuda-graphs", help="on CUDA, record passes that recur and replay them whole: auto, off")
+]
 BackendOption = Annotated[
     str | None, typer.Option("--backend", help="backend, or DISTRIBUTION:BACKEND, where several handle the model")
 ]
@@ -89,6 +92,7 @@ def ground(
     attention: AttentionOption = "auto",
     deterministic: DeterministicOption = False,
     recompute: RecomputeOption = "auto",
+    cuda_graphs: CudaGraphsOption = "auto",
     backend: BackendOption = None,
     plugin: PluginFileOption = None,
     extension: ExtensionOption = None,
@@ -114,7 +118,9 @@ def ground(
                 overrides=overrides,
                 tracks=tracks or DEFAULT_TRACKER,
                 decomposer=decomposer or DEFAULT_DECOMPOSER,
-                options=LoadOptions(device, dtype, device_map, quantization, attention, deterministic, recompute),
+                options=LoadOptions(
+                    device, dtype, device_map, quantization, attention, deterministic, recompute, cuda_graphs
+                ),
                 revision=revision,
                 backend=backend,
                 extensions=extension or (),

@@ -20,6 +20,7 @@ _STAGES = {
     "query": "splitting the query",
     "video": "decoding the video",
     "encode": "encoding frames",
+    "search": "asking whether it is there",
     "prompts": "learning visual prompts",
     "attention": "reading attention",
     "tracks": "proposing tracks",
@@ -50,7 +51,17 @@ def progress(title: str) -> Iterator[Callable[[str], None]]:
         yield lambda stage: None
         return
     with console.status(escape(title)) as status:
-        yield lambda stage: status.update(f"{escape(title)}: {_STAGES.get(stage, stage)}")
+        yield lambda stage: status.update(escape(f"{title}: {_stage_text(stage)}"))
+
+
+def _stage_text(stage: str) -> str:
+    """Return a stage as a person reads it.
+
+    >>> _stage_text("window 3 of 12: encode")
+    'window 3 of 12: encoding frames'
+    """
+    part, colon, name = stage.rpartition(": ")
+    return part + colon + _STAGES.get(name, name)
 
 
 def hook_trace(wanted: bool) -> "Callable[[HookCall], None] | None":

@@ -6,13 +6,17 @@ from pathlib import Path
 from typing import Final
 
 from stvg_core.comparison.document import ComparisonDocument, build_comparison, dump_comparison
+from stvg_core.comparison.environments import open_environment
 from stvg_core.comparison.plots import draw_plots
+from stvg_core.comparison.requirements import check_isolation, row_requirements
 from stvg_core.comparison.rows import ComparisonRow, checked
-from stvg_core.comparison.running import RowRun, run_row
+from stvg_core.comparison.running import RowRun, RowRunner
 from stvg_core.comparison.source import Source
 from stvg_core.comparison.tables import csv_table, markdown
+from stvg_core.errors import StvgError
 from stvg_core.metrics import Bootstrap, Protocol
 from stvg_core.report.staging import check_output_folder, staged_files
+from stvg_core.runs.runner import stopping_cleanly
 
 JSON_NAME: Final = "comparison.json"
 MARKDOWN_NAME: Final = "comparison.md"
@@ -27,12 +31,14 @@ def compare(
     bootstrap: Bootstrap | None = None,
     *,
     retry_failed: bool = False,
+    isolate: bool = False,
     on_row: Callable[[ComparisonRow, int], None] | None = None,
     on_count: Callable[[int, int], None] | None = None,
+    on_make: Callable[[Path], None] | None = None,
 ) -> ComparisonDocument:
     """Run every row on the same samples, and write what came of them; the same call goes on after any stop.
 
-    Each row runs in a process of its own, as `stvg evaluate` does, into `runs/` of the folder. A row that cannot run
+    Rows run as `stvg evaluate` does, in processes of their own, into `runs/` of the folder. A row that cannot run
     is a row with its reason, and the others finish. Files are written after each row, so that a long comparison can
     be read while it runs.
 
@@ -43,28 +49,49 @@ def compare(
         protocol: whose rules to apply.
         bootstrap: how to draw intervals; None: 2,000 resamples.
         retry_failed: samples that failed are tried again.
+        isolate: run each row in a virtual environment of what it needs, made where there is none yet; rows that name
+            a python run in that.
         on_row: told of every row, and its place, as it begins.
         on_count: told how many samples of the row are done, and of how many.
+        on_make: told the folder of every environment that has to be made.
 
     Raises:
-        UsageError: rows are not unique.
+        UsageError: rows are not unique, or have requirements without isolation.
         OutputError: the folder cannot be written to.
+        RunError: it was stopped.
     """
     rows = checked(rows)
+    check_isolation(rows, isolate=isolate)
     check_output_folder(out)
     bootstrap = bootstrap or Bootstrap(2000)
     runs: list[RowRun] = []
-    for place, row in enumerate(rows):
-        if on_row is not None:
-            on_row(row, place)
-        runs.append(run_row(row, source, out, protocol.name, retry_failed=retry_failed, on_count=on_count))
-        document = build_comparison(runs, source, protocol, bootstrap)
-        write_comparison(document, out)
+
+    def own(row: ComparisonRow) -> bool:
+        return isolate and row.python is None
+
+    with stopping_cleanly(), RowRunner(source, out, protocol.name, retry_failed=retry_failed) as runner:
+        for place, row in enumerate(rows):
+            if on_row is not None:
+                on_row(row, place)
+            try:
+                environment = open_environment(row_requirements(row), on_make=on_make) if own(row) else None
+            except StvgError as error:
+                runs.append(runner.failed(row, str(error)))
+            else:
+                runs.append(runner.run(row, environment, on_count))
+            document = build_comparison(runs, source, protocol, bootstrap)
+            # Plots of what is half done nobody waits for, and they take longer than all else that is written.
+            write_comparison(document, out, plots=len(runs) == len(rows))
     return document
 
 
-def write_comparison(document: ComparisonDocument, out: Path) -> None:
+def write_comparison(document: ComparisonDocument, out: Path, *, plots: bool = True) -> None:
     """Write a comparison's files into its folder: all of them, or none. There are plots where matplotlib is installed.
+
+    Args:
+        document: what to write.
+        out: folder of the comparison.
+        plots: draw them as well.
 
     Raises:
         OutputError: the folder cannot be written to.
@@ -73,5 +100,5 @@ def write_comparison(document: ComparisonDocument, out: Path) -> None:
         (stage / JSON_NAME).write_text(dump_comparison(document), encoding="utf-8")
         (stage / MARKDOWN_NAME).write_text(markdown(document), encoding="utf-8")
         (stage / CSV_NAME).write_text(csv_table(document), encoding="utf-8", newline="")
-        if find_spec("matplotlib") is not None:
+        if plots and find_spec("matplotlib") is not None:
             draw_plots(document, stage)

@@ -12,7 +12,7 @@ from stvg_core.comparison.source import Source
 from stvg_core.json_schema import published_schema
 from stvg_core.metrics import METRIC_NAMES, Bootstrap, Protocol, bootstrap_intervals
 from stvg_core.metrics.score_report import ScoreReport
-from stvg_core.metrics.summary import SampleResult, metric_values
+from stvg_core.metrics.summary import SampleResult, group_results, metric_values
 from stvg_core.runs.scoring import score_run
 
 SCHEMA_ID = "urn:stvg:schema:comparison:1"
@@ -51,6 +51,10 @@ class RowPart(_Part):
     preset: str | None = Field(description="the preset that was used")
     overrides: dict[str, JsonValue] = Field(description="settings that the row changes")
     configuration: dict[str, JsonValue] | None = Field(description="everything that decides the row's results")
+    versions: dict[str, str] | None = Field(None, description="of what the row ran on last; None where it did not run")
+    environment: list[str] | None = Field(
+        None, description="requirements that the row's own environment was made from (--isolate); None without one"
+    )
     samples: dict[str, int] | None = Field(description="ok, failed, pending, left_out")
     counts: dict[str, int] | None = Field(description="scored, missing, failed; None where no truth is published")
     score: dict[str, Estimate] | None = Field(description="by metric, in 0..1")
@@ -58,6 +62,9 @@ class RowPart(_Part):
         description="this row minus the first, sample by sample; None for the first, and where one has no score"
     )
     by_type: dict[str, dict[str, float]] | None = Field(description="means by query type and metric")
+    by_type_estimates: dict[str, dict[str, Estimate]] | None = Field(
+        None, description="the same with intervals, of the types that are scored"
+    )
     failures: list[dict[str, JsonValue]] = Field(description="kinds of failed samples, each with an example")
     cost: CostPart
 
@@ -141,10 +148,13 @@ def _row(
         preset=run.row.preset if configuration is None else configuration["settings"]["preset"],
         overrides=dict(run.row.overrides),
         configuration=configuration,
+        versions=_versions(summary),
+        environment=None if run.environment is None else list(run.environment.requirements),
         samples=summary.get("samples"),
         counts=None if report is None else report.score.counts,
         score=None if values is None else estimates(np.array([values[name] for name in sorted(values)]), bootstrap),
         difference=difference,
+        by_type_estimates=None if report is None else _by_type(report, protocol, bootstrap),
         by_type=None if report is None else {name: score.summary for name, score in report.groups["type"].items()},
         failures=summary.get("failures", []),
         cost=_cost(summary),
@@ -156,6 +166,14 @@ def values_by_sample(results: Sequence[SampleResult], protocol: Protocol) -> dic
     counted = sorted((result for result in results if result.counted), key=lambda result: result.sample_id)
     names = [result.sample_id for result in counted]
     return dict(zip(names, metric_values(counted, protocol.rules), strict=True))
+
+
+def _by_type(report: ScoreReport, protocol: Protocol, bootstrap: Bootstrap) -> dict[str, dict[str, Estimate]]:
+    found = {
+        kind: estimates(np.array(list(values_by_sample(results, protocol).values())), bootstrap)
+        for kind, results in group_results(report.results, "type").items()
+    }
+    return {kind: estimate for kind, estimate in found.items() if estimate is not None}
 
 
 def estimates(values: "np.ndarray", bootstrap: Bootstrap) -> dict[str, Estimate] | None:
@@ -173,6 +191,11 @@ def estimates(values: "np.ndarray", bootstrap: Bootstrap) -> dict[str, Estimate]
         name: Estimate(mean=float(mean), low=float(low), high=float(high))
         for name, mean, (low, high) in zip(METRIC_NAMES, means, bounds.tolist(), strict=True)
     }
+
+
+def _versions(summary: Mapping[str, Any]) -> dict[str, str] | None:
+    sessions = summary.get("sessions")
+    return dict(sessions[-1]["versions"]) if sessions and sessions[-1].get("versions") else None
 
 
 def _cost(summary: Mapping[str, Any]) -> CostPart:
@@ -198,13 +221,22 @@ _SHARED = (
 )
 
 
+_LIBRARIES = ("python", "torch", "transformers")
+
+
 def _warnings(runs: Sequence[RowRun]) -> list[str]:
     """Return a sentence for each thing that rows should share and do not."""
     settings = [
         run.summary["configuration"]["settings"] for run in runs if run.summary and run.summary["configuration"]
     ]
-    return [
+    told = [
         f"rows differ in {what}: differences between them are not the model's alone"
         for what, pick in _SHARED
         if len({json.dumps(pick(found), sort_keys=True) for found in settings}) > 1
     ]
+    ran = [versions for run in runs if (versions := _versions(run.summary or {}))]
+    for name in _LIBRARIES:
+        found = sorted({versions[name] for versions in ran if name in versions})
+        if len(found) > 1:
+            told.append(f"rows ran under {name} {' and '.join(found)}: a difference may be the library's")
+    return told

@@ -1,6 +1,5 @@
 """What is compared: one row per model and settings, by hand, by product, or from a file."""
 
-import json
 import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
@@ -34,6 +33,7 @@ class ComparisonRow:
         device: as `--device` takes it.
         dtype: as `--dtype` takes it.
         python: interpreter of the environment that has this row's backend; None: this one.
+        requirements: what an environment of the row's own has besides; needs isolation.
     """
 
     name: str
@@ -46,6 +46,7 @@ class ComparisonRow:
     device: str = "auto"
     dtype: str = "auto"
     python: str | None = None
+    requirements: tuple[str, ...] = ()
 
     @property
     def folder(self) -> str:
@@ -56,16 +57,10 @@ class ComparisonRow:
         """
         return _NOT_IN_A_FOLDER.sub("-", self.name).strip("-.")[:_LONGEST_FOLDER] or "row"
 
-    def arguments(self) -> list[str]:
-        """Return the row as arguments of `stvg evaluate`."""
-        arguments = ["--model", self.model, "--device", self.device, "--dtype", self.dtype]
-        for option in ("preset", "tracks", "decomposer", "backend"):
-            value = getattr(self, option)
-            if value is not None:
-                arguments += [f"--{option}", value]
-        for name, value in self.overrides.items():
-            arguments += ["--set", f"{name}={json.dumps(value)}"]
-        return arguments
+    def job(self) -> dict[str, Any]:
+        """Return what decides the row's results, for the process that runs it; JSON values."""
+        names = ("model", "preset", "tracks", "decomposer", "backend", "device", "dtype")
+        return {name: getattr(self, name) for name in names} | {"overrides": dict(self.overrides)}
 
 
 class _FileRow(BaseModel):
@@ -83,6 +78,8 @@ class _FileRow(BaseModel):
     device: str = "auto"
     dtype: str = "auto"
     python: str | None = None
+    requirements: tuple[str, ...] = Field((), max_length=100)
+    ladder: bool = False
 
 
 class _RowsFile(BaseModel):
@@ -126,6 +123,8 @@ def product_of(
 def read_rows(path: Path) -> tuple[ComparisonRow, ...]:
     """Return the rows of a TOML file: `[[row]]` tables with the fields of ComparisonRow, `set` for overrides.
 
+    One with `ladder = true` is a row per component of the method.
+
     Raises:
         UsageError: it cannot be read, or a row is wrong.
     """
@@ -141,11 +140,12 @@ def read_rows(path: Path) -> tuple[ComparisonRow, ...]:
         ) from error
     except ValueError as error:
         raise UsageError(f"expected TOML in {path}: {one_line(str(error), 200)}") from error
-    rows = []
+    rows: list[ComparisonRow] = []
     for entry in entries:
-        fields = entry.model_dump(exclude={"set", "name"})
+        fields = entry.model_dump(exclude={"set", "name", "ladder"})
         name = entry.name or (entry.model if entry.preset is None else f"{entry.model}, {entry.preset}")
-        rows.append(ComparisonRow(one_line(name, 200), overrides=entry.set, **fields))
+        row = ComparisonRow(one_line(name, 200), overrides=entry.set, **fields)
+        rows += list(_ladder(row)) if entry.ladder else [row]
     return checked(rows)
 
 

@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from stvg_core.errors import UsageError
 from stvg_core.query.sentence import clean_sentence
@@ -34,18 +35,11 @@ class Source:
     limit: int | None = None
     corrections: bool = True
 
-    def arguments(self) -> list[str]:
-        """Return the source as arguments of `stvg evaluate`; paths do not depend on the working folder."""
-        arguments = [self.dataset, "--root", str(self.root.resolve())]
-        for option, value in (
-            ("--split", self.split),
-            ("--annotations", self.annotations and self.annotations.resolve()),
-            ("--video-root", self.video_root and self.video_root.resolve()),
-            ("--limit", self.limit),
-        ):
-            if value is not None:
-                arguments += [option, str(value)]
-        return arguments if self.corrections else [*arguments, "--no-corrections"]
+    def job(self) -> dict[str, Any]:
+        """Return the source for the process that runs a row, as JSON values; paths do not depend on its folder."""
+        places = {"root": self.root, "annotations": self.annotations, "video_root": self.video_root}
+        others = {name: getattr(self, name) for name in ("dataset", "split", "limit", "corrections")}
+        return others | {name: None if path is None else str(path.resolve()) for name, path in places.items()}
 
 
 def clip_source(video: Path, queries: Sequence[str], out: Path) -> Source:

@@ -36,6 +36,7 @@ from stvg_core.report.sheet_geometry import (
     TEXT_PIXELS,
     TITLE_PIXELS,
     SheetGeometry,
+    spread_evenly,
 )
 from stvg_core.values import FrameMaps, Grounding
 
@@ -59,7 +60,7 @@ def draw_contact_sheet(
         grounding: what was found.
         maximum_tiles: more sampled frames than this are thinned evenly.
     """
-    shown = _shown_frames(len(grounding.frames), maximum_tiles)
+    shown = spread_evenly(len(grounding.frames), maximum_tiles)
     info = grounding.frames.info
     title = fit(grounding.sub_queries.text, TITLE_PIXELS, SHEET_WIDTH - 2 * MARGIN, 2)
     geometry = SheetGeometry.of(len(shown), info.width, info.height, len(title))
@@ -91,12 +92,6 @@ def write_contact_sheet(path: Path, grounding: Grounding, *, maximum_tiles: int 
         sheet.save(path, format="PNG", compress_level=_PNG_LEVEL)
     except OSError as error:
         raise OutputError(f"cannot write {path}: {error}; choose another folder with --out") from error
-
-
-def _shown_frames(frame_count: int, maximum_tiles: int) -> list[int]:
-    """Return sampled frames spread evenly, the first and the last among them."""
-    count = min(frame_count, max(1, maximum_tiles))
-    return [int(sample) for sample in np.linspace(0, frame_count - 1, count).round()]
 
 
 def _is_inside(grounding: Grounding, sample: int) -> bool:

@@ -27,9 +27,10 @@ from stvg_core.report.document_model import (
     TrackPart,
     TubePart,
     VideoPart,
+    WindowPart,
 )
 from stvg_core.report.text import clean_text, escape_controls, replace_surrogates
-from stvg_core.values import Grounding, Tube
+from stvg_core.values import Grounding, SearchedWindow, Tube, VideoInfo
 
 __all__ = [
     "ErrorDocument",
@@ -67,18 +68,10 @@ def build_document(
     timings, odd_timings = _finite_entries(grounding.timings_seconds)
     warnings = [*sub_queries.warnings, *grounding.warnings]
     warnings += [f"{name} was not a finite number and is left out" for name in (*odd_diagnostics, *odd_timings)]
-    fps = float(info.fps)
     return GroundingDocument(
         schema_version=1,
         status="ok",
-        video=VideoPart(
-            path=replace_surrogates(info.path),
-            width=info.width,
-            height=info.height,
-            frame_count=info.frame_count,
-            fps=round(_finite("the frame rate", fps), _SECOND_DIGITS),
-            duration_seconds=round(_finite("the duration", info.duration_seconds), _SECOND_DIGITS),
-        ),
+        video=video_part(info),
         query=QueryPart(
             text=_text(sub_queries.text),
             attribute=_text(sub_queries.attribute),
@@ -99,11 +92,12 @@ def build_document(
                 for frame, score in zip(grounding.frames.indices, grounding.frame_scores, strict=True)
             ],
         ),
-        settings={"decomposer": _text(sub_queries.decomposer), **_plain_mapping("settings", settings)},
+        settings={"decomposer": _text(sub_queries.decomposer), **plain_settings(settings)},
         diagnostics=diagnostics,
         timings_seconds=timings,
         versions={_text(name): _text(version) for name, version in versions.items()},
         warnings=list(dict.fromkeys(_text(warning) for warning in warnings)),
+        windows=[_window_part(window) for window in grounding.windows],
     )
 
 
@@ -116,7 +110,35 @@ def build_error_document(error: Exception | str) -> ErrorDocument:
     return ErrorDocument(schema_version=1, status="error", error=_text(str(error)) or type(error).__name__)
 
 
-def dump_document(document: GroundingDocument | ErrorDocument, *, compact: bool = True) -> str:
+def video_part(info: VideoInfo) -> VideoPart:
+    """Return what a document says of its video.
+
+    Raises:
+        OutputError: frame rate or duration is not finite.
+    """
+    return VideoPart(
+        path=replace_surrogates(info.path),
+        width=info.width,
+        height=info.height,
+        frame_count=info.frame_count,
+        fps=round(_finite("the frame rate", float(info.fps)), _SECOND_DIGITS),
+        duration_seconds=round(_finite("the duration", info.duration_seconds), _SECOND_DIGITS),
+    )
+
+
+def plain_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings as JSON says them: paths, tuples, models and numpy numbers are taken as well.
+
+    Raises:
+        OutputError: a setting cannot be said in JSON.
+
+    >>> plain_settings({"folder": Path("a"), "steps": (1, 2)})
+    {'folder': 'a', 'steps': [1, 2]}
+    """
+    return _plain_mapping("settings", settings)
+
+
+def dump_document(document: BaseModel, *, compact: bool = True) -> str:
     """Return a document as JSON text: on one line, or laid out for reading.
 
     Control characters stay escaped, so that the text is harmless on a terminal.
@@ -129,7 +151,7 @@ def dump_document(document: GroundingDocument | ErrorDocument, *, compact: bool 
     return escape_controls(text)
 
 
-def write_document(path: Path, document: GroundingDocument | ErrorDocument) -> None:
+def write_document(path: Path, document: BaseModel) -> None:
     """Write a document, laid out for reading.
 
     Raises:
@@ -155,8 +177,19 @@ def _tube_part(tube: Tube) -> TubePart:
     )
 
 
+def _window_part(window: SearchedWindow) -> WindowPart:
+    return WindowPart(
+        start_frame=window.start_frame,
+        end_frame=window.end_frame,
+        start_seconds=_seconds(window.start_seconds),
+        end_seconds=_seconds(window.end_seconds),
+        margin=None if window.margin is None else _finite("a window's margin", window.margin),
+        joined=window.joined,
+    )
+
+
 def _seconds(value: float) -> float:
-    return round(_finite("a time of the tube", value), _SECOND_DIGITS)
+    return round(_finite("a time", value), _SECOND_DIGITS)
 
 
 def _pixel(value: float) -> float:

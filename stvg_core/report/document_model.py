@@ -97,6 +97,19 @@ class ScoresPart(_Part):
     frames: list[FrameScore] = Field(description="one per sampled frame, inside the chosen track")
 
 
+class WindowPart(_Part):
+    """A window of a long video that was searched."""
+
+    start_frame: int = Field(ge=0, description="first source frame")
+    end_frame: int = Field(ge=0, description="last source frame, inclusive")
+    start_seconds: float = Field(description="presentation time of the first frame")
+    end_seconds: float = Field(description="when the last frame leaves the screen")
+    margin: float | None = Field(
+        description="logit of yes minus no that ranks windows; null where the window could not be read"
+    )
+    joined: bool = Field(description="whether the tube was looked for in it")
+
+
 class GroundingDocument(_Part):
     """What one grounding found, and what led to it."""
 
@@ -113,6 +126,10 @@ class GroundingDocument(_Part):
     timings_seconds: dict[str, float] = Field(description="wall-clock seconds per stage")
     versions: dict[str, str] = Field(description="versions of what ran")
     warnings: list[str] = Field(description="what could not be done as asked, one sentence each")
+    windows: list[WindowPart] = Field(
+        default=[],
+        description="where a long video was searched, in order of time; none where it was sampled as a whole",
+    )
 
 
 class ErrorDocument(_Part):

@@ -1,8 +1,8 @@
 """Letters for pictures: which font can write a text, and what stands where none can.
 
 Pillow's bundled font writes English the same on every machine. Other scripts are written
-with a font of the system where one has them; else accents are dropped, and what is left is
-named ("[4 CJK characters]") instead of drawn as empty boxes.
+with a font of the system or with the letters of OpenCV 5, where one has them; else accents
+are dropped, and what is left is named ("[4 CJK characters]") instead of drawn as empty boxes.
 """
 
 import unicodedata
@@ -12,6 +12,7 @@ from functools import lru_cache
 
 from PIL import Image, ImageDraw, ImageFont
 
+from stvg_core.report.opencv_letters import OpencvLetters
 from stvg_core.report.text import clean_text
 
 SYSTEM_FONTS = (
@@ -27,6 +28,8 @@ SYSTEM_FONTS = (
 """Files that Linux, macOS and Windows commonly have, in the order they are asked."""
 
 _BUNDLED = ""
+_OPENCV = "letters of OpenCV"
+_RIGHT_TO_LEFT = ("R", "AL")
 _PROBE_PIXELS = 20
 _NO_CHARACTER = "\uffff"  # never a character, so every font answers with its mark for a missing one
 _PLAIN_LETTERS = str.maketrans(
@@ -34,7 +37,7 @@ _PLAIN_LETTERS = str.maketrans(
 )
 _INVISIBLE_CATEGORIES = ("Cf", "Cn", "Co", "Me", "Mn")
 
-Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont | OpencvLetters
 
 
 @dataclass(frozen=True)
@@ -85,6 +88,9 @@ def write(
     draw: ImageDraw.ImageDraw, at_xy: tuple[int, int], lettering: Lettering, color: tuple[int, int, int], anchor: str
 ) -> None:
     """Write a line; anchor as in Pillow ("lm": at_xy is the left end's middle)."""
+    if isinstance(lettering.font, OpencvLetters):
+        lettering.font.write(draw, at_xy, lettering.text, color, anchor)
+        return
     draw.text(at_xy, lettering.text, font=lettering.font, fill=color, anchor=anchor)
 
 
@@ -119,7 +125,7 @@ def _best_font(line: str) -> str:
     best, best_count = _BUNDLED, sum(_has_glyph(_BUNDLED, character) for character in wanted)
     if best_count == len(wanted):
         return best
-    for name in SYSTEM_FONTS:
+    for name in (*SYSTEM_FONTS, _OPENCV):
         if not _is_installed(name):
             continue
         count = sum(_has_glyph(name, character) for character in wanted)
@@ -177,6 +183,8 @@ def _kind(character: str) -> str:
 
 @lru_cache(maxsize=64)
 def _font(name: str, size_pixels: int) -> Font:
+    if name == _OPENCV:
+        return OpencvLetters(size_pixels)
     return ImageFont.truetype(name, size_pixels) if name else ImageFont.load_default(size_pixels)
 
 
@@ -192,11 +200,19 @@ def _is_installed(name: str) -> bool:
 @lru_cache(maxsize=8192)
 def _has_glyph(name: str, character: str) -> bool:
     font = _font(name, _PROBE_PIXELS)
+    if name == _OPENCV:
+        # Its mark for a missing letter is a question mark; letters that run the other way it would not turn round.
+        if character.isascii():
+            return True
+        if unicodedata.bidirectional(character) in _RIGHT_TO_LEFT:
+            return False
     return _ink(font, character) != _ink(font, _NO_CHARACTER)
 
 
 def _ink(font: Font, character: str) -> bytes:
     """Return the pixels of a character, small."""
+    if isinstance(font, OpencvLetters):
+        return font.ink(character).tobytes()
     picture = Image.new("L", (3 * _PROBE_PIXELS, 2 * _PROBE_PIXELS))
     ImageDraw.Draw(picture).text((_PROBE_PIXELS, 0), character, font=font, fill=255)
     return picture.tobytes()

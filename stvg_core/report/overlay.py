@@ -1,101 +1,21 @@
 """overlay.mp4: the video with the tube drawn into it, the query above, a time bar below.
 
-Pictures stream through, one at a time; presentation times are kept, so variable frame rate
-stays right. Knows no model and does not read the video: pictures come from the caller.
+Knows no model and does not read the video: pictures come from the caller.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float64, UInt8
-from PIL import Image, ImageDraw
+from jaxtyping import UInt8
+from PIL import ImageDraw
 
-from stvg_core.errors import VideoError
-from stvg_core.report.drawing import CASING, INK, MUTED, PAPER, PREDICTION, TRUTH, Color, TimeBar, draw_box, resize
-from stvg_core.report.encoding import TimedPicture, encode_video
-from stvg_core.report.lettering import fit, letter, line_height_pixels, write
+from stvg_core.report.drawing import PREDICTION, TRUTH, Color, TimeBar, draw_box
+from stvg_core.report.encoding import encode_video
+from stvg_core.report.lettering import letter, write
+from stvg_core.report.video_canvas import VideoCanvas, paint_frames
 from stvg_core.values import Tube, VideoInfo
-
-_SMALLEST_LONG_SIDE = 480
-_LARGEST_LONG_SIDE = 1280
-_SMALLEST_CANVAS_WIDTH = 360
-_QUERY_LINES = 2
-
-
-@dataclass(frozen=True)
-class OverlayGeometry:
-    """Where things lie in a frame of the overlay; all in pixels.
-
-    Attributes:
-        width: of the frame, even.
-        height: of the frame, even.
-        picture_left: where the video's picture begins.
-        picture_top: where the video's picture begins, below the query.
-        picture_width: of the video's picture, enlarged or shrunk.
-        picture_height: of the video's picture, enlarged or shrunk.
-        font_pixels: size of the letters.
-        line_pixels: width of a box's line.
-        source_width: of the video as displayed.
-        source_height: of the video as displayed.
-    """
-
-    width: int
-    height: int
-    picture_left: int
-    picture_top: int
-    picture_width: int
-    picture_height: int
-    font_pixels: int
-    line_pixels: int
-    source_width: int
-    source_height: int
-
-    @classmethod
-    def of(cls, info: VideoInfo) -> "OverlayGeometry":
-        """Return the geometry for a video: its long side becomes 480 to 1280 pixels.
-
-        >>> info = VideoInfo("a.mp4", 96, 96, 8.0, 1.0, np.zeros(1))
-        >>> geometry = OverlayGeometry.of(info)
-        >>> geometry.picture_width, geometry.picture_height, geometry.width % 2, geometry.height % 2
-        (480, 480, 0, 0)
-        """
-        long_side = max(info.width, info.height)
-        scale = min(max(long_side, _SMALLEST_LONG_SIDE), _LARGEST_LONG_SIDE) / long_side
-        picture_width, picture_height = max(2, round(info.width * scale)), max(2, round(info.height * scale))
-        width = _even(max(picture_width, _SMALLEST_CANVAS_WIDTH))
-        font_pixels = min(26, max(14, round(width / 38)))
-        line = line_height_pixels(font_pixels)
-        picture_top = _QUERY_LINES * line + line // 2
-        return cls(
-            width=width,
-            height=_even(picture_top + picture_height + 2 * line + line // 2),
-            picture_left=(width - picture_width) // 2,
-            picture_top=picture_top,
-            picture_width=picture_width,
-            picture_height=picture_height,
-            font_pixels=font_pixels,
-            line_pixels=max(3, round(max(picture_width, picture_height) / 220)),
-            source_width=info.width,
-            source_height=info.height,
-        )
-
-    def box_in_picture(self, box_xyxy: Float64[np.ndarray, "4"]) -> Float64[np.ndarray, "4"]:
-        """Return a box of the video in pixels of the enlarged or shrunk picture."""
-        across, down = self.picture_width / self.source_width, self.picture_height / self.source_height
-        scaled: Float64[np.ndarray, "4"] = box_xyxy * np.array([across, down, across, down])
-        return scaled
-
-    @property
-    def time_bar_top(self) -> int:
-        """Where the time bar begins."""
-        return self.picture_top + self.picture_height + self.font_pixels // 2
-
-    @property
-    def margin(self) -> int:
-        """Distance of text and time bar from the frame's sides."""
-        return max(self.font_pixels // 2, 8)
 
 
 def write_overlay(
@@ -122,28 +42,9 @@ def write_overlay(
         VideoError: there are no pictures, or their numbers do not fit the video.
     """
     painter = _Painter(info, tube, truth, query)
-    geometry = painter.geometry
-    return encode_video(
-        path, _paint(pictures, info, painter), width=geometry.width, height=geometry.height, fps=info.fps
-    )
-
-
-def _paint(
-    pictures: Iterable[tuple[int, UInt8[np.ndarray, "height width 3"]]], info: VideoInfo, painter: "_Painter"
-) -> Iterator[TimedPicture]:
-    last_frame = -1
-    for frame, picture in pictures:
-        if not last_frame < frame < info.frame_count:
-            raise VideoError(
-                f"expected frames in order and below {info.frame_count} in {info.path}, got {frame} after "
-                f"{last_frame}; has the file changed since it was read?"
-            )
-        last_frame = frame
-        yield TimedPicture(
-            painter.paint(frame, picture), float(info.frame_seconds[frame]), info.frame_end_seconds(frame)
-        )
-    if last_frame < 0:
-        raise VideoError(f"expected pictures of {info.path}, got none; has the file changed since it was read?")
+    geometry = painter.canvas.geometry
+    painted = paint_frames(pictures, info, painter.paint)
+    return encode_video(path, painted, width=geometry.width, height=geometry.height, fps=info.fps)
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,51 +61,28 @@ class _Painter:
     """Draws overlay frames; what is the same on all of them is drawn once."""
 
     def __init__(self, info: VideoInfo, tube: Tube, truth: Tube | None, query: str) -> None:
-        self.geometry = OverlayGeometry.of(info)
-        self._info = info
+        self.canvas = VideoCanvas(info, query)
         # The truth is drawn last: through the gaps of its dashes the prediction shows where both agree.
         self._tubes = [_DrawnTube(tube, "predicted", PREDICTION, dashed=False)]
         if truth is not None:
             self._tubes.append(_DrawnTube(truth, "ground truth", TRUTH, dashed=True))
-        geometry = self.geometry
-        self._bar = TimeBar(
-            left=geometry.margin,
-            right=geometry.width - geometry.margin,
-            top=geometry.time_bar_top,
-            height=max(8, round(0.6 * geometry.font_pixels)),
-            start_seconds=float(info.frame_seconds[0]),
-            end_seconds=info.frame_end_seconds(info.frame_count - 1),
-        )
-        self._ground = self._draw_ground(query)
+        self._draw_spans()
 
     def paint(
         self, frame: int, picture: UInt8[np.ndarray, "height width 3"]
     ) -> UInt8[np.ndarray, "new_height new_width 3"]:
         """Return the overlay's frame for a source frame."""
-        geometry = self.geometry
-        shown = resize(picture, geometry.picture_width, geometry.picture_height)
+        geometry = self.canvas.geometry
+        shown = self.canvas.enlarged(picture)
         for drawn in self._tubes:
             if drawn.tube.start_frame <= frame <= drawn.tube.end_frame:
                 box = geometry.box_in_picture(drawn.tube.boxes_xyxy[frame - drawn.tube.start_frame])
                 draw_box(shown, box, drawn.color, geometry.line_pixels, dashed=drawn.dashed)
-        canvas = self._ground.copy()
-        draw = ImageDraw.Draw(canvas)
-        self._draw_position(draw, float(self._info.frame_seconds[frame]))
-        painted = np.array(canvas)
-        top, left = geometry.picture_top, geometry.picture_left
-        painted[top : top + geometry.picture_height, left : left + geometry.picture_width] = shown
-        return painted
+        return self.canvas.compose(frame, shown)
 
-    def _draw_ground(self, query: str) -> Image.Image:
-        geometry, bar = self.geometry, self._bar
-        canvas = Image.new("RGB", (geometry.width, geometry.height), PAPER)
-        draw = ImageDraw.Draw(canvas)
-        lines = fit(query, geometry.font_pixels, geometry.width - 2 * geometry.margin, _QUERY_LINES)
-        height = line_height_pixels(geometry.font_pixels)
-        first_y = geometry.picture_top // 2 - height * (len(lines) - 1) // 2
-        for number, line in enumerate(lines):
-            write(draw, (geometry.margin, first_y + number * height), line, INK, "lm")
-        bar.rail(draw)
+    def _draw_spans(self) -> None:
+        geometry, bar = self.canvas.geometry, self.canvas.bar
+        draw = ImageDraw.Draw(self.canvas.ground)
         for number, drawn in enumerate(self._tubes):
             # Two spans share the bar's height, so that neither hides the other.
             share = bar.height // len(self._tubes)
@@ -217,23 +95,5 @@ class _Painter:
                 f"{drawn.name} {span.start_seconds:.2f} to {span.end_seconds:.2f} s", geometry.font_pixels - 2
             )
             if right - words.width_pixels > bar.left + 5 * geometry.font_pixels:
-                write(draw, (right, self._text_y), words, drawn.color, "rm")
+                write(draw, (right, self.canvas.text_y), words, drawn.color, "rm")
                 right -= words.width_pixels + geometry.font_pixels
-        return canvas
-
-    @property
-    def _text_y(self) -> int:
-        return (self._bar.top + self._bar.height + self.geometry.height) // 2
-
-    def _draw_position(self, draw: ImageDraw.ImageDraw, seconds: float) -> None:
-        bar, reach = self._bar, self._bar.height // 3
-        x = bar.x(seconds)
-        half = max(1, self.geometry.line_pixels // 2)
-        draw.rectangle((x - half - 1, bar.top - reach - 1, x + half + 1, bar.top + bar.height + reach), fill=CASING)
-        draw.rectangle((x - half, bar.top - reach, x + half, bar.top + bar.height + reach - 1), fill=INK)
-        clock = letter(f"{seconds:.2f} s", self.geometry.font_pixels - 2)
-        write(draw, (bar.left, self._text_y), clock, MUTED, "lm")
-
-
-def _even(length: int) -> int:
-    return length + length % 2

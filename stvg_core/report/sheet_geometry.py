@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from stvg_core.report.lettering import line_height_pixels
 
 SHEET_WIDTH = 1280
@@ -27,8 +29,9 @@ class SheetGeometry:
         rows: tiles below each other.
         tile_width: of a tile.
         picture_width: of one picture, centred in the tile's width.
-        picture_height: of one picture; a tile holds two, one per branch.
+        picture_height: of one picture.
         header_height: from the top to the first tile.
+        pictures: of a tile, below each other; on a grounding's sheet one per branch.
     """
 
     columns: int
@@ -37,9 +40,12 @@ class SheetGeometry:
     picture_width: int
     picture_height: int
     header_height: int
+    pictures: int = 2
 
     @classmethod
-    def of(cls, tile_count: int, source_width: int, source_height: int, title_lines: int = 1) -> "SheetGeometry":
+    def of(
+        cls, tile_count: int, source_width: int, source_height: int, title_lines: int = 1, pictures: int = 2
+    ) -> "SheetGeometry":
         """Return the geometry for a number of tiles of a video's shape: large tiles, on a sheet of bounded height.
 
         >>> geometry = SheetGeometry.of(20, 640, 360)
@@ -59,6 +65,7 @@ class SheetGeometry:
                 picture_width=picture_width,
                 picture_height=max(_SMALLEST_PICTURE_SIDE, round(source_height * scale)),
                 header_height=header_height + 3 * GAP,
+                pictures=pictures,
             )
             if geometry.is_filled and geometry.height <= _WANTED_HEIGHT:
                 break
@@ -76,8 +83,8 @@ class SheetGeometry:
 
     @property
     def tile_height(self) -> int:
-        """Of a tile: two pictures and the caption."""
-        return 2 * self.picture_height + 2 + self.caption_height
+        """Of a tile: its pictures and the caption."""
+        return self.pictures * (self.picture_height + 2) - 2 + self.caption_height
 
     @property
     def width(self) -> int:
@@ -93,3 +100,13 @@ class SheetGeometry:
         """Return x and y of a tile's upper left corner."""
         row, column = divmod(tile, self.columns)
         return MARGIN + column * (self.tile_width + GAP), self.header_height + row * (self.tile_height + 2 * GAP)
+
+
+def spread_evenly(frame_count: int, maximum_tiles: int) -> list[int]:
+    """Return at most so many sampled frames, spread evenly, the first and the last among them.
+
+    >>> spread_evenly(9, 3)
+    [0, 4, 8]
+    """
+    count = min(frame_count, max(1, maximum_tiles))
+    return [int(sample) for sample in np.linspace(0, frame_count - 1, count).round()]

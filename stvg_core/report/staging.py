@@ -86,9 +86,15 @@ def _move(stage: Path, target: Path) -> None:
                 (target / name).replace(kept / name)
                 undo.callback((kept / name).replace, target / name)
             else:
-                undo.callback((target / name).unlink, missing_ok=True)
+                undo.callback(_move_back, target / name, stage / name)
             (stage / name).replace(target / name)
         undo.pop_all()
+
+
+def _move_back(moved: Path, staged: Path) -> None:
+    """Take a file or folder back into the stage, which goes; nothing where it was not moved."""
+    with contextlib.suppress(FileNotFoundError):
+        moved.replace(staged)
 
 
 def _remove_if_empty(folder: Path) -> None:

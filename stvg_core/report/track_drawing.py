@@ -16,7 +16,7 @@ from stvg_core.errors import OutputError
 from stvg_core.report.drawing import CASING, INK, PAPER, Color, draw_box, resize
 from stvg_core.report.encoding import TimedPicture, encode_video
 from stvg_core.report.lettering import letter, line_height_pixels, write
-from stvg_core.report.overlay import OverlayGeometry
+from stvg_core.report.video_canvas import OverlayGeometry
 from stvg_core.values import Frames, Track, VideoInfo
 
 # Okabe & Ito's colours, told apart with every common colour blindness; after eight they begin anew, dashed.

@@ -14,7 +14,13 @@ from stvg_core.metrics import Protocol
 from stvg_core.metrics.files import parse_annotation
 from stvg_core.models import resolve_model
 from stvg_core.runs.engine import EngineChoice, OpenedEngine
-from stvg_core.runs.provenance import describe_circumstances, describe_model, describe_run, peak_memory
+from stvg_core.runs.provenance import (
+    describe_circumstances,
+    describe_model,
+    describe_run,
+    peak_memory,
+    reset_peak_memory,
+)
 from stvg_core.runs.runner import (
     Progress,
     begin_configuration,
@@ -29,7 +35,7 @@ from stvg_core.runs.store import RunStore
 from stvg_core.runs.summary import summarize_run, write_summary
 from stvg_core.runs.tasks import Outcome, Task
 from stvg_core.runs.worker import Worker
-from stvg_core.session import open_session
+from stvg_core.session import Session, open_session
 from stvg_core.tracks.cached import VideoCache
 from stvg_core.tracks.catalog import open_tracker
 
@@ -48,6 +54,8 @@ class ModelChoice:
         revision: of a hub id.
         backend: which backend, where several would do.
         extensions: names of installed extensions that wrap the hooks.
+        tracks_folder: where tracks that depend on the video alone are kept, for other runs that name it; decides no
+            result. None: nowhere.
     """
 
     model: str
@@ -59,9 +67,13 @@ class ModelChoice:
     revision: str | None = None
     backend: str | None = None
     extensions: Sequence[str] = ()
+    tracks_folder: Path | None = None
 
-    def open(self) -> Grounder:
-        """Load the model.
+    def open(self, sessions: "SessionKeeper | None" = None) -> Grounder:
+        """Load the model, or take the one that is loaded.
+
+        Args:
+            sessions: holds the model of the run before; None: it is loaded.
 
         Raises:
             StvgError: what was expected, what came, and the cure.
@@ -71,8 +83,35 @@ class ModelChoice:
         wrappers = open_hook_extensions(self.extensions)
         resolved = resolve_model(self.model, self.revision)
         settings = choose_settings(resolved.reference.folder, self.preset, self.overrides)
-        session = open_session(resolved, self.options, self.backend, extensions=wrappers)
-        return Grounder(session, settings, VideoCache(tracker), self.decomposer, self.revision)
+
+        def load() -> Session:
+            return open_session(resolved, self.options, self.backend, extensions=wrappers)
+
+        session = load() if sessions is None else sessions.take(self, load)
+        return Grounder(session, settings, VideoCache(tracker, self.tracks_folder), self.decomposer, self.revision)
+
+
+class SessionKeeper:
+    """Holds the last opened model, for runs after one another that differ in settings alone."""
+
+    def __init__(self) -> None:
+        """Hold nothing yet."""
+        self._loaded_as: object = None
+        self._session: Session | None = None
+
+    def take(self, choice: ModelChoice, load: Callable[[], Session]) -> Session:
+        """Return the model that is held where it was loaded in the same way, else load it and let the other go.
+
+        Raises:
+            StvgError: it cannot be loaded.
+        """
+        wanted = (choice.model, choice.revision, choice.options, choice.backend, tuple(choice.extensions))
+        if self._session is None or self._loaded_as != wanted:
+            # Two models at once may not fit.
+            self._session = None
+            self._session = load()
+            self._loaded_as = wanted
+        return self._session
 
 
 @dataclass(frozen=True)
@@ -102,6 +141,7 @@ def evaluate(
     corrections: bool = True,
     retry_failed: bool = False,
     engine: EngineChoice | None = None,
+    sessions: SessionKeeper | None = None,
     on_stage: Callable[[str], None] | None = None,
     on_step: Callable[[Step], None] | None = None,
 ) -> dict[str, Any]:
@@ -116,6 +156,7 @@ def evaluate(
         corrections: leave known defects out, and cut boxes at the picture's edge.
         retry_failed: samples that failed in an earlier session are tried again.
         engine: where the method runs; None: in this process.
+        sessions: holds the model between runs (local engine); None: it is loaded.
         on_stage: told the name of each stage before samples are worked on.
         on_step: told after every sample.
 
@@ -131,7 +172,7 @@ def evaluate(
     selection = selection or Selection()
     with stopping_cleanly(), RunStore(run) as store:
         tell("load")
-        with open_engine(engine or EngineChoice(), choice, dataset.video_root) as opened:
+        with open_engine(engine or EngineChoice(), choice, dataset.video_root, sessions) as opened:
             begin_configuration(store, describe_run(dataset, opened.model, corrections=corrections))
             tell("samples")
             register_samples(store, dataset, selection, corrections=corrections)
@@ -154,13 +195,16 @@ def evaluate(
 
 
 @contextmanager
-def open_engine(engine: EngineChoice, choice: ModelChoice, video_root: Path) -> Iterator[OpenedEngine]:
+def open_engine(
+    engine: EngineChoice, choice: ModelChoice, video_root: Path, sessions: SessionKeeper | None = None
+) -> Iterator[OpenedEngine]:
     """Load the model where the method is to run; leaving it lets go of everything.
 
     Args:
         engine: which one.
         choice: the model and everything else that decides results.
         video_root: folder that the tasks' videos are relative to.
+        sessions: holds the model between runs (local engine); None: it is loaded.
 
     Raises:
         StvgError: the model cannot be loaded, or there is no such place.
@@ -172,7 +216,8 @@ def open_engine(engine: EngineChoice, choice: ModelChoice, video_root: Path) -> 
         with open_ray_engine(engine, choice, video_root) as opened:
             yield opened
         return
-    grounder = choice.open()
+    reset_peak_memory()
+    grounder = choice.open(sessions)
     circumstances = describe_circumstances(grounder) | {"engine": {"name": "local", "workers": 1, "nodes": 1}}
     with Worker(grounder, video_root) as worker:
         yield OpenedEngine(worker, describe_model(grounder), circumstances, peak_memory=peak_memory)

@@ -4,6 +4,7 @@ A difference in the first is refused (`configuration`); the second is recorded f
 warning: another device or torch may move a number's last digits.
 """
 
+import contextlib
 import hashlib
 import os
 import platform
@@ -23,7 +24,7 @@ _WHOLE_BYTES: Final = 64 * 2**20
 _BLOCK_BYTES: Final = 2**20
 _BLOCKS: Final = 16
 _GIT_SECONDS: Final = 5.0
-_CIRCUMSTANTIAL_LOAD: Final = ("device", "device_map", "attention", "recompute")
+_CIRCUMSTANTIAL_LOAD: Final = ("device", "device_map", "attention", "recompute", "cuda_graphs")
 """How a model is loaded, as far as it changes where numbers are computed and not what they mean."""
 
 
@@ -116,21 +117,44 @@ def describe_circumstances(grounder: Grounder | None, arguments: list[str] | Non
     return circumstances
 
 
+def reset_peak_memory() -> None:
+    """Let `peak_memory` count from now on, where the system can (Linux, CUDA); elsewhere from the process's start."""
+    import torch
+
+    # Before its first use CUDA refuses.
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        for device in range(torch.cuda.device_count()):
+            torch.cuda.reset_peak_memory_stats(device)
+    # Documented in proc(5): 5 sets the peak resident set to the present one.
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+
+
 def peak_memory() -> dict[str, int]:
-    """Return the largest memory of this process so far, in bytes: resident, and on a CUDA device where there is one."""
+    """Return the largest memory of this process since `reset_peak_memory`, in bytes: resident, and on CUDA devices."""
     import torch
 
     found = {}
-    if sys.platform != "win32":
-        import resource
-
-        # Kilobytes, but bytes on macOS.
-        unit = 1 if sys.platform == "darwin" else 1024
-        found["peak_host_bytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    resident = _peak_resident_bytes()
+    if resident is not None:
+        found["peak_host_bytes"] = resident
     if torch.cuda.is_available():
         devices = range(torch.cuda.device_count())
         found["peak_device_bytes"] = max(torch.cuda.max_memory_allocated(device) for device in devices)
     return found
+
+
+def _peak_resident_bytes() -> int | None:
+    with contextlib.suppress(OSError, ValueError, IndexError, StopIteration):
+        lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
+    if sys.platform == "win32":
+        return None
+    import resource
+
+    # Kilobytes, but bytes on macOS.
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def _distributions() -> list[str]:

@@ -98,7 +98,7 @@ class RemoteWorker:
         try:
             self._surroundings.enter()
             grounder = self._choice.open()
-            self._worker = Worker(grounder, self._video_root)
+            self._worker = Worker(grounder, self._video_root, share=False)
             return WorkerDescription(socket.gethostname(), describe_model(grounder), describe_circumstances(grounder))
         except Exception as error:  # noqa: BLE001  # the driver's to raise
             return Failure.of(error)

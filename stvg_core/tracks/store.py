@@ -8,8 +8,6 @@ counts as missing. Knows no tracker.
 import hashlib
 import json
 import logging
-import os
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +16,7 @@ from typing import Any, Final
 from stvg_core.errors import TrackError
 from stvg_core.tracks.from_file import read_tracks
 from stvg_core.tracks.track_file import track_document, write_document
+from stvg_core.user_cache import cache_folder
 from stvg_core.values import Track, VideoInfo
 
 FOLDER_VARIABLE: Final = "STVG_TRACKS_CACHE"
@@ -29,14 +28,7 @@ _LOG: Final = logging.getLogger(__name__)
 
 def default_folder() -> Path:
     """Return the folder of cached tracks where none is named."""
-    named = os.environ.get(FOLDER_VARIABLE)
-    if named:
-        return Path(named)
-    if sys.platform == "win32":
-        home = os.environ.get("LOCALAPPDATA") or str(Path.home() / "AppData" / "Local")
-    else:
-        home = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(home) / "stvg" / "tracks"
+    return cache_folder("tracks", FOLDER_VARIABLE)
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,17 @@ Only plain local files are opened. This package knows no model and no torch.
 """
 
 from stvg_core.video.reading import iterate_frames, probe_video, read_frames
-from stvg_core.video.sampling import sample_indices
+from stvg_core.video.sampling import lost_frame_count, sample_indices
+from stvg_core.video.windows import Window, WindowedVideo, lay_windows, read_video
 
-__all__ = ["iterate_frames", "probe_video", "read_frames", "sample_indices"]
+__all__ = [
+    "Window",
+    "WindowedVideo",
+    "iterate_frames",
+    "lay_windows",
+    "lost_frame_count",
+    "probe_video",
+    "read_frames",
+    "read_video",
+    "sample_indices",
+]

@@ -73,7 +73,7 @@ def read_frames(
     timeline, display = _examine(file)
     info = _info(path, timeline, display)
     if segment is not None:
-        segment = _inside(segment, info)
+        segment = inside_segment(segment, info)
     indices = sample_indices(info, settings, segment)
     width, height = display.size(_checked_side(maximum_side_pixels))
     if len(indices) * width * height * 3 > MAXIMUM_SAMPLE_BYTES:
@@ -103,7 +103,7 @@ def read_frames(
     return Frames(info, shown[positions], pictures if len(wanted) == len(indices) else pictures[positions], segment)
 
 
-def _inside(segment: tuple[int, int], info: VideoInfo) -> tuple[int, int]:
+def inside_segment(segment: tuple[int, int], info: VideoInfo) -> tuple[int, int]:
     """Return the part of a segment that the video has."""
     first, last = segment
     if not 0 <= first <= last:

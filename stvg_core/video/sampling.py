@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float64, Int64
 
 from stvg_core.config import SamplingSettings
-from stvg_core.values import VideoInfo
+from stvg_core.values import Frames, VideoInfo
 
 
 def sample_indices(
@@ -42,6 +42,11 @@ def sample_indices(
     tick_count = max(1, math.ceil(duration_seconds * settings.frames_per_second - 1e-6))
     ticks = _spread(0, tick_count - 1, min(tick_count, settings.maximum_frame_count))
     return first + _nearest(seconds, seconds[0] + ticks / settings.frames_per_second)
+
+
+def lost_frame_count(frames: Frames, settings: SamplingSettings) -> int:
+    """Return how many sampled frames did not decode, so that neighbours stand in for them."""
+    return int((sample_indices(frames.info, settings, frames.segment) != frames.indices).sum())
 
 
 def _spread(first: int, last: int, count: int) -> Int64[np.ndarray, " frame"]:

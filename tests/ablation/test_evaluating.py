@@ -223,6 +223,11 @@ def test_rows_that_run_the_same_are_run_once_and_a_source_without_true_tracks_ha
         make_plan(opened, ScriptedSource(frames), ("nothing",), 1)
 
 
+def test_windows_are_refused(frames: Frames, session: Session) -> None:
+    with pytest.raises(UsageError, match="without windows"):
+        make_plan(grounder(session, **{"windows.length_seconds": 2.0}), ScriptedSource(frames), (), 1)
+
+
 def test_tables_take_one_step_where_the_settings_take_none() -> None:
     (ladder,) = make_tables(("ladder",), settings(**{"prompt.steps": 0}), 4)
     assert {variant.settings(settings()).prompt.steps for variant in ladder.variants} == {1}

@@ -3,9 +3,13 @@
 import csv
 import io
 import json
+import os
 import re
 import stat
+import subprocess
 import sys
+import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +29,9 @@ from stvg_core.comparison import (
 )
 from stvg_core.comparison.document import ComparisonDocument, schema_text
 from stvg_core.comparison.plots import draw_plots
+from stvg_core.comparison.row_process import greeting
 from stvg_core.comparison.rows import checked
-from stvg_core.comparison.running import RowRun, run_row
+from stvg_core.comparison.running import RowRun, RowRunner
 from stvg_core.comparison.tables import csv_table, markdown
 from stvg_core.config import load_settings
 from stvg_core.errors import UsageError
@@ -116,8 +121,6 @@ def test_rows_of_a_file(tmp_path: Path) -> None:
     first, second = read_rows(path)
     assert first == ComparisonRow("a, paper", "a", "paper", {"prompt.steps": 0})
     assert second == ComparisonRow("mine", "b", tracks="attention")
-    assert first.arguments()[-2:] == ["--set", "prompt.steps=0"]
-    assert ComparisonRow("a", "a", overrides={"spatial.tune": False}).arguments()[-1] == "spatial.tune=false"
     for text, words in (
         ("[[row]]\nname = 'x'", "Field required"),
         ("[[row]]\nmodel = 'x'\ncolour = 1", "row.0.colour"),
@@ -141,52 +144,145 @@ def test_rows_with_one_name_or_folder_are_refused() -> None:
         assert re.fullmatch(r"[A-Za-z0-9_+][A-Za-z0-9._+-]{0,79}", ComparisonRow(name, "m").folder)
 
 
-def a_python(path: Path, body: str) -> str:
-    path.write_text(f"#!{sys.executable}\nimport os, sys\n{body}\n")
+SPEAKS = """
+import json, sys
+greeting = {greeting}
+print(json.dumps(greeting), flush=True)
+for line in sys.stdin:
+    job = json.loads(line)
+    print(json.dumps(answer(job)), flush=True)
+"""
+
+
+def a_python(path: Path, body: str, told: dict[str, object] | None = None) -> str:
+    """An interpreter that ignores what it is told to run; with an `answer(job)` in its body it speaks the protocol."""
+    speaks = SPEAKS.format(greeting=greeting() | (told or {})) if "def answer" in body else ""
+    path.write_text(f"#!{sys.executable}\nimport os, sys\n{body}\n{speaks}\n")
     path.chmod(path.stat().st_mode | stat.S_IXUSR)
     return str(path)
+
+
+def run_row(row: ComparisonRow, source: Source, out: Path, **options: bool) -> RowRun:
+    with RowRunner(source, out, "stcat", **options) as runner:
+        return runner.run(row)
 
 
 @pytest.mark.parametrize(
     ("body", "words"),
     [
-        ("sys.stderr.write('noise\\nerror: expected a model, got none\\n'); sys.exit(1)", "expected a model, got none"),
+        ("def answer(job): return {'error': 'expected a model,\\ngot none'}", "expected a model, got none"),
+        ("def answer(job): return {}", "it answered without a summary"),
+        ("def answer(job): os._exit(3)", "the run ended with exit code 3: it said nothing"),
         ("os.kill(os.getpid(), 9)", "the run ended with killed by signal 9: it said nothing"),
         ("raise KeyError('x')", "the run ended with exit code 1: KeyError: 'x'"),
-        ("print('no json')", "the run ended with exit code 0: it said nothing"),
+        ("print('no json')", "expected an answer of PYTHON, got no json"),
+        ("print('[1]')", "expected an answer of PYTHON, got [1]"),
+        (
+            "sys.exit('PYTHON: No module named stvg_core')",
+            f"expected stvg-core {greeting()['stvg_core']} in the environment of PYTHON, found none or an older one; "
+            f"install stvg-core=={greeting()['stvg_core']} there",
+        ),
     ],
 )
 def test_a_row_that_cannot_run_has_its_reason(body: str, words: str, tmp_path: Path) -> None:
     row = ComparisonRow("a", "m", python=a_python(tmp_path / "python", body))
-    found = run_row(row, Source("folder", tmp_path), tmp_path / "out", "stcat")
-    assert (found.summary, found.error) == (None, words)
+    found = run_row(row, Source("folder", tmp_path), tmp_path / "out")
+    assert (found.summary, found.error.replace(str(row.python), "PYTHON")) == (None, words)
+
+
+@pytest.mark.parametrize(("name", "title"), [("stvg_core", "stvg-core"), ("protocol", "row protocol")])
+def test_an_environment_of_another_version_is_told(name: str, title: str, tmp_path: Path) -> None:
+    python = a_python(tmp_path / "python", "def answer(job): return {'summary': {}}", {name: "9.9"})
+    found = run_row(ComparisonRow("a", "m", python=python), Source("folder", tmp_path), tmp_path / "out")
+    assert found.summary is None
+    assert f"expected {title} {greeting()[name]} in the environment of {python} as here, got 9.9" in found.error
 
 
 def test_a_row_without_its_interpreter_has_its_reason(tmp_path: Path) -> None:
     row = ComparisonRow("a", "m", python=str(tmp_path / "none"))
-    found = run_row(row, Source("folder", tmp_path), tmp_path / "out", "stcat")
+    found = run_row(row, Source("folder", tmp_path), tmp_path / "out")
     assert found.error.startswith("cannot start")
 
 
 def test_a_row_is_run_with_everything_it_names(tmp_path: Path) -> None:
-    body = "import json; print(json.dumps({'argv': sys.argv}))"
-    row = ComparisonRow("a", "m", "paper", {"prompt.steps": 0}, "attention", python=a_python(tmp_path / "python", body))
+    python = a_python(tmp_path / "python", "def answer(job): return {'summary': job}")
+    row = ComparisonRow("a", "m", "paper", {"prompt.steps": 0}, "attention", device="cpu", python=python)
     source = Source("folder", tmp_path, split="val", limit=3, corrections=False)
-    found = run_row(row, source, tmp_path / "out", "stcat", retry_failed=True)
-    argv = found.summary["argv"]  # type: ignore[index]
-    assert argv[1:6] == ["-m", "stvg_core", "evaluate", "folder", "--root"]
-    for pair in (
-        ("--model", "m"),
-        ("--preset", "paper"),
-        ("--tracks", "attention"),
-        ("--set", "prompt.steps=0"),
-        ("--split", "val"),
-        ("--limit", "3"),
-        ("--protocol", "stcat"),
-        ("--run", str(tmp_path / "out" / "runs" / "a")),
-    ):
-        assert argv[argv.index(pair[0]) + 1] == pair[1]
-    assert {"--no-corrections", "--retry-failed", "--json"} <= set(argv)
+    found = run_row(row, source, tmp_path / "out", retry_failed=True)
+    assert found.summary == {
+        "run": str(tmp_path / "out" / "runs" / "a"),
+        "log": str(tmp_path / "out" / "runs" / "a" / "log.txt"),
+        "row": {
+            "model": "m",
+            "preset": "paper",
+            "tracks": "attention",
+            "decomposer": None,
+            "backend": None,
+            "device": "cpu",
+            "dtype": "auto",
+            "overrides": {"prompt.steps": 0},
+        },
+        "source": {
+            "dataset": "folder",
+            "split": "val",
+            "limit": 3,
+            "corrections": False,
+            "root": str(tmp_path),
+            "annotations": None,
+            "video_root": None,
+        },
+        "tracks_folder": str(tmp_path / "out" / "tracks"),
+        "protocol": "stcat",
+        "retry_failed": True,
+    }
+
+
+def test_rows_of_one_model_share_a_process_until_one_fails(tmp_path: Path) -> None:
+    body = (
+        "def answer(job):\n"
+        "    return {'error': 'no'} if job['row']['preset'] == 'bad' else {'summary': {'process': os.getpid()}}"
+    )
+    python = a_python(tmp_path / "python", body)
+    rows = [("a", "m", None), ("b", "m", None), ("c", "m", "bad"), ("d", "m", None), ("e", "n", None)]
+    with RowRunner(Source("folder", tmp_path), tmp_path / "out", "stcat") as runner:
+        found = [runner.run(ComparisonRow(name, model, preset, python=python)) for name, model, preset in rows]
+    a, b, c, d, e = (run.summary and run.summary["process"] for run in found)
+    assert a == b
+    assert c is None
+    assert len({a, d, e}) == 3
+    for process in (a, d, e):
+        with pytest.raises(ProcessLookupError):
+            os.kill(process, 0)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+def test_a_row_ends_with_the_process_that_waits_for_it(tmp_path: Path) -> None:
+    """However that ended; the run it works on is stopped as `kill` stops one, and gives back what it had taken."""
+    script = (
+        "import sys, time\n"
+        "from stvg_core.comparison import row_process\n"
+        "from stvg_core.runs.runner import stopping_cleanly\n"
+        "def run(job, sessions):\n"
+        "    with stopping_cleanly():\n"
+        "        print('begun', flush=True)\n"
+        "        time.sleep(60)\n"
+        "row_process._run = run\n"
+        "row_process.main()\n"
+    )
+    log = tmp_path / "log.txt"
+    child = subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert child.stdin is not None
+    assert child.stdout is not None
+    assert json.loads(child.stdout.readline()) == greeting()
+    child.stdin.write(json.dumps({"log": str(log)}) + "\n")
+    child.stdin.flush()
+    while not log.exists() or "begun" not in log.read_text():
+        assert child.poll() is None
+        time.sleep(0.05)
+    child.stdin.close()
+    assert json.loads(child.stdout.readline()) == {"error": "the run was stopped; run the same command to go on"}
+    assert child.wait(timeout=50) == 0
+    child.stdout.close()
 
 
 def test_differences_are_paired_and_their_intervals_drawn_together(tmp_path: Path) -> None:
@@ -249,6 +345,28 @@ def test_rows_that_share_too_little_are_told(tmp_path: Path) -> None:
     assert "To be kept in mind" in markdown(document)
 
 
+def test_rows_say_which_versions_they_ran_under_and_that_these_differ(tmp_path: Path) -> None:
+    runs = []
+    for name, number in (("one", "5.17.0"), ("two", "5.23.0")):
+        run = a_run(tmp_path, name)
+        sessions = [{"versions": {"transformers": "old"}}, {"versions": {"transformers": number, "torch": "2.13.0"}}]
+        runs.append(replace(run, summary=(run.summary or {}) | {"sessions": sessions}))
+    document = build_comparison(runs, Source("folder", tmp_path / "data"), STCAT, BOOTSTRAP)
+    assert [(row.versions or {})["transformers"] for row in document.rows] == ["5.17.0", "5.23.0"]
+    assert document.warnings == [
+        "rows ran under transformers 5.17.0 and 5.23.0: a difference may be the library's",
+    ]
+
+
+def test_scores_by_query_type_have_intervals(tmp_path: Path) -> None:
+    (row,) = build_comparison([a_run(tmp_path, "one")], Source("folder", tmp_path), STCAT, BOOTSTRAP).rows
+    assert row.by_type is not None
+    assert row.by_type_estimates is not None
+    assert row.score is not None
+    assert row.by_type_estimates == {"unknown": row.score}
+    assert row.by_type["unknown"]["m_vIoU"] == pytest.approx(row.score["m_vIoU"].mean)
+
+
 def test_plots_are_drawn_for_what_has_numbers(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     (tmp_path / "plots").mkdir()
@@ -275,7 +393,7 @@ def test_one_clip_with_queries_is_a_source(tmp_path: Path) -> None:
 
 def test_one_failing_row_stops_no_other(tmp_path: Path) -> None:
     write_dataset(tmp_path / "data")
-    bad = a_python(tmp_path / "bad", "sys.stderr.write('error: expected CUDA, got none\\n'); sys.exit(1)")
+    bad = a_python(tmp_path / "bad", "def answer(job): return {'error': 'expected CUDA, got none'}")
     rows = [ComparisonRow(name, "m", python=bad) for name in ("a", "b")]
     seen: list[str] = []
     document = compare(

@@ -3,6 +3,7 @@
 Run with `nox -s gpu` (or `pytest -m gpu`); without a device every test is skipped.
 """
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,14 +13,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from stvg_core.backend import AttentionRequest
+from stvg_core.backend import AttentionRequest, EncodedClip
+from stvg_core.branches import BranchMaps, read_branches
 from stvg_core.config import InputSettings, Settings, load_settings
 from stvg_core.errors import DeviceMemoryError
 from stvg_core.identity import LoadOptions
 from stvg_core.pipeline import ground_frames
 from stvg_core.session import Session, open_session
+from stvg_core.stages import Stopwatch
 from stvg_core.tracks.regions import RegionTracker
 from stvg_core.values import Frames, Grounding, SubQueries, VideoInfo
+from stvg_huggingface.adapter import HuggingFaceAdapter
 from stvg_huggingface.testing import TINY_FAMILIES, save_tiny_model
 from stvg_huggingface.testing.sessions import random_session
 
@@ -107,6 +111,56 @@ def test_bfloat16_ranks_as_float32_does(folder: Path, record_property: Callable[
 
 def grounded(session: Session, frames: Frames, settings: Settings) -> Grounding:
     return ground_frames(frames, QUERY, session, RegionTracker(), settings)
+
+
+def branch_maps(session: Session, seed: int) -> BranchMaps:
+    frames = moving_square(6, 48)
+    noisy = np.random.default_rng(seed).integers(0, 60, frames.pixels.shape, dtype=np.uint8) + frames.pixels // 2
+    clip = session.adapter.encode(replace(frames, pixels=noisy), InputSettings(), tuple(range(6)))
+    back = session.augment_frames(replace(frames, pixels=noisy), clip, InputSettings())
+    settings = load_settings("released", overrides={"prompt.step_size": 0.01})
+    return read_branches(session, clip, back, QUERY, settings, Stopwatch())
+
+
+@pytest.mark.usefixtures("exact_products")
+@pytest.mark.parametrize("recompute", ["none", "mlp", "layer"])
+def test_recorded_passes_say_what_unrecorded_ones_do(folder: Path, recompute: str) -> None:
+    plainly = opened(folder, "cuda", recompute=recompute, cuda_graphs="off")
+    session = opened(folder, "cuda", recompute=recompute)
+    adapter = session.adapter
+    assert isinstance(adapter, HuggingFaceAdapter)
+    assert adapter.replays is not None
+    for turn in range(6):
+        # Another clip each time: what a recording reads must be the newest.
+        found, expected = branch_maps(session, turn), branch_maps(plainly, turn)
+        for own, other in ((found.spatial, expected.spatial), (found.temporal, expected.temporal)):
+            np.testing.assert_allclose(own.values, other.values, rtol=1e-3, atol=1e-3 * other.values.max())
+        assert found.margins == pytest.approx(expected.margins, rel=1e-3, abs=1e-4)
+    assert adapter.replays.count == 3, "three questions with gradients, two with gradients, and rows"
+
+
+@pytest.mark.parametrize("recompute", ["none", "mlp", "layer"])
+def test_nothing_in_a_gradient_step_waits_for_the_device(folder: Path, recompute: str) -> None:
+    for graphs in ("off", "auto"):
+        session = opened(folder, "cuda", recompute=recompute, cuda_graphs=graphs)
+        frames = moving_square(6, 48)
+        clip = session.adapter.encode(frames, InputSettings(), tuple(range(6)))
+
+        def step(session: Session = session, clip: EncodedClip = clip) -> None:
+            prompt = torch.zeros_like(clip.visual_tokens, requires_grad=True)
+            margins = session.adapter.answer_logits(clip, QUESTIONS, prompt).margins
+            torch.autograd.grad(margins[0] - margins[1], prompt)
+
+        for _ in range(6):
+            step()
+        with warnings.catch_warnings():
+            # It warns of being a prototype.
+            warnings.simplefilter("ignore")
+            torch.cuda.set_sync_debug_mode("error")
+        try:
+            step()
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
 
 
 def test_the_deterministic_option_gives_the_same_bits(folder: Path) -> None:

@@ -34,7 +34,7 @@ __all__ = ["stvg"]
 def scripted(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
     """A model that needs no loading, whatever --model says."""
 
-    def open_(choice: ModelChoice) -> Grounder:
+    def open_(choice: ModelChoice, sessions: object = None) -> Grounder:
         settings = load_settings(
             "paper", overrides={"sampling.frame_count": 6, "prompt.steps": 0} | dict(choice.overrides or {})
         )
@@ -255,10 +255,13 @@ def test_killed_at_fifty_moments_the_tiny_model_comes_to_the_same(tmp_path: Path
     assert 50 < done < 200
     second = evaluate(dataset, run, choice, protocol)
     assert first["samples"] == second["samples"] == {"ok": 200, "failed": 0, "pending": 0, "left_out": 0}
-    assert first["score"] == second["score"]
     assert first["configuration"] == second["configuration"]
     assert len(second["sessions"]) == 51
-    assert _found(run) == _found(tmp_path / "unbroken")
+    # How many queries of a video are read in one pass depends on where a process ended: they differ in rounding.
+    for ours, theirs in zip(_found(run), _found(tmp_path / "unbroken"), strict=True):
+        assert_close(ours, theirs)
+    for name, value in first["score"]["summary"].items():
+        assert second["score"]["summary"][name] == pytest.approx(value, abs=1e-3)
 
 
 def _done(run: Path) -> int:
@@ -267,6 +270,21 @@ def _done(run: Path) -> int:
     except RunError:
         # Not begun yet.
         return 0
+
+
+def assert_close(ours: object, theirs: object) -> None:
+    """Numbers within rounding; everything else, the chosen frames included, equal."""
+    if isinstance(ours, dict) and isinstance(theirs, dict):
+        assert ours.keys() == theirs.keys()
+        for key, value in ours.items():
+            assert_close(value, theirs[key])
+    elif isinstance(ours, (list, tuple)) and isinstance(theirs, (list, tuple)):
+        for one, other in zip(ours, theirs, strict=True):
+            assert_close(one, other)
+    elif isinstance(ours, float) and isinstance(theirs, float):
+        assert ours == pytest.approx(theirs, rel=1e-4, abs=1e-6)
+    else:
+        assert ours == theirs
 
 
 def _found(run: Path) -> list[object]:

@@ -5,8 +5,9 @@ once, and the visual prompt enters by index at the visual tokens' places. Nothin
 family: differences come from a `FamilyDifferences`.
 """
 
-from collections.abc import Sequence
-from contextlib import nullcontext, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
@@ -20,7 +21,6 @@ from stvg_core.config import InputSettings
 from stvg_core.errors import SettingsError, TokenLayoutError, UsageError
 from stvg_core.values import Frames, TokenLayout
 from stvg_huggingface.answers import answer_ids
-from stvg_huggingface.capture import AttentionCapture, LastLayerReached, PackedPass
 from stvg_huggingface.chat import render_frame
 from stvg_huggingface.clips import (
     STATE,
@@ -33,20 +33,23 @@ from stvg_huggingface.clips import (
 )
 from stvg_huggingface.family import FamilyDifferences, VisualInputs, cells_of_clip
 from stvg_huggingface.generation import generate_greedily
-from stvg_huggingface.interception import as_position_ids
 from stvg_huggingface.loading import LoadedCheckpoint
+from stvg_huggingface.norms import fuse_norms
 from stvg_huggingface.packing import pack, suffix_mask
+from stvg_huggingface.passes import PassKind, QuestionTensors, run_pass
 from stvg_huggingface.pixels import normalize, square_frames
 from stvg_huggingface.prepared import PreparedQuestions
 from stvg_huggingface.questions import tokenize_question
-from stvg_huggingface.recompute import choose_recompute, lean_layers
+from stvg_huggingface.recompute import choose_recompute
+from stvg_huggingface.replay import Replays, cuda_replays
 from stvg_huggingface.transfer import send
-from stvg_huggingface.trimming import last_layer_of_rows
 
 _QUESTION_TOKENS: Final = 48
 """Left for a question where the number of frames that fit is told."""
 _PREPARED_SETS: Final = 32
 """Question sets of one clip that are kept; each holds one mask of suffix rows and a few places."""
+_FILLED_UP: Final = 32
+"""Where passes are recorded, tokens behind the prefix come to a multiple of it: questions of other lengths recur."""
 _STRETCHING: Final = ("linear", "dynamic")
 
 
@@ -72,6 +75,9 @@ class HuggingFaceAdapter:
         self._context_tokens = context_tokens(checkpoint.text_config)
         self._template_tokens = len(checkpoint.tokenizer(self._frame.head + self._frame.tail)["input_ids"])
         yes_id, no_id = answer_ids(checkpoint.tokenizer)
+        if checkpoint.device.type == "cuda":
+            fuse_norms(checkpoint.model)
+        self._replays = cuda_replays(self._pass, checkpoint)
         self._prepared: WeakKeyDictionary[ClipPrompt, dict[tuple[str, ...], PreparedQuestions]] = WeakKeyDictionary()
         self._description = ModelDescription(
             id=checkpoint.reference.id,
@@ -92,6 +98,21 @@ class HuggingFaceAdapter:
     def checkpoint(self) -> LoadedCheckpoint:
         """The model and its tokenizer, for hooks that need more than the adapter offers."""
         return self._checkpoint
+
+    @property
+    def replays(self) -> Replays | None:
+        """The recorded passes, or None where none are recorded."""
+        return self._replays
+
+    @contextmanager
+    def unrecorded(self) -> Iterator[None]:
+        """Run passes as they are, and as long as they are, while inside: what counts operations sees no replays."""
+        replays, prepared = self._replays, self._prepared
+        self._replays, self._prepared = None, WeakKeyDictionary()
+        try:
+            yield
+        finally:
+            self._replays, self._prepared = replays, prepared
 
     @property
     def visual_token_id(self) -> int:
@@ -145,7 +166,7 @@ class HuggingFaceAdapter:
             TokenLayoutError: the prompt's shape is not the visual tokens'.
         """
         asked = self._prepare(clip, questions)
-        last = self._run(clip, asked, prompt, None)
+        last = self._run(clip, asked, prompt, asked.kind)
         model: Any = self._checkpoint.model
         head = model.get_output_embeddings()
         # Rows by number: a list of them would be sent to the device first, which waits for it.
@@ -171,10 +192,9 @@ class HuggingFaceAdapter:
         if not request.layers or not set(request.layers) <= set(range(count)):
             raise SettingsError(f"expected layers within 0..{count - 1}, got {request.layers}")
         asked = self._prepare(request.clip, request.questions)
-        capture = AttentionCapture(request.layers, asked.rows, asked.columns)
-        with torch.no_grad(), suppress(LastLayerReached):
-            self._run(request.clip, asked, request.prompt, capture)
-        rows = torch.split(capture.mean(), asked.row_counts)
+        with torch.no_grad():
+            shares = self._run(request.clip, asked, request.prompt, replace(asked.kind, layers=request.layers))
+        rows = torch.split(shares[: sum(asked.row_counts)], asked.row_counts)
         return tuple(
             QuestionAttention(question, prompt.tokens, own)
             for question, prompt, own in zip(request.questions, asked.packed.prompts, rows, strict=True)
@@ -206,26 +226,30 @@ class HuggingFaceAdapter:
         for prompt in prompts:
             self._check_context(len(prompt.ids), clip.layout)
             last_visual = int(self._clip_places(clip, prompt.ids)[-1])
-        packed = pack(prompts, last_visual)
+        packed = pack(prompts, last_visual, 1 if self._replays is None else _FILLED_UP)
         device = clip.visual_tokens.device
         spans = [packed.question_rows(number) for number in range(len(prompts))]
         # All of it is found on the CPU: asking the device for places or counts would wait for it.
         places = self._clip_places(clip, packed.ids)
-        longest = torch.zeros(packed.prefix_length + max(packed.suffix_lengths), dtype=torch.bool)
+        longest = torch.zeros(packed.prefix_length + max(packed.rest_lengths), dtype=torch.bool)
         longest[places] = True
         positions = clip_positions(clip)(longest)[:, torch.tensor(packed.own_places())]
-        return PreparedQuestions(
-            packed=packed,
+        rows = [row for span in spans for row in span]
+        if self._replays is not None:
+            # As many as there are tokens behind the prefix, so that questions of other lengths give the same shapes.
+            rows += [rows[-1]] * (sum(packed.rest_lengths) - len(rows))
+        tensors = QuestionTensors(
             ids=send(torch.tensor(packed.ids), device),
             places=send(places, device),
             positions=send(positions, device),
-            mask=suffix_mask(packed.prefix_length, packed.suffix_lengths, device),
+            mask=suffix_mask(packed.prefix_length, packed.rest_lengths, device),
             last_tokens=send(torch.tensor(packed.last_tokens), device),
-            rows=send(torch.tensor([row for span in spans for row in span]), device),
-            row_counts=[len(span) for span in spans],
+            rows=send(torch.tensor(rows), device),
             columns=send(places[clip_prompt(clip).cells], device),
-            recompute=choose_recompute(self._checkpoint.options.recompute, self._checkpoint, len(packed.ids)),
         )
+        recompute = choose_recompute(self._checkpoint.options.recompute, self._checkpoint, len(packed.ids))
+        kind = PassKind(packed.prefix_length, recompute, self._checkpoint.options.attention == "eager")
+        return PreparedQuestions(packed, tensors, kind, [len(span) for span in spans])
 
     def _check_context(self, token_count: int, layout: TokenLayout) -> None:
         """Refuse a prompt that the model has no positions for; nothing is ever cut off."""
@@ -257,32 +281,17 @@ class HuggingFaceAdapter:
         clip: EncodedClip,
         asked: PreparedQuestions,
         prompt: Float[Tensor, "cell width"] | None,
-        capture: AttentionCapture | None,
-    ) -> Float[Tensor, "question width"]:
-        """Return what leaves the decoder at each question's last token."""
-        shown = clip_embeddings(clip, prompt)
-        embed: Any = self._checkpoint.model.get_input_embeddings()
-        text = embed(asked.ids)
-        embeddings = text.index_put((asked.places,), shown.to(text.dtype))
-        exact = self._checkpoint.options.attention == "eager"
-        run = PackedPass(asked.packed.prefix_length, asked.mask, capture, exact)
-        decoder = self._checkpoint.language_model
-        limited = last_layer_of_rows(decoder, asked.last_tokens) if capture is None else nullcontext()
-        with limited, lean_layers(decoder, asked.recompute if embeddings.requires_grad else "none"):
-            # A mask of four axes is handed through unread; without it transformers would guess packed
-            # sequences from the positions and build a square mask.
-            output = decoder(
-                inputs_embeds=embeddings[None],
-                position_ids=as_position_ids(asked.positions),
-                attention_mask=asked.mask,
-                use_cache=False,
-                stvg=run,
-            )
-        hidden: Tensor = output.last_hidden_state[0]
-        # A decoder whose last layer could not be limited returns every token, which is more than the questions.
-        if hidden.shape[0] == asked.last_tokens.numel():
-            return hidden
-        return hidden.index_select(0, asked.last_tokens.to(hidden.device))
+        kind: PassKind,
+    ) -> Float[Tensor, "..."]:
+        """Return what a pass gives for questions under a prompt; one that recurs is replayed where it can be."""
+        shown = clip_embeddings(clip, prompt).to(self._checkpoint.dtype)
+        run = self._pass if self._replays is None else self._replays.run
+        return run(shown, asked.tensors, kind)
+
+    def _pass(
+        self, shown: Float[Tensor, "clip_token width"], tensors: QuestionTensors, kind: PassKind
+    ) -> Float[Tensor, "..."]:
+        return run_pass(self._checkpoint.model, self._checkpoint.language_model, shown, tensors, kind)
 
 
 def context_tokens(text_config: PreTrainedConfig) -> int | None:

@@ -17,6 +17,8 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
+from stvg_huggingface.norms import FusedNorm
+
 _BLOCK_ROWS: Final = {"cpu": 512, "cuda": 4096}
 _CHILDREN: Final = {"self_attn", "mlp", "input_layernorm", "post_attention_layernorm"}
 _SILU: Final = ("SiLU", "SiLUActivation")
@@ -35,7 +37,8 @@ def gated_mlp(layer: nn.Module) -> Iterator[None]:
     """
     modules: Any = layer
     norm, mlp = modules.post_attention_layernorm, modules.mlp
-    with forward_replaced(norm, lambda hidden: hidden), forward_replaced(mlp, _Gated(norm, mlp)):
+    gated = _Gated(norm, mlp)
+    with forward_replaced(norm, lambda hidden: hidden), forward_replaced(mlp, gated):
         yield
 
 
@@ -52,7 +55,8 @@ def is_gated(layer: Any) -> bool:  # noqa: ANN401 - layers of transformers have 
     # Quantized layers derive from nn.Linear, and accelerate replaces `forward`.
     plain = all(type(one) is nn.Linear and "forward" not in vars(one) for one in projections)
     silu = type(getattr(mlp, "act_fn", None)).__name__ in _SILU
-    return plain and silu and set(children) == {*_PROJECTIONS, "act_fn"} and "forward" not in {*vars(mlp), *vars(norm)}
+    bare = "forward" not in vars(mlp) and isinstance(vars(norm).get("forward"), FusedNorm | None)
+    return plain and silu and set(children) == {*_PROJECTIONS, "act_fn"} and bare
 
 
 @contextmanager
@@ -72,23 +76,19 @@ class _Gated:
     """One layer's norm and MLP."""
 
     def __init__(self, norm: nn.Module, mlp: Any) -> None:  # noqa: ANN401 - the same
-        self._norm = norm
+        # Taken now: the module itself runs another function while this stands in its place.
+        self._normed: Callable[[Rows], Rows] = norm.forward
         self._gate, self._up, self._down = (getattr(mlp, name) for name in _PROJECTIONS)
 
     def __call__(self, hidden: Float[Tensor, "... width"]) -> Float[Tensor, "... width"]:
         output: Tensor = _GatedFunction.apply(hidden, self)  # type: ignore[no-untyped-call]
         return output
 
-    def normed(self, rows: Rows) -> Rows:
-        # The class's own: the instance's stands aside.
-        output: Tensor = type(self._norm).forward(self._norm, rows)
-        return output
-
     def wide(self, normed: Rows) -> tuple[Wide, Wide]:
         return self._gate(normed), self._up(normed)
 
     def forward(self, rows: Rows) -> Rows:
-        gate, up = self.wide(self.normed(rows))
+        gate, up = self.wide(self._normed(rows))
         output: Tensor = self._down(functional.silu(gate).mul_(up))
         return output
 
@@ -96,7 +96,7 @@ class _Gated:
         """Return the gradient of the norm's input."""
         with torch.enable_grad():
             leaf = rows.detach().requires_grad_()
-            normed = self.normed(leaf)
+            normed = self._normed(leaf)
         gate, up = self.wide(normed.detach())
         product = gradient @ self._down.weight
         back = torch.ops.aten.silu_backward(up.mul_(product), gate) @ self._gate.weight

@@ -23,15 +23,22 @@ class PackedQuestions:
     Attributes:
         prompts: the prompts, each in full.
         prefix_length: tokens that all prompts have in common and that come before any question.
+        filler_length: tokens behind the last rest that belong to no prompt: they bring sequences to common lengths.
     """
 
     prompts: tuple[TokenizedPrompt, ...]
     prefix_length: int
+    filler_length: int = 0
 
     @property
     def suffix_lengths(self) -> tuple[int, ...]:
         """Tokens of each prompt behind the prefix."""
         return tuple(len(prompt.ids) - self.prefix_length for prompt in self.prompts)
+
+    @property
+    def rest_lengths(self) -> tuple[int, ...]:
+        """Tokens of everything behind the prefix: each prompt's rest, and the filler as one more where there is any."""
+        return (*self.suffix_lengths, self.filler_length) if self.filler_length else self.suffix_lengths
 
     @property
     def suffix_starts(self) -> tuple[int, ...]:
@@ -46,7 +53,8 @@ class PackedQuestions:
     def ids(self) -> tuple[int, ...]:
         """Token ids of the packed sequence."""
         rest = [token for prompt in self.prompts for token in prompt.ids[self.prefix_length :]]
-        return (*self.prompts[0].ids[: self.prefix_length], *rest)
+        filler = self.prompts[0].ids[-1:] * self.filler_length
+        return (*self.prompts[0].ids[: self.prefix_length], *rest, *filler)
 
     @property
     def last_tokens(self) -> tuple[int, ...]:
@@ -61,11 +69,11 @@ class PackedQuestions:
 
     def own_places(self) -> tuple[int, ...]:
         """Return for every packed token its place in its own prompt."""
-        rest = [self.prefix_length + place for length in self.suffix_lengths for place in range(length)]
+        rest = [self.prefix_length + place for length in self.rest_lengths for place in range(length)]
         return (*range(self.prefix_length), *rest)
 
 
-def pack(prompts: Sequence[TokenizedPrompt], last_visual_token: int) -> PackedQuestions:
+def pack(prompts: Sequence[TokenizedPrompt], last_visual_token: int, multiple: int = 1) -> PackedQuestions:
     """Lay prompts about one clip behind their longest common prefix.
 
     The prefix ends before the first question at the latest, so that every question's tokens
@@ -74,6 +82,7 @@ def pack(prompts: Sequence[TokenizedPrompt], last_visual_token: int) -> PackedQu
     Args:
         prompts: at least one.
         last_visual_token: place of the last visual token in every prompt.
+        multiple: what the number of tokens behind the prefix is filled up to a multiple of.
 
     Raises:
         TokenLayoutError: the prompts differ before the last visual token.
@@ -82,6 +91,9 @@ def pack(prompts: Sequence[TokenizedPrompt], last_visual_token: int) -> PackedQu
     >>> packed = pack(prompts, last_visual_token=2)
     >>> packed.ids, packed.own_places(), packed.last_tokens
     ((7, 9, 9, 1, 2, 5), (0, 1, 2, 3, 4, 3), (4, 5))
+    >>> filled = pack(prompts, last_visual_token=2, multiple=5)
+    >>> filled.ids, filled.own_places(), filled.last_tokens
+    ((7, 9, 9, 1, 2, 5, 2, 2), (0, 1, 2, 3, 4, 3, 3, 4), (4, 5))
     """
     limit = min(min(prompt.question_start, len(prompt.ids) - 1) for prompt in prompts)
     common = 0
@@ -92,7 +104,8 @@ def pack(prompts: Sequence[TokenizedPrompt], last_visual_token: int) -> PackedQu
             f"expected all prompts to agree up to their last visual token (number {last_visual_token}), they differ "
             f"at token {common}; the chat template must put the video before the question"
         )
-    return PackedQuestions(tuple(prompts), common)
+    behind = sum(len(prompt.ids) - common for prompt in prompts)
+    return PackedQuestions(tuple(prompts), common, -behind % multiple)
 
 
 def suffix_mask(

@@ -13,12 +13,16 @@ from stvg_core.identity import LoadOptions, ModelReference
 def placement_arguments(options: LoadOptions, device: torch.device, *, quantized: bool) -> dict[str, Any]:
     """Return what `from_pretrained` must be told of devices; nothing where the model is moved afterwards.
 
+    Where accelerate is installed, weights for a CUDA device are read straight onto it, without a copy of the
+    model in main memory.
+
     Raises:
-        ModelError: accelerate is missing.
+        ModelError: accelerate is missing, and the wish cannot be met without it.
     """
+    installed = importlib.util.find_spec("accelerate") is not None
     if options.device_map is None and not quantized:
-        return {}
-    if importlib.util.find_spec("accelerate") is None:
+        return {"device_map": {"": str(device)}} if installed and device.type == "cuda" else {}
+    if not installed:
         wish = f"device_map {options.device_map!r}" if options.device_map is not None else "a quantized checkpoint"
         raise ModelError(f'{wish} needs accelerate; pip install "stvg-huggingface[device-map]"')
     if options.device_map is not None:

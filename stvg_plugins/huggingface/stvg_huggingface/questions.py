@@ -54,12 +54,13 @@ def tokenize_question(tokenizer: PreTrainedTokenizerBase, frame: PromptFrame, qu
     inside = [place for place, span in enumerate(offsets) if span[0] < end and span[1] > start]
     if not inside:
         raise ModelError("the tokenizer gives the question no token; its tokenizer.json is damaged, download it again")
-    names = list(tokenizer.convert_ids_to_tokens(ids[inside[0] :]))
+    asked = ids[inside[0] :]
+    names = list(tokenizer.convert_ids_to_tokens(asked))
     last = inside[-1] - inside[0]
     tokens = []
-    for number, (name, span) in enumerate(zip(names, offsets[inside[0] :], strict=True)):
+    for number, (name, identifier, span) in enumerate(zip(names, asked, offsets[inside[0] :], strict=True)):
         piece = wording[max(span[0] - start, 0) : max(span[1] - start, 0)] if number <= last else ""
-        tokens.append(PromptToken(name, _kind(number, last, piece)))
+        tokens.append(PromptToken(name, _kind(number, last, piece), identifier))
     return TokenizedPrompt(tuple(ids), inside[0], tuple(tokens))
 
 

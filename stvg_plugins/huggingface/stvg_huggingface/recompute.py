@@ -115,7 +115,8 @@ def _computed_again(layer: Any) -> Callable[..., Any]:  # noqa: ANN401 - torch's
 
     def checkpointed(*arguments: Any, **keywords: Any) -> Any:  # noqa: ANN401 - the same
         # Not reentrant: a reentrant one loses gradients of what does not come in by position.
-        return checkpoint(run, *arguments, use_reentrant=False, **keywords)
+        # Nothing is drawn at random: asking for the state of the generators would end a recording.
+        return checkpoint(run, *arguments, use_reentrant=False, preserve_rng_state=False, **keywords)
 
     return checkpointed
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
-import stvg_huggingface.adapter
+import stvg_huggingface.passes
 import stvg_huggingface.recompute
 from stvg_core.backend import AttentionRequest, EncodedClip
 from stvg_core.config import InputSettings, PromptSettings
@@ -69,7 +69,7 @@ def answers(session: Session, clip: EncodedClip) -> tuple[Tensor, Tensor]:
 def without(name: str) -> Iterator[None]:
     """Run the adapter as if a context of its own did nothing."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(stvg_huggingface.adapter, name, lambda *_: nullcontext())
+        patch.setattr(stvg_huggingface.passes, name, lambda *_: nullcontext())
         yield
 
 

@@ -61,15 +61,15 @@ def benchmark_clips(difficulty: Difficulty, count: int, seed: int = 0) -> list[C
     ]
 
 
-def clip_info(size_pixels: int) -> VideoInfo:
+def clip_info(size_pixels: int, frame_count: int = CLIP_FRAMES) -> VideoInfo:
     """Return what a clip's file would say of itself."""
     return VideoInfo(
         path="scene",
         width=size_pixels,
         height=size_pixels,
         fps=CLIP_FRAMES_PER_SECOND,
-        duration_seconds=CLIP_FRAMES / CLIP_FRAMES_PER_SECOND,
-        frame_seconds=np.arange(CLIP_FRAMES) / CLIP_FRAMES_PER_SECOND,
+        duration_seconds=frame_count / CLIP_FRAMES_PER_SECOND,
+        frame_seconds=np.arange(frame_count) / CLIP_FRAMES_PER_SECOND,
     )
 
 

@@ -70,6 +70,13 @@ def _ablate(arguments: Sequence[str]) -> int:
     return ablate(arguments)
 
 
+def _evaluate_long(arguments: Sequence[str]) -> int:
+    """Measure grounding in windows on long clips."""
+    from stvg_tiny.long_grounding import main as evaluate
+
+    return evaluate(arguments)
+
+
 def _measure(arguments: Sequence[str]) -> int:
     """Measure everything that a checkpoint's card says of it."""
     from stvg_tiny.measured import main as measure
@@ -89,6 +96,7 @@ _COMMANDS: Final[Mapping[str, Callable[[Sequence[str]], int]]] = MappingProxyTyp
         "make-benchmark": _make_benchmark,
         "evaluate-grounding": _evaluate_grounding,
         "ablate": _ablate,
+        "evaluate-long": _evaluate_long,
         "measure": _measure,
         "card": _card,
     }

@@ -13,8 +13,8 @@ from typing import Final
 
 from stvg_core.benchmark import BenchmarkRequest
 from stvg_core.identity import LoadOptions
-from stvg_huggingface.benchmark.measure import count_operations, open_sides
-from stvg_huggingface.benchmark.memory import peak_allocated_bytes
+from stvg_core.stages import Stopwatch
+from stvg_huggingface.benchmark.measure import CountedCost, count_cost, open_sides
 
 FLOORS: Final = Path(__file__).with_name("floors.json")
 
@@ -29,17 +29,16 @@ def measured(model: str, levels: tuple[str, ...], frame_count: int = 20) -> dict
         levels: of `LoadOptions.recompute`.
         frame_count: frames of the clip.
     """
-    plain: tuple[int, int] | None = None
+    plain: CountedCost | None = None
     ratios: dict[str, Ratios] = {}
     for level in levels:
         sides = open_sides(BenchmarkRequest(model, LoadOptions("cpu", recompute=level), frame_count))
-        device = sides.clip.visual_tokens.device
-        sides.method()
-        if plain is None:
-            plain = count_operations(sides.plain), peak_allocated_bytes(sides.plain, device)
+        sides.method(Stopwatch())
+        plain = plain or count_cost(sides, "plain")
+        method = count_cost(sides, "method")
         ratios[level] = {
-            "operations": plain[0] / count_operations(sides.method),
-            "peak_allocated_memory": plain[1] / peak_allocated_bytes(sides.method, device),
+            "operations": plain.operations / method.operations,
+            "peak_allocated_memory": plain.peak_allocated_bytes / method.peak_allocated_bytes,
         }
     return ratios
 

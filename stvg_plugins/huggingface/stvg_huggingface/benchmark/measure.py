@@ -2,13 +2,13 @@
 
 import platform
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Final, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Any, Final, TypeVar
 
 import numpy as np
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 from stvg_core.backend import EncodedClip
 from stvg_core.benchmark import BenchmarkReport, BenchmarkRequest, Cost
@@ -17,7 +17,9 @@ from stvg_core.identity import LoadOptions
 from stvg_core.pipeline import Stopwatch, read_branches
 from stvg_core.session import Session, open_session
 from stvg_core.values import FrameMaps, Frames, SubQueries, VideoInfo
-from stvg_huggingface.benchmark.memory import peak_allocated_bytes, peak_extra_bytes
+from stvg_huggingface.adapter import HuggingFaceAdapter
+from stvg_huggingface.benchmark.memory import peak_extra_bytes, peaks_allocated_bytes
+from stvg_huggingface.benchmark.operations import count_operations
 from stvg_huggingface.benchmark.plain import PlainProcedure
 from stvg_huggingface.devices import choose_device, choose_dtype
 from stvg_huggingface.testing.models import TINY_FAMILIES
@@ -50,38 +52,18 @@ class HuggingFaceBenchmark:
         """
         sides = open_sides(request)
         device = sides.clip.visual_tokens.device
-        seconds: dict[str, list[float]] = {"method": [], "plain": []}
-        stages: dict[str, Mapping[str, float]] = {}
-        maps: dict[str, Maps] = {}
-        for _ in range(request.repeats):
-            for name, run in sides.both().items():
-                spent, (maps[name], by_stage) = _timed(run, device)
-                if not seconds[name] or spent < min(seconds[name]):
-                    stages[name] = by_stage
-                seconds[name].append(spent)
-        costs = {
-            name: Cost(
-                tuple(seconds[name]),
-                stages[name],
-                count_operations(run),
-                peak_extra_bytes(run, device),
-                peak_allocated_bytes(run, device),
-            )
-            for name, run in sides.both().items()
-        }
+        timings = time_sides(sides, request.repeats)
+        costs = {name: complete_cost(timing, count_cost(sides, name)) for name, timing in timings.items()}
         return BenchmarkReport(
             model=request.model,
-            device=_device_name(device),
+            device=device_name(device),
             dtype=str(sides.clip.visual_tokens.dtype).removeprefix("torch."),
             frame_count=request.frame_count,
             visual_tokens=sides.clip.layout.cell_count,
             method=costs["method"],
-            plain=costs["plain"],
+            plain=costs.get("plain"),
             matmul_rate=matmul_rate(device, sides.clip.visual_tokens.dtype),
-            largest_difference=max(
-                float(np.abs(own.values - plain.values).max() / np.abs(plain.values).max())
-                for own, plain in zip(maps["method"], maps["plain"], strict=True)
-            ),
+            largest_difference=largest_difference(timings["method"], timings.get("plain")),
         )
 
 
@@ -101,21 +83,125 @@ class Sides:
     clip: EncodedClip
     reversed_clip: EncodedClip | None
 
-    def both(self) -> dict[str, Callable[[], tuple[Maps, Mapping[str, float]]]]:
+    @property
+    def warm_up_runs(self) -> int:
+        """Runs of the method after which every pass that recurs is recorded."""
+        return 0 if self.adapter.replays is None else self.adapter.replays.record_at
+
+    @property
+    def adapter(self) -> HuggingFaceAdapter:
+        """The session's."""
+        adapter: Any = self.session.adapter
+        checked: HuggingFaceAdapter = adapter
+        return checked
+
+    def both(self) -> dict[str, Callable[[Stopwatch], Maps]]:
         """Return both, by name."""
         return {"method": self.method, "plain": self.plain}
 
-    def method(self) -> tuple[Maps, Mapping[str, float]]:
-        """Run the method; return its maps, and seconds by stage."""
-        watch = Stopwatch()
+    def method(self, watch: Stopwatch) -> Maps:
+        """Run the method; return its maps."""
         read = read_branches(self.session, self.clip, self.reversed_clip, _QUERY, self.settings, watch)
-        return (read.spatial, read.temporal), watch.seconds
+        return read.spatial, read.temporal
 
-    def plain(self) -> tuple[Maps, Mapping[str, float]]:
+    def plain(self, watch: Stopwatch) -> Maps:
         """Run the plain procedure; return the same."""
-        procedure = PlainProcedure(self.session, self.settings)
-        maps = procedure.maps(self.clip, self.reversed_clip, _QUERY)
-        return maps, procedure.watch.seconds
+        return PlainProcedure(self.session, self.settings, watch).maps(self.clip, self.reversed_clip, _QUERY)
+
+
+@dataclass(frozen=True, eq=False)
+class Timing:
+    """How long one side took.
+
+    Attributes:
+        seconds: of each timed run, after warming up.
+        first_seconds: of the very first run.
+        stage_seconds: of the fastest run, by stage.
+        maps: what it found in the last.
+    """
+
+    seconds: tuple[float, ...]
+    first_seconds: float
+    stage_seconds: Mapping[str, float]
+    maps: Maps
+
+
+def time_sides(sides: Sides, repeats: int, names: Sequence[str] = ("method", "plain")) -> dict[str, Timing]:
+    """Run sides by turns; one that memory is too small for is left out.
+
+    Args:
+        sides: both procedures.
+        repeats: timed runs of each.
+        names: which of them, the method among them.
+    """
+    device = sides.clip.visual_tokens.device
+    runs = {name: sides.both()[name] for name in names}
+    first: dict[str, float] = {}
+    for name in names:
+        try:
+            first[name] = timed(partial(runs[name], Stopwatch()), device)[0]
+        except torch.OutOfMemoryError:
+            del runs[name]
+            torch.cuda.empty_cache()
+    for _ in range(sides.warm_up_runs):
+        sides.method(Stopwatch())
+    done: dict[str, list[tuple[float, Mapping[str, float], Maps]]] = {name: [] for name in runs}
+    for _ in range(repeats):
+        for name, run in runs.items():
+            watch = Stopwatch()
+            spent, maps = timed(partial(run, watch), device)
+            done[name].append((spent, watch.seconds, maps))
+    return {
+        name: Timing(
+            seconds=tuple(spent for spent, _, _ in found),
+            first_seconds=first[name],
+            stage_seconds=min(found, key=lambda one: one[0])[1],
+            maps=found[-1][2],
+        )
+        for name, found in done.items()
+    }
+
+
+@dataclass(frozen=True)
+class CountedCost:
+    """What is counted, not timed; the fields are those of Cost."""
+
+    operations: int
+    stage_operations: Mapping[str, int]
+    peak_extra_bytes: int
+    peak_allocated_bytes: int
+    stage_allocated_bytes: Mapping[str, int]
+
+
+def count_cost(sides: Sides, name: str, *, count: bool = True) -> CountedCost:
+    """Return operations and memory of one side; recordings of passes count as memory, since they stay.
+
+    Args:
+        sides: both procedures.
+        name: "method" or "plain".
+        count: whether operations are counted, which takes several times as long as a run.
+    """
+    run, device = sides.both()[name], sides.clip.visual_tokens.device
+    operations: int = 0
+    stage_operations: Mapping[str, int] = {}
+    with sides.adapter.unrecorded():
+        if count:
+            operations, stage_operations = count_operations(run)
+        allocated, stage_allocated = peaks_allocated_bytes(run, device)
+
+    def often() -> None:
+        for _ in range(sides.warm_up_runs + 1 if name == "method" else 1):
+            run(Stopwatch())
+
+    if sides.adapter.replays is not None:
+        sides.adapter.replays.forget()
+    extra = peak_extra_bytes(often, device)
+    return CountedCost(operations, stage_operations, extra, allocated, stage_allocated)
+
+
+def complete_cost(timing: Timing, counted: CountedCost) -> Cost:
+    """Return both as one."""
+    return Cost(timing.seconds, timing.first_seconds, timing.stage_seconds, **asdict(counted))
 
 
 def open_sides(request: BenchmarkRequest) -> Sides:
@@ -124,7 +210,15 @@ def open_sides(request: BenchmarkRequest) -> Sides:
     Raises:
         StvgError: the model cannot be opened, or does not fit.
     """
-    session = open_model(request.model, request.options)
+    return encode_sides(open_model(request.model, request.options), request)
+
+
+def encode_sides(session: Session, request: BenchmarkRequest) -> Sides:
+    """Encode frames of noise with an open model.
+
+    Raises:
+        StvgError: they do not fit.
+    """
     frames = noise(request.frame_count)
     # Random weights give large margins: the released step of 8 would leave the range of numbers.
     settings = load_settings(request.preset, overrides={"prompt.step_size": 0.01, "prompt.objective": "linear"})
@@ -158,11 +252,22 @@ def matmul_rate(device: torch.device, dtype: torch.dtype) -> float:
     """Return operations per second of a large matrix product on a device: what it can do at best."""
     side = _MATMUL_SIZES[device.type]
     first, second = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
-    best = min(_timed(lambda: first @ second, device)[0] for _ in range(_MATMUL_REPEATS))
+    best = min(timed(lambda: first @ second, device)[0] for _ in range(_MATMUL_REPEATS))
     return 2 * side**3 / best
 
 
-def _timed(work: Callable[[], Result], device: torch.device) -> tuple[float, Result]:
+def largest_difference(method: Timing, plain: Timing | None) -> float | None:
+    """Return how far apart two procedures' maps are, as a share of the largest value; None where one did not run."""
+    if plain is None:
+        return None
+    return max(
+        float(np.abs(own.values - other.values).max() / np.abs(other.values).max())
+        for own, other in zip(method.maps, plain.maps, strict=True)
+    )
+
+
+def timed(work: Callable[[], Result], device: torch.device) -> tuple[float, Result]:
+    """Return how many seconds a piece of work takes on a device, and its result."""
     _wait(device)
     start = time.perf_counter()
     result = work()
@@ -175,15 +280,8 @@ def _wait(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def count_operations(work: Callable[[], object]) -> int:
-    """Return floating-point operations of a piece of work, as torch counts them."""
-    counter = FlopCounterMode(display=False)
-    with counter:
-        work()
-    return int(counter.get_total_flops())
-
-
-def _device_name(device: torch.device) -> str:
+def device_name(device: torch.device) -> str:
+    """Return what a device is called."""
     if device.type == "cuda":
         return str(torch.cuda.get_device_name(device))
     return f"{platform.machine()} CPU, {torch.get_num_threads()} threads"

@@ -67,15 +67,18 @@ class PlainProcedure:
     Args:
         session: on a `HuggingFaceAdapter`.
         settings: of the method.
+        watch: collects the time per stage.
         lengths: of generated answers.
     """
 
-    def __init__(self, session: Session, settings: Settings, lengths: AnswerLengths = LENGTHS) -> None:
+    def __init__(
+        self, session: Session, settings: Settings, watch: Stopwatch | None = None, lengths: AnswerLengths = LENGTHS
+    ) -> None:
         """Remember the model; nothing runs yet."""
         adapter: Any = session.adapter
         self._adapter: HuggingFaceAdapter = adapter
         self._session, self._settings, self._lengths = session, settings, lengths
-        self.watch = Stopwatch()
+        self.watch = watch or Stopwatch()
 
     def maps(
         self, clip: EncodedClip, reversed_clip: EncodedClip | None, sub_queries: SubQueries

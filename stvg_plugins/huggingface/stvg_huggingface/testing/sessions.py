@@ -78,6 +78,14 @@ def random_session(
     return _session(name, model, tokenizer, options)
 
 
+def reopened(session: Session, options: LoadOptions) -> Session:
+    """Return another session on a random session's own model, opened with other options."""
+    adapter: Any = session.adapter
+    checkpoint: LoadedCheckpoint = adapter.checkpoint
+    name = checkpoint.reference.id.removeprefix("random:")
+    return _session(name, checkpoint.model, checkpoint.tokenizer, options)
+
+
 def _published(name: str, layers: int | None) -> tuple[Any, PreTrainedTokenizerBase]:
     data = json.loads((CONFIGS / f"{name}.config.json").read_text(encoding="utf-8"))
     kind = data.pop("model_type")

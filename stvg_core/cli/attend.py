@@ -1,0 +1,150 @@
+"""`stvg attend`: what a model looks at while it is asked a question, any question."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from stvg_core.cli.ground import (
+    NOTHING_WRITTEN,
+    AttentionOption,
+    BackendOption,
+    DeterministicOption,
+    DeviceMapOption,
+    DeviceOption,
+    DtypeOption,
+    ExtensionOption,
+    JsonOption,
+    ModelOption,
+    PresetOption,
+    QuantizationOption,
+    RevisionOption,
+    SetOption,
+    TraceOption,
+    errors_as_json,
+    read_overrides,
+)
+from stvg_core.cli.plugin_files import PluginFileOption
+from stvg_core.cli.terminal import hook_trace, one_line, progress, table_lines
+
+if TYPE_CHECKING:
+    from stvg_core.attending import AttentionResult
+
+_MOST_TOKENS = 40
+_PERCENT = 100.0
+
+
+def attend(
+    video: Annotated[str, typer.Argument(help="a local video file")],
+    question: Annotated[str, typer.Argument(help="what the model is asked, as it is")],
+    model: ModelOption,
+    tokens: Annotated[
+        str,
+        typer.Option(
+            "--tokens",
+            help="whose attention: grounding (the settings' rule), all, words, roles, text:PHRASE, or positions 0,3,-1",
+        ),
+    ] = "grounding",
+    layers: Annotated[
+        str | None,
+        typer.Option("--layers", help="decoder layers: all, 0-7, or 3,5,-1 [default: those of the settings]"),
+    ] = None,
+    relative: Annotated[
+        bool | None,
+        typer.Option(
+            "--relative/--raw",
+            help="over the attention of the neutral question, or shares as they are [default: as the settings say]",
+            show_default=False,
+        ),
+    ] = None,
+    preset: PresetOption = None,
+    setting: SetOption = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="folder for attention.json, .npz, .mp4, sheets and curves")
+    ] = None,
+    as_json: JsonOption = False,
+    device: DeviceOption = "auto",
+    dtype: DtypeOption = "auto",
+    revision: RevisionOption = None,
+    device_map: DeviceMapOption = None,
+    quantization: QuantizationOption = None,
+    attention: AttentionOption = "auto",
+    deterministic: DeterministicOption = False,
+    backend: BackendOption = None,
+    plugin: PluginFileOption = None,
+    extension: ExtensionOption = None,
+    trace_hooks: TraceOption = False,
+) -> None:
+    """Show what a model looks at in a video while it is asked a question."""
+    overrides = read_overrides(setting or [])
+    names: tuple[str, ...] = ()
+    with errors_as_json(as_json):
+        from stvg_core.attending import attend as run
+        from stvg_core.identity import LoadOptions
+        from stvg_core.report.document import dump_document
+        from stvg_core.report.staging import check_output_folder
+
+        if out is not None:
+            check_output_folder(out)
+        with progress("stvg attend") as on_stage:
+            result = run(
+                video,
+                question,
+                model=model,
+                tokens=tokens,
+                layers=layers,
+                mode=None if relative is None else "relative" if relative else "raw",
+                preset=preset,
+                overrides=overrides,
+                options=LoadOptions(device, dtype, device_map, quantization, attention, deterministic),
+                revision=revision,
+                backend=backend,
+                extensions=extension or (),
+                trace=hook_trace(trace_hooks),
+                on_stage=on_stage,
+            )
+            if out is not None:
+                on_stage("save")
+                names = result.save(out)
+    if as_json:
+        typer.echo(dump_document(result.document))
+    else:
+        for line in _summary(result):
+            typer.echo(line)
+        typer.echo(f"written   {one_line(str(out / names[0]))}, {', '.join(names[1:])}" if out else NOTHING_WRITTEN)
+    if out is not None and "frame_curve.png" not in names:
+        from stvg_core.attending.curves import INSTALL
+
+        typer.echo(f"no curves drawn, matplotlib is not installed: {INSTALL}; their numbers are in the JSON", err=True)
+
+
+def _summary(result: "AttentionResult") -> list[str]:
+    """Return what a person wants to know of a reading, a line each."""
+    document = result.document
+    shown = document.attention
+    best = max(document.frames, key=lambda frame: frame.peak)
+    mode = "raw shares" if document.question.neutral is None else f"relative to {one_line(document.question.neutral)!r}"
+    rows = [("token", "", "kind", "on the video", "peak")]
+    rows += [
+        (
+            f"{'*' if token.chosen else ' '} {token.position}",
+            one_line(token.text),
+            token.kind,
+            f"{_PERCENT * token.share:.2f} %",
+            f"{token.peak:.4g}",
+        )
+        for token in document.tokens[:_MOST_TOKENS]
+    ]
+    more = len(document.tokens) - _MOST_TOKENS
+    lines = [
+        f"question  {one_line(document.question.text)}",
+        f"model     {document.model.id} through {document.model.distribution} {document.model.version}, "
+        f"preset {document.settings['preset']}",
+        f"shown     {sum(token.chosen for token in document.tokens)} of {len(document.tokens)} tokens (*), "
+        f"{len(shown.layers)} of {shown.layer_count} layers, {mode}",
+        f"peak      frame {best.frame} ({best.seconds:.2f} s), cell {' '.join(f'{x:.0f}' for x in best.peak_xyxy)} "
+        "(x0 y0 x1 y1, pixels)",
+        *table_lines(rows),
+    ]
+    lines += [f"          {more} further tokens"] if more > 0 else []
+    return lines + [f"warning   {one_line(warning)}" for warning in document.warnings]

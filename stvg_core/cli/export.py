@@ -1,0 +1,46 @@
+"""`stvg export`: tubes as other programs read them."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from stvg_core.cli.ground import JsonOption, errors_as_json
+from stvg_core.cli.terminal import one_line, progress
+
+_MOST_REASONS = 5
+
+
+def export(
+    source: Annotated[Path, typer.Argument(help="a run of stvg evaluate, a folder of stvg ground, or a tube.json")],
+    form: Annotated[
+        str, typer.Option("--format", "-f", help="coco, mot, cvat, label-studio or rerun", show_default=False)
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="folder for the files", show_default=False)],
+    videos: Annotated[
+        Path | None,
+        typer.Option("--videos", help="folder of the videos: rerun puts them in, and missing sizes are read there"),
+    ] = None,
+    prefix: Annotated[
+        str, typer.Option("--video-prefix", help="label-studio: what stands before a video's path in its address")
+    ] = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Write predictions, and the truth where it is known, for annotation tools, evaluators and viewers."""
+    with errors_as_json(as_json), progress("stvg export"):
+        from stvg_core.exports import export as write
+
+        summary = write(source, form, out, videos=videos, prefix=prefix)
+    if as_json:
+        # ASCII alone: no character of a foreign name can steer a terminal.
+        typer.echo(json.dumps(summary.as_json()))
+        return
+    typer.echo(
+        f"{summary.samples} samples, {summary.predictions} predictions and {summary.truths} true tubes in "
+        f"{len(summary.files)} files of {one_line(str(out))}, such as {one_line(summary.files[0])}"
+    )
+    for sample, reason in list(summary.left_out.items())[:_MOST_REASONS]:
+        typer.echo(f"left out: {one_line(sample, 80)}: {one_line(reason)}", err=True)
+    if len(summary.left_out) > _MOST_REASONS:
+        typer.echo(f"left out: {len(summary.left_out) - _MOST_REASONS} more; --json names all", err=True)

@@ -1,0 +1,116 @@
+"""One packed pass through a decoder, as a function of tensors: nothing else decides what it computes.
+
+So a pass can be recorded and replayed on other tensors of the same shapes (`replay.py`).
+"""
+
+from contextlib import nullcontext, suppress
+from dataclasses import dataclass, fields
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from stvg_huggingface.capture import AttentionCapture, LastLayerReached, PackedPass
+from stvg_huggingface.interception import as_position_ids
+from stvg_huggingface.recompute import Recompute, lean_layers
+from stvg_huggingface.trimming import last_layer_of_rows
+
+
+@dataclass(frozen=True, eq=False)
+class QuestionTensors:
+    """What a pass reads beside the clip.
+
+    Attributes:
+        ids: tokens of the packed sequence.
+        places: where the clip's tokens lie in it.
+        positions: rotary positions of the packed sequence.
+        mask: what each token behind the prefix sees.
+        last_tokens: where each prompt ends.
+        rows: where the tokens lie whose attention may be wanted.
+        columns: where the clip's cells lie, in raster order.
+    """
+
+    ids: Int[Tensor, " token"]
+    places: Int[Tensor, " clip_token"]
+    positions: Int[Tensor, "axis token"]
+    mask: Bool[Tensor, "1 1 suffix_token token"]
+    last_tokens: Int[Tensor, " question"]
+    rows: Int[Tensor, " row"]
+    columns: Int[Tensor, " cell"]
+
+    def shapes(self) -> tuple[tuple[int, ...], ...]:
+        """Return every tensor's shape: passes of equal shapes run the same operations."""
+        return tuple(tuple(tensor.shape) for tensor in self.all())
+
+    def all(self) -> tuple[Tensor, ...]:
+        """Return the tensors, in the order of the fields."""
+        return tuple(getattr(self, field.name) for field in fields(self))
+
+    def clone(self) -> "QuestionTensors":
+        """Return the same on memory of its own."""
+        return QuestionTensors(*(tensor.clone() for tensor in self.all()))
+
+    def copy_(self, other: "QuestionTensors") -> None:
+        """Take another set's numbers; the shapes must be the same."""
+        for own, given in zip(self.all(), other.all(), strict=True):
+            own.copy_(given)
+
+
+@dataclass(frozen=True)
+class PassKind:
+    """What a pass does, beside its tensors.
+
+    Attributes:
+        prefix_length: tokens that all questions share, and that no mask is made for.
+        recompute: what a backward pass computes again.
+        exact: plain matrix products instead of the fastest attention kernel.
+        layers: 0-based layers whose attention is averaged, or None for what leaves the decoder.
+    """
+
+    prefix_length: int
+    recompute: Recompute
+    exact: bool
+    layers: tuple[int, ...] | None = None
+
+
+def run_pass(
+    model: Any,  # noqa: ANN401 - models of transformers have no common type
+    decoder: nn.Module,
+    shown: Float[Tensor, "clip_token width"],
+    tensors: QuestionTensors,
+    kind: PassKind,
+) -> Float[Tensor, "..."]:
+    """Return what leaves the decoder at each question's last token, or attention shares (row, cell).
+
+    Args:
+        model: whose embeddings the text's tokens get.
+        decoder: its language model without the head.
+        shown: what the language model receives for the clip, in the embeddings' dtype.
+        tensors: the questions.
+        kind: what is wanted; a pass for attention ends inside its last layer and has no gradients.
+    """
+    text = model.get_input_embeddings()(tensors.ids)
+    embeddings = text.index_put((tensors.places,), shown)
+    capture = None if kind.layers is None else AttentionCapture(kind.layers, tensors.rows, tensors.columns)
+    run = PackedPass(kind.prefix_length, tensors.mask, capture, kind.exact)
+    limited = last_layer_of_rows(decoder, tensors.last_tokens) if capture is None else nullcontext()
+    graded = nullcontext() if capture is None else torch.no_grad()
+    with graded, limited, lean_layers(decoder, kind.recompute if embeddings.requires_grad else "none"):
+        with suppress(LastLayerReached):
+            # A mask of four axes is handed through unread; without it transformers would guess packed
+            # sequences from the positions and build a square mask.
+            output = decoder(
+                inputs_embeds=embeddings[None],
+                position_ids=as_position_ids(tensors.positions),
+                attention_mask=tensors.mask,
+                use_cache=False,
+                stvg=run,
+            )
+        if capture is not None:
+            return capture.mean()
+    hidden: Tensor = output.last_hidden_state[0]
+    # A decoder whose last layer could not be limited returns every token, which is more than the questions.
+    if hidden.shape[0] == tensors.last_tokens.numel():
+        return hidden
+    return hidden.index_select(0, tensors.last_tokens.to(hidden.device))
