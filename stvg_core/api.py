@@ -90,7 +90,7 @@ def ground(
         video: a local file.
         query: a sentence or question about one object.
         model: a named checkpoint, a folder, a hub id, or an opened session (kept open).
-        preset: "paper", "released" or "calibrated"; None: calibrated where the checkpoint carries
+        preset: "paper", "released", "fast" or "calibrated"; None: calibrated where the checkpoint carries
             it, else paper.
         overrides: dotted setting names to values, such as {"prompt.steps": 0}.
         tracks: name of a tracker, "file:PATH", or "NAME:setting=value".

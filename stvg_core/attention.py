@@ -86,10 +86,12 @@ def select_tokens(
     if settings.rule == "min_entropy":
         shares = attention.rows[candidates]
         shares = shares / shares.sum(dim=1, keepdim=True).clamp_min(torch.finfo(shares.dtype).tiny)
-        best = int(torch.special.entr(shares).sum(dim=1).argmin())
+        merits = -torch.special.entr(shares).sum(dim=1)
     else:
-        best = int(relative[candidates].amax(dim=1).argmax())
-    return (candidates[best],)
+        merits = relative[candidates].amax(dim=1)
+    # Stable, so that the earlier of two equal candidates is the better one.
+    best = merits.argsort(descending=True, stable=True)[: settings.count].tolist()
+    return tuple(candidates[place] for place in best)
 
 
 def frame_maps(

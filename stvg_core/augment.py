@@ -7,7 +7,9 @@ several frames (a temporal convolution is not symmetric).
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Literal
 
+import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
@@ -47,12 +49,20 @@ def flip_time(tokens: Float[Tensor, "cell width"], layout: TokenLayout) -> Float
     return tokens.reshape(*layout.shape, -1).flip(0).reshape(tokens.shape)
 
 
-def assemble(views: Sequence[FrameMaps]) -> FrameMaps:
-    """Return the sum of several views' maps, each already in source order.
+def assemble(views: Sequence[FrameMaps], combine: Literal["sum", "product"] = "sum") -> FrameMaps:
+    """Return several views' maps, each already in source order, as one.
 
-    Released research code: A = A_rel + flip(A_rel of the reversed view), a plain sum.
+    Released research code: A = A_rel + flip(A_rel of the reversed view), a plain sum. Ours, `product`: their
+    geometric mean, which keeps what all views attend to.
+
+    >>> views = [FrameMaps(np.array([[[1.0, 8.0]]])), FrameMaps(np.array([[[4.0, 0.0]]]))]
+    >>> assemble(views).values.tolist(), assemble(views, "product").values.tolist()
+    ([[[5.0, 8.0]]], [[[2.0, 0.0]]])
     """
-    values = views[0].values
-    for view in views[1:]:
-        values = values + view.values
+    if combine == "product":
+        values = np.prod([view.values for view in views], axis=0) ** (1 / len(views))
+    else:
+        values = views[0].values
+        for view in views[1:]:
+            values = values + view.values
     return FrameMaps(values, tuple(token for view in views for token in view.grounding_tokens))

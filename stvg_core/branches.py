@@ -1,7 +1,7 @@
 """Both branches of queries on an encoded clip: prompts learned (LRA), attention read, views assembled (TAS)."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -13,9 +13,12 @@ from stvg_core import attention, augment, prompts
 from stvg_core.backend import AnswerLogits, AttentionRequest, EncodedClip
 from stvg_core.config import BranchSettings, LayerSettings, Settings
 from stvg_core.errors import ModelError
+from stvg_core.recall import Recall
 from stvg_core.session import Session
 from stvg_core.stages import Stopwatch, device_stage
 from stvg_core.values import FrameMaps, SubQueries
+
+_Answers = Callable[[Float[Tensor, "cell width"], Sequence[int]], list[AnswerLogits]]
 
 _READ_TOGETHER: Final = 16
 """Branches that one pass reads at most: the mask of their rows grows with the square of the rows."""
@@ -43,6 +46,8 @@ class BranchMaps:
         margins: logit of yes minus no before each prompt step, by branch and step.
         unprompted_spatial: the attribute's maps without its prompt; None where it has none, or nobody asked.
         unprompted_temporal: the same of the action.
+        views: the attribute's maps, each view alone.
+        learned: the attribute's and the action's prompt, None where none is learned.
     """
 
     spatial: FrameMaps
@@ -50,6 +55,8 @@ class BranchMaps:
     margins: Mapping[str, float]
     unprompted_spatial: FrameMaps | None = None
     unprompted_temporal: FrameMaps | None = None
+    views: tuple[FrameMaps, ...] = ()
+    learned: tuple[prompts.LearnedPrompt | None, ...] = (None, None)
 
 
 def read_branches(
@@ -72,6 +79,7 @@ def read_queries(
     queries: Sequence[SubQueries],
     settings: Settings,
     watch: Stopwatch,
+    recall: Recall | None = None,
     *,
     unprompted: bool = False,
 ) -> tuple[BranchMaps, ...]:
@@ -86,29 +94,39 @@ def read_queries(
         watch: collects the time per stage.
         unprompted: read the maps of branches with a prompt once more without it, to show what the prompt does; one
             pass more, two with the reversed view. What is found does not depend on it.
+        recall: holds prompts and attention of the same clips, for further settings; prompts are then learned one by
+            one, whose results are the same but for rounding.
 
     Raises:
         DeviceMemoryError: a stage needs more memory than there is.
     """
-    method = _Method(session, settings, watch)
+    method = _Method(session, settings, watch, recall)
     attributes = [_Asked(query, query.attribute, settings.spatial) for query in queries]
     actions = [_Asked(query, query.action, settings.temporal) for query in queries]
     asked = [one for pair in zip(attributes, actions, strict=True) for one in pair]
     readings = method.read(clip, asked, method.learn(clip, asked))
     spatial, temporal = readings[::2], readings[1::2]
-    maps = [reading.maps for reading in spatial]
+    views: list[tuple[FrameMaps, ...]] = [(reading.maps,) for reading in spatial]
     if reversed_clip is not None:
         if settings.augment.prompts == "flipped":
             learned = tuple(_flipped(reading.prompt, clip) for reading in spatial)
         else:
             learned = method.learn(reversed_clip, attributes)
         backward = method.read(reversed_clip, attributes, learned)
-        maps = [augment.assemble([own, other.maps]) for own, other in zip(maps, backward, strict=True)]
+        views = [(*own, other.maps) for own, other in zip(views, backward, strict=True)]
     without = method.read_unprompted(clip, reversed_clip, asked, readings) if unprompted else [None] * len(asked)
     return tuple(
-        BranchMaps(own, action.maps, _margins("spatial", attribute) | _margins("temporal", action), *bare)
-        for own, attribute, action, bare in zip(
-            maps, spatial, temporal, zip(without[::2], without[1::2], strict=True), strict=True
+        BranchMaps(
+            spatial=augment.assemble(own, settings.augment.combine),
+            temporal=action.maps,
+            margins=_margins("spatial", attribute) | _margins("temporal", action),
+            views=own,
+            learned=(attribute.prompt, action.prompt),
+            unprompted_spatial=bare_spatial,
+            unprompted_temporal=bare_temporal,
+        )
+        for own, attribute, action, bare_spatial, bare_temporal in zip(
+            views, spatial, temporal, without[::2], without[1::2], strict=True
         )
     )
 
@@ -159,14 +177,54 @@ class _Method:
     session: Session
     settings: Settings
     watch: Stopwatch
+    recall: Recall | None = None
 
     def learn(self, clip: EncodedClip, asked: Sequence[_Asked]) -> tuple[prompts.LearnedPrompt | None, ...]:
         """Learn the branches' prompts on one clip; None for a branch that learns none."""
-        settings = self.settings.prompt
-        tuned = [number for number, one in enumerate(asked) if one.branch.tune and settings.steps > 0]
-        if not tuned:
-            return (None,) * len(asked)
+        tuned = [number for number, one in enumerate(asked) if one.branch.tune and self.settings.prompt.steps > 0]
         questions = [self._prompt_questions(asked[number].part) for number in tuned]
+        if not tuned:
+            learned: Sequence[prompts.LearnedPrompt] = ()
+        elif self.recall is None:
+            learned = self._learn_together(clip, questions)
+        else:
+            learned = [self._recalled(self.recall, clip, own) for own in questions]
+        found = dict(zip(tuned, learned, strict=True))
+        return tuple(found.get(number) for number in range(len(asked)))
+
+    def _recalled(self, recall: Recall, clip: EncodedClip, questions: tuple[str, ...]) -> prompts.LearnedPrompt:
+        """Learn one prompt, or find the one that was learned by the same settings; the first gradient is many's."""
+        settings = self.settings.prompt
+        objective = (settings.objective, settings.contrast_neutral)
+        start = recall(
+            ("gradient", clip, questions, objective),
+            lambda: prompts.first_gradients(clip.visual_tokens, self._answers(clip, [questions]), self._loss, 1),
+        )
+        return recall(("prompt", clip, questions, settings), lambda: self._learn_together(clip, [questions], start)[0])
+
+    def _learn_together(
+        self,
+        clip: EncodedClip,
+        questions: Sequence[tuple[str, ...]],
+        start: Sequence[prompts.PromptGradient] | None = None,
+    ) -> tuple[prompts.LearnedPrompt, ...]:
+        """Learn a prompt for each sub-query's questions."""
+        with device_stage(self.watch, "prompts", _size(clip)):
+            return prompts.learn_prompts(
+                clip.visual_tokens,
+                self._answers(clip, questions),
+                self._loss,
+                len(questions),
+                self.settings.prompt,
+                clip.layout.time_steps,
+                start,
+            )
+
+    def _loss(self, logits: AnswerLogits) -> Float[Tensor, ""]:
+        return self.session.regularize_logits(logits, self.settings.prompt)
+
+    def _answers(self, clip: EncodedClip, questions: Sequence[tuple[str, ...]]) -> _Answers:
+        """Return what answers the questions of several sub-queries under one prompt."""
 
         def answer(prompt: Float[Tensor, "cell width"], numbers: Sequence[int]) -> list[AnswerLogits]:
             # The neutral question is every prompt's: it is asked once.
@@ -182,16 +240,7 @@ class _Method:
                 for place in places
             ]
 
-        with device_stage(self.watch, "prompts", _size(clip)):
-            learned = prompts.learn_prompts(
-                clip.visual_tokens,
-                answer,
-                lambda logits: self.session.regularize_logits(logits, settings),
-                len(tuned),
-                settings,
-            )
-        found = dict(zip(tuned, learned, strict=True))
-        return tuple(found.get(number) for number in range(len(asked)))
+        return answer
 
     def read(
         self,
@@ -204,10 +253,7 @@ class _Method:
         with device_stage(self.watch, stage, _size(clip)):
             maps: dict[int, FrameMaps] = {}
             for group in self._together(asked, learned):
-                prompt = learned[group[0]]
-                found = self._attend(
-                    clip, [asked[number] for number in group], None if prompt is None else prompt.applied
-                )
+                found = self._attend(clip, [asked[number] for number in group], learned[group[0]])
                 maps.update(zip(group, found, strict=True))
         return tuple(_Reading(maps[number], prompt) for number, prompt in enumerate(learned))
 
@@ -220,6 +266,7 @@ class _Method:
     ) -> list[FrameMaps | None]:
         """Return the maps of branches that have a prompt as they are without it, views assembled; None for others."""
         found: dict[int, FrameMaps] = {}
+        combine = self.settings.augment.combine
         tuned = [number for number, reading in enumerate(readings) if reading.prompt is not None]
         # The attribute alone is read on both views; its branches have even numbers.
         for view, numbers in ((clip, tuned), (reversed_clip, [number for number in tuned if number % 2 == 0])):
@@ -229,7 +276,8 @@ class _Method:
             read = self.read(view, branches, (None,) * len(branches), UNPROMPTED_STAGE)
             for number, reading in zip(numbers, read, strict=True):
                 before = found.get(number)
-                found[number] = reading.maps if before is None else augment.assemble([before, reading.maps])
+                both = reading.maps if before is None else augment.assemble([before, reading.maps], combine)
+                found[number] = both
         return [found.get(number) for number in range(len(asked))]
 
     def _together(
@@ -252,7 +300,7 @@ class _Method:
         return (self.settings.question(sub_query), *neutral)
 
     def _attend(
-        self, clip: EncodedClip, asked: Sequence[_Asked], prompt: Float[Tensor, "cell width"] | None
+        self, clip: EncodedClip, asked: Sequence[_Asked], prompt: prompts.LearnedPrompt | None
     ) -> list[FrameMaps]:
         """Read branches of the same layers under the same prompt in one pass."""
         settings = self.settings.relative
@@ -260,8 +308,13 @@ class _Method:
         neutral = [settings.neutral_question] if settings.mode == "ratio" else []
         questions = tuple(dict.fromkeys([*own, *neutral]))
         layers = asked[0].branch.layers.layers(self.session.adapter.description.layer_count)
-        request = AttentionRequest(clip, questions, prompt, layers)
-        rows = dict(zip(questions, self.session.capture_attention(request), strict=True))
+        request = AttentionRequest(clip, questions, None if prompt is None else prompt.applied, layers)
+        captured = (
+            self.session.capture_attention(request)
+            if self.recall is None
+            else self.recall(("rows", clip, questions, prompt, layers), lambda: self.session.capture_attention(request))
+        )
+        rows = dict(zip(questions, captured, strict=True))
         maps = []
         for one, question in zip(asked, own, strict=True):
             relative = attention.relative_rows(rows[question], rows[neutral[0] if neutral else question], settings)

@@ -2,8 +2,9 @@
 
 Every place where the paper's text and the authors' code differ is a setting of its own.
 Preset `paper` follows the text of arXiv 2509.15178, preset `released` what the authors'
-code does ("C" below). A checkpoint may carry settings calibrated for it (preset
-`calibrated`, file stvg-settings.json in its folder); they are never mixed into the others.
+code does ("C" below), preset `fast` is what the measurements of docs/evidence.md leave of
+`paper`. A checkpoint may carry settings calibrated for it (preset `calibrated`, file
+stvg-settings.json in its folder); they are never mixed into the others.
 """
 
 import json
@@ -145,6 +146,9 @@ class TokenSettings(_Settings):
         description="position from the prompt's end (rule fixed); None: the backend's own (C: -5 for "
         "LLaVA-NeXT-Video, -3 for Qwen2-VL and InternVL)",
     )
+    count: int = Field(
+        1, ge=1, description="max_activation, min_entropy: so many of the best candidates are averaged (ours)"
+    )
 
 
 class RelativeSettings(_Settings):
@@ -176,8 +180,10 @@ class PromptSettings(_Settings):
         "raw",
         description="raw: P -= s g (paper, C); normalized: P -= s ||V|| g / ||g||, free of the model's embedding scale",
     )
-    objective: Literal["exponential", "linear"] = Field(
-        "exponential", description="exponential: -exp(yes - no) (paper Algorithm 1); linear: 1 - (yes - no) (C)"
+    objective: Literal["exponential", "linear", "entropy"] = Field(
+        "exponential",
+        description="exponential: -exp(yes - no) (paper Algorithm 1); linear: 1 - (yes - no) (C); entropy: that of the "
+        "answer between yes and no (after the paper's Table 3)",
     )
     contrast_neutral: bool = Field(False, description="subtract the neutral question's margin from the sub-query's (C)")
     momentum: float | None = Field(
@@ -186,6 +192,21 @@ class PromptSettings(_Settings):
         le=1,
         description="weight b of the newest iterate in the applied prompt b P + (1-b) P_previous (C: 0.5)",
     )
+    norm_limit: float | None = Field(
+        None, gt=0, description="largest norm of a token's prompt, as a share of the tokens' mean norm (ours)"
+    )
+    time_window: int = Field(
+        1, ge=1, le=4095, description="odd: a prompt's step is averaged over so many neighbouring time steps (ours)"
+    )
+    stop_margin: float | None = Field(
+        None, description="no step where the sub-query's yes - no is this large already; None: all steps (ours)"
+    )
+
+    @model_validator(mode="after")
+    def _odd(self) -> "PromptSettings":
+        if self.time_window % 2 == 0:
+            raise ValueError(f"expected an odd time_window, got {self.time_window}")
+        return self
 
 
 class BranchSettings(_Settings):
@@ -208,23 +229,36 @@ class AugmentSettings(_Settings):
         "independent",
         description="independent: each view learns from zeros (C); flipped: the forward prompt, reversed in time",
     )
+    combine: Literal["sum", "product"] = Field(
+        "sum", description="how both views' maps are put together: sum (C), or the root of their product (ours)"
+    )
 
 
 class JointSettings(_Settings):
     """How maps choose a track and a span (paper section 3.5)."""
 
-    track_branches: Literal["spatial", "product"] = Field(
+    track_branches: Literal["spatial", "product", "cell_product"] = Field(
         "spatial",
-        description="spatial: the attribute map alone scores tracks; product: attribute and action scores multiplied",
+        description="spatial: the attribute map alone scores tracks; product: attribute and action scores multiplied; "
+        "cell_product: both maps multiplied cell by cell (ours)",
     )
     track_pooling: Literal["max", "mean"] = Field(
         "max", description="attention inside a track: peak (paper, C) or mean"
     )
-    boundary: Literal["top_k", "contiguous"] = Field(
-        "top_k", description="top_k: hull of the K best frames (paper); contiguous: greedy growth around the peak (C)"
+    boundary: Literal["top_k", "contiguous", "threshold", "max_sum", "two_level"] = Field(
+        "top_k",
+        description="top_k: hull of the K best frames (paper); contiguous: greedy growth around the peak (C); without "
+        "a length (ours): threshold, max_sum, two_level (docs/method.md)",
+    )
+    threshold_share: float = Field(
+        0.5, ge=0, le=1, description="threshold: how far between the lowest and the highest frame score the level lies"
     )
     span_frame_count: int = Field(
         7, ge=1, description="sampled frames in the span. Paper K=7; C grows to K+1 (11 for K=10)"
+    )
+    span_scale: Literal["linear", "log"] = Field(
+        "linear",
+        description="how far frame scores lie apart for the rules without a length: linear, or their logarithm",
     )
     stop_growth_at_ties: bool = Field(False, description="contiguous: an exact tie between neighbours ends growth (C)")
     boundary_extent: Literal["sample", "midpoint"] = Field(
@@ -272,6 +306,7 @@ _RELEASED_BRANCH = {
 }
 _PRESETS: Mapping[str, Mapping[str, Any]] = {
     "paper": {},
+    "fast": {"prompt": {"steps": 0}, "augment": {"enabled": False}},
     "released": {
         "input": {"pooling_order": "after_projector"},
         "relative": {"neutral_question": "please describe this video"},

@@ -29,10 +29,20 @@ class LearnedPrompt:
     margins: tuple[float, ...]
 
 
+@dataclass(frozen=True, eq=False)
+class PromptGradient:
+    """The loss's gradient at one prompt, and the yes/no margin there."""
+
+    values: Float[Tensor, "cell width"]
+    margin: Float[Tensor, ""]
+
+
 def margin_loss(logits: AnswerLogits, settings: PromptSettings) -> Float[Tensor, ""]:
     """Return the loss of one step; reference for `stvg_regularize_logits`.
 
-    Exponential: -exp(yes - no), Algorithm 1. Linear: 1 - (yes - no), the released code.
+    Exponential: -exp(yes - no), Algorithm 1. Linear: 1 - (yes - no), the released code. Entropy: of the answer
+    between yes and no alone, in nats, for the comparison of the paper's Table 3; with a neutral question its margin
+    is subtracted first.
 
     >>> logits = AnswerLogits(yes=torch.tensor([2.0, 1.0]), no=torch.tensor([0.0, 0.5]))
     >>> linear = PromptSettings(objective="linear", contrast_neutral=True)
@@ -44,6 +54,10 @@ def margin_loss(logits: AnswerLogits, settings: PromptSettings) -> Float[Tensor,
         margin = margin - logits.margins[1]
     if settings.objective == "exponential":
         return -torch.exp(margin)
+    if settings.objective == "entropy":
+        # Written so that the gradient of a large margin is 0, not nan.
+        entropy: Tensor = torch.nn.functional.softplus(margin) - margin * torch.sigmoid(margin)
+        return entropy
     return 1.0 - margin
 
 
@@ -64,6 +78,8 @@ def learn_prompts(
     loss: Callable[[AnswerLogits], Float[Tensor, ""]],
     count: int,
     settings: PromptSettings,
+    time_steps: int = 1,
+    start: Sequence[PromptGradient] | None = None,
 ) -> tuple[LearnedPrompt, ...]:
     """Return several prompts of one clip, each after settings.steps of plain gradient descent from zeros.
 
@@ -75,7 +91,9 @@ def learn_prompts(
         answer: given a prompt and the numbers of those that it stands for, the answers of each.
         loss: what a prompt minimises, from its own answers.
         count: how many prompts.
-        settings: steps, step size and rule, momentum.
+        settings: steps, step size and rule, momentum, and what restricts a prompt.
+        time_steps: of the clip, which the tokens are in the order of; for settings.time_window.
+        start: each prompt's `first_gradients`, where they are known already.
 
     With momentum b the prompt that is applied, in tuning and afterwards, is
     b P + (1 - b) P_previous, and the released code differentiates with respect to P:
@@ -86,34 +104,91 @@ def learn_prompts(
         SettingsError: the gradient is not finite.
     """
     share = 1.0 if settings.momentum is None else settings.momentum
-    # In half precision a step would round away: the prompt itself is float32 at least.
-    zeros = torch.zeros_like(visual_tokens, dtype=torch.promote_types(visual_tokens.dtype, torch.float32))
+    zeros = _zeros(visual_tokens)
     iterates, previous = [zeros] * count, [zeros] * count
     margins: list[list[Tensor]] = [[] for _ in range(count)]
     norms: list[Tensor] = []
+    going_on = list(range(count))
     for step in range(settings.steps):
         # Prompts that are still alike are answered for together.
-        groups = [range(count)] if step == 0 else [range(number, number + 1) for number in range(count)]
+        groups = [range(count)] if step == 0 else [range(number, number + 1) for number in going_on]
         for group in groups:
-            applied = torch.lerp(previous[group[0]], iterates[group[0]], share).requires_grad_()
-            answers = answer(applied, group)
-            for number, logits in zip(group, answers, strict=True):
-                (gradient,) = torch.autograd.grad(loss(logits), applied, retain_graph=number != group[-1])
-                margins[number].append(logits.margins[0].detach())
-                if step > 0:
-                    gradient = gradient * share
+            if step == 0 and start is not None:
+                found = start
+            else:
+                applied = torch.lerp(previous[group[0]], iterates[group[0]], share)
+                found = _gradients(applied, answer, loss, group)
+            for number, first in zip(group, found, strict=True):
+                margins[number].append(first.margin)
+                if settings.stop_margin is not None and first.margin.item() >= settings.stop_margin:
+                    going_on.remove(number)
+                    continue
+                gradient = first.values if step == 0 else first.values * share
+                gradient = _smooth(gradient, time_steps, settings.time_window)
                 norms.append(torch.linalg.vector_norm(gradient))
                 moved = iterates[number] - _step(gradient, norms[-1], visual_tokens, settings)
-                previous[number], iterates[number] = iterates[number], moved
-    # The one place that waits for the device: inside the loop nothing is read back.
+                previous[number], iterates[number] = iterates[number], _limited(moved, visual_tokens, settings)
+    # The one place that waits for the device, but for settings.stop_margin: inside the loop nothing is read back.
     if norms and not bool(torch.isfinite(torch.stack(norms)).all()):
         raise SettingsError(
             "the prompt's gradient is not finite; use prompt.objective=linear or load the model in a wider dtype"
         )
     return tuple(
-        LearnedPrompt(torch.lerp(before, last, share), tuple(torch.stack(found).tolist() if found else ()))
-        for before, last, found in zip(previous, iterates, margins, strict=True)
+        LearnedPrompt(torch.lerp(before, last, share), tuple(torch.stack(own).tolist() if own else ()))
+        for before, last, own in zip(previous, iterates, margins, strict=True)
     )
+
+
+def first_gradients(
+    visual_tokens: Float[Tensor, "cell width"],
+    answer: Callable[[Float[Tensor, "cell width"], Sequence[int]], Sequence[AnswerLogits]],
+    loss: Callable[[AnswerLogits], Float[Tensor, ""]],
+    count: int,
+) -> tuple[PromptGradient, ...]:
+    """Return the gradients of several prompts at zeros, which no step size has a say in; see `learn_prompts`."""
+    return _gradients(_zeros(visual_tokens), answer, loss, range(count))
+
+
+def _zeros(visual_tokens: Float[Tensor, "cell width"]) -> Float[Tensor, "cell width"]:
+    """Return a prompt to begin with. In half precision a step would round away: it is float32 at least."""
+    return torch.zeros_like(visual_tokens, dtype=torch.promote_types(visual_tokens.dtype, torch.float32))
+
+
+def _gradients(
+    prompt: Float[Tensor, "cell width"],
+    answer: Callable[[Float[Tensor, "cell width"], Sequence[int]], Sequence[AnswerLogits]],
+    loss: Callable[[AnswerLogits], Float[Tensor, ""]],
+    group: Sequence[int],
+) -> tuple[PromptGradient, ...]:
+    """Return the gradient of each prompt of a group that is still alike: one pass answers for all of them."""
+    applied = prompt.detach().clone().requires_grad_()
+    found = []
+    for number, logits in zip(group, answer(applied, group), strict=True):
+        (values,) = torch.autograd.grad(loss(logits), applied, retain_graph=number != group[-1])
+        found.append(PromptGradient(values, logits.margins[0].detach()))
+    return tuple(found)
+
+
+def _smooth(gradient: Float[Tensor, "cell width"], time_steps: int, window: int) -> Float[Tensor, "cell width"]:
+    """Return a gradient averaged over neighbouring time steps; fewer of them at the ends."""
+    if window == 1 or time_steps == 1:
+        return gradient
+    by_time = gradient.reshape(time_steps, -1)
+    reach = window // 2
+    rows = [by_time[max(0, step - reach) : step + reach + 1].mean(dim=0) for step in range(time_steps)]
+    return torch.stack(rows).reshape(gradient.shape)
+
+
+def _limited(
+    prompt: Float[Tensor, "cell width"], visual_tokens: Float[Tensor, "cell width"], settings: PromptSettings
+) -> Float[Tensor, "cell width"]:
+    """Return a prompt with no token's part above the limit."""
+    if settings.norm_limit is None:
+        return prompt
+    limit = settings.norm_limit * torch.linalg.vector_norm(visual_tokens.to(prompt.dtype), dim=1).mean()
+    norms = torch.linalg.vector_norm(prompt, dim=1, keepdim=True)
+    limited: Tensor = prompt * (limit / norms.clamp_min(torch.finfo(torch.float32).tiny)).clamp(max=1.0)
+    return limited
 
 
 def _step(

@@ -24,6 +24,8 @@ def score_tracks(
         coverage: share of each cell that a track covers.
         settings: pooling, and whether the action branch has a say.
     """
+    if settings.track_branches == "cell_product":
+        return _pooled(FrameMaps(spatial.values * temporal.values), coverage, settings)
     scores = _pooled(spatial, coverage, settings)
     if settings.track_branches == "spatial":
         return scores

@@ -125,3 +125,21 @@ def test_several_grounding_tokens_are_averaged() -> None:
     maps = frame_maps(clip, asked, asked.rows, (0, 1))
     np.testing.assert_allclose(maps.values, [[[0.3, 0.2]]], rtol=1e-6)
     assert maps.grounding_tokens == ("r0", "r1")
+
+
+@given(st.permutations(range(5)), st.integers(1, 7))
+def test_so_many_of_the_best_candidates_are_selected(order: list[int], count: int) -> None:
+    relative = torch.zeros(6, 4)
+    relative[0] = 99.0
+    for place, peak in enumerate(order):
+        relative[place + 1, 2] = float(peak)
+    asked = attention("wprrrr", relative)
+    chosen = select_tokens(asked, relative, TokenSettings(count=count))
+    best = sorted(range(5), key=lambda place: -order[place])[:count]
+    assert chosen == tuple(place + 1 for place in best)
+
+
+def test_so_many_of_the_most_peaked_candidates_are_selected() -> None:
+    rows = torch.tensor([[1.0, 1.0], [0.9, 0.1], [0.5, 0.5], [1.0, 0.0]])
+    asked = attention("wprr", rows)
+    assert select_tokens(asked, rows, TokenSettings(rule="min_entropy", count=2)) == (3, 1)

@@ -100,3 +100,9 @@ def test_the_docs_list_every_setting_with_both_presets() -> None:
         documented, differing = (cell.strip(" `") for cell in cells[f"`{name}`"])
         assert documented == json.dumps(value)
         assert differing == ("" if released[name] == value else json.dumps(released[name]))
+
+
+def test_fast_is_the_paper_without_what_costs_gradients_and_a_second_view() -> None:
+    fast, paper = dict(leaves(load_settings("fast"))), dict(leaves(load_settings("paper")))
+    changed = {name: value for name, value in fast.items() if paper[name] != value}
+    assert changed == {"prompt.steps": 0, "augment.enabled": False} | ({"preset": "fast"} if "preset" in fast else {})

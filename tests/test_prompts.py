@@ -8,7 +8,7 @@ from torch import Tensor
 from stvg_core.backend import AnswerLogits
 from stvg_core.config import PromptSettings
 from stvg_core.errors import SettingsError
-from stvg_core.prompts import LearnedPrompt, learn_prompt, learn_prompts, margin_loss
+from stvg_core.prompts import LearnedPrompt, first_gradients, learn_prompt, learn_prompts, margin_loss
 
 TOKENS = torch.tensor([[1.0, -2.0], [0.5, 3.0]], dtype=torch.float64)
 WEIGHT = torch.tensor([[0.3, -0.1], [0.2, 0.4]], dtype=torch.float64)
@@ -145,3 +145,104 @@ def test_prompts_learned_together_are_those_learned_alone_in_fewer_passes(moment
         torch.testing.assert_close(learned.applied, alone.applied)
         assert learned.margins == pytest.approx(alone.margins)
     assert not torch.allclose(together[0].applied, together[1].applied)
+
+
+def test_entropy_is_that_of_the_answer_and_its_gradient_vanishes_where_the_answer_is_sure() -> None:
+    settings = PromptSettings(objective="entropy")
+    for margin in (-3.0, -0.2, 0.0, 1.5, 4.0):
+        share = 1 / (1 + math.exp(-margin))
+        expected = -share * math.log(share) - (1 - share) * math.log(1 - share)
+        logits = AnswerLogits(yes=torch.tensor([margin]), no=torch.tensor([0.0]))
+        assert float(margin_loss(logits, settings)) == pytest.approx(expected, abs=1e-6)
+    sure = torch.tensor([500.0], requires_grad=True)
+    (slope,) = torch.autograd.grad(margin_loss(AnswerLogits(yes=sure, no=torch.zeros(1)), settings), sure)
+    assert float(slope) == 0.0
+
+
+def test_entropy_moves_to_whichever_answer_is_likelier() -> None:
+    # The margin of `curved` at zeros is yes - no = 0: shifted, its sign decides where the prompt goes.
+    for shift in (-0.5, 0.5):
+        settings = PromptSettings(steps=1, step_size=0.1, objective="entropy")
+
+        def shifted(prompt: Tensor, shift: float = shift) -> AnswerLogits:
+            return AnswerLogits(yes=curved(prompt).yes + shift, no=torch.zeros(2, dtype=torch.float64))
+
+        learned = learn_prompt(TOKENS, shifted, lambda logits, own=settings: margin_loss(logits, own), settings)
+        moved = float(shifted(learned.applied).margins[0]) - shift
+        assert moved * shift > 0
+
+
+def test_no_token_s_prompt_is_above_the_limit_and_smaller_ones_stay() -> None:
+    free = learn(LINEAR).applied
+    norms = torch.linalg.vector_norm(free, dim=1)
+    # Between the two tokens' norms: one is cut, the other stays.
+    limit, mean_norm = float(norms.mean()), float(torch.linalg.vector_norm(TOKENS, dim=1).mean())
+    limited = learn(LINEAR.model_copy(update={"norm_limit": limit / mean_norm})).applied
+    for place, norm in enumerate(norms.tolist()):
+        wanted = free[place] * min(1.0, limit / norm)
+        torch.testing.assert_close(limited[place], wanted)
+    assert float(norms.max()) > 1.01 * limit
+
+
+@pytest.mark.parametrize("window", [3, 5])
+def test_a_step_is_averaged_over_neighbouring_time_steps(window: int) -> None:
+    tokens = torch.arange(20.0, dtype=torch.float64).reshape(10, 2) + 1
+    weight = torch.sin(torch.arange(20.0, dtype=torch.float64)).reshape(10, 2)
+
+    def linear(prompt: Tensor) -> AnswerLogits:
+        return AnswerLogits(yes=(prompt * weight).sum()[None], no=torch.zeros(1, dtype=torch.float64))
+
+    settings = PromptSettings(steps=1, step_size=1.0, objective="linear", time_window=window)
+    (learned,) = learn_prompts(
+        tokens, lambda prompt, _: (linear(prompt),), lambda logits: margin_loss(logits, settings), 1, settings, 5
+    )
+    by_time = weight.reshape(5, 2, 2)
+    for step in range(5):
+        near = [other for other in range(5) if abs(other - step) <= window // 2]
+        wanted = sum(by_time[other] for other in near) / len(near)
+        torch.testing.assert_close(learned.applied.reshape(5, 2, 2)[step], wanted)
+
+
+def test_an_even_window_is_refused() -> None:
+    with pytest.raises(ValueError, match="odd time_window"):
+        PromptSettings(time_window=2)
+
+
+def test_no_step_is_taken_above_the_margin() -> None:
+    steps = PromptSettings(steps=4, step_size=0.5, objective="linear")
+    margins = learn(steps).margins
+    assert list(margins) == sorted(margins)
+    between = (margins[1] + margins[2]) / 2
+    stopped = learn(steps.model_copy(update={"stop_margin": between}))
+    assert stopped.margins == pytest.approx(margins[:3]), "two steps, then the margin that stopped it"
+    torch.testing.assert_close(stopped.applied, learn(steps.model_copy(update={"steps": 2})).applied)
+    already = learn(steps.model_copy(update={"stop_margin": margins[0]}))
+    assert not already.applied.any()
+    assert len(already.margins) == 1
+
+
+def test_one_prompt_that_stopped_does_not_stop_another() -> None:
+    settings = PromptSettings(steps=3, step_size=0.1, objective="linear", stop_margin=10.0)
+
+    def answer(prompt: Tensor, numbers: Sequence[int]) -> list[AnswerLogits]:
+        return [AnswerLogits(yes=curved(prompt).yes + (20.0 if n == 0 else 0.0), no=curved(prompt).no) for n in numbers]
+
+    first, second = learn_prompts(TOKENS, answer, lambda logits: margin_loss(logits, settings), 2, settings)
+    assert not first.applied.any()
+    torch.testing.assert_close(second.applied, learn(settings.model_copy(update={"stop_margin": None})).applied)
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+def test_a_first_gradient_that_is_known_gives_the_same_prompt(steps: int) -> None:
+    settings = PromptSettings(steps=steps, step_size=0.1, objective="linear", momentum=0.5)
+
+    def answer(prompt: Tensor, _: Sequence[int]) -> list[AnswerLogits]:
+        return [curved(prompt)]
+
+    def loss(logits: AnswerLogits) -> Tensor:
+        return margin_loss(logits, settings)
+
+    start = first_gradients(TOKENS, answer, loss, 1)
+    (learned,) = learn_prompts(TOKENS, answer, loss, 1, settings, 1, start)
+    assert torch.equal(learned.applied, learn(settings).applied)
+    assert learned.margins == learn(settings).margins

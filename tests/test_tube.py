@@ -117,3 +117,71 @@ def test_overlap_equals_counting_frames_and_pixels(start: int, length: int, othe
 def test_two_empty_boxes_do_not_overlap() -> None:
     empty = np.array([[1.0, 1.0, 1.0, 1.0]])
     assert box_iou(empty, empty).tolist() == [0.0]
+
+
+def segments(scores: list[float]) -> list[tuple[int, int]]:
+    return [(first, last) for first in range(len(scores)) for last in range(first, len(scores))]
+
+
+@given(st.lists(st.integers(0, 20), min_size=1, max_size=9), st.sampled_from(["max_sum", "two_level"]))
+def test_the_best_segment_is_the_best_of_all(scores: list[int], rule: str) -> None:
+    values = np.array(scores, dtype=np.float64)
+
+    def merit(segment: tuple[int, int]) -> float:
+        inside = values[segment[0] : segment[1] + 1]
+        outside = np.concatenate([values[: segment[0]], values[segment[1] + 1 :]])
+        if rule == "max_sum":
+            return float((inside - values.mean()).sum())
+        if not len(outside) or inside.mean() <= outside.mean():
+            return 0.0
+        return float(len(inside) * len(outside) * (inside.mean() - outside.mean()) ** 2)
+
+    chosen = choose_span(values, JointSettings(boundary=rule))
+    merits = {segment: merit(segment) for segment in segments(scores)}
+    if max(merits.values()) < 1e-6:
+        assert chosen == (0, len(scores) - 1), "where no frame stands out, all of them"
+    else:
+        assert merits[chosen] == pytest.approx(max(merits.values()))
+
+
+@given(SCORES, st.floats(0, 1))
+def test_a_threshold_keeps_the_frames_around_the_peak_that_reach_it(scores: list[float], share: float) -> None:
+    first, last = choose_span(np.array(scores), JointSettings(boundary="threshold", threshold_share=share))
+    peak = int(np.argmax(scores))
+    level = min(scores) + share * (max(scores) - min(scores))
+    assert first <= peak <= last
+    assert all(scores[place] >= level for place in range(first, last + 1) if place != peak)
+    for outside in (first - 1, last + 1):
+        assert not 0 <= outside < len(scores) or scores[outside] < level
+
+
+def test_cells_are_multiplied_before_they_are_pooled() -> None:
+    spatial = FrameMaps(np.array([[[4.0, 0.0], [1.0, 3.0]]]))
+    temporal = FrameMaps(np.array([[[0.0, 5.0], [2.0, 1.0]]]))
+    coverage = np.zeros((2, 1, 2, 2))
+    coverage[0, 0, 0] = 1.0
+    coverage[1, 0, 1] = 1.0
+    cells = score_tracks(spatial, temporal, coverage, JointSettings(track_branches="cell_product"))
+    assert cells.tolist() == [0.0, 3.0]
+    shares = score_tracks(spatial, temporal, coverage, JointSettings(track_branches="product"))
+    assert shares[0] > shares[1], "peaks at different cells still multiply"
+
+
+def test_on_a_logarithmic_scale_a_frame_that_is_a_tenth_of_the_peak_still_counts() -> None:
+    scores = np.array([0.0, 0.01, 8.0, 50.0, 5.0, 0.01, 0.0])
+    linear = JointSettings(boundary="max_sum")
+    assert choose_span(scores, linear) == (3, 3)
+    assert choose_span(scores, linear.model_copy(update={"span_scale": "log"})) == (2, 4)
+
+
+@given(SCORES, st.floats(0.01, 100), st.sampled_from(["max_sum", "two_level", "threshold"]))
+def test_a_logarithmic_span_does_not_depend_on_the_unit_of_attention(
+    scores: list[float], factor: float, boundary: str
+) -> None:
+    values = np.array(scores).round(3)
+    settings = JointSettings(boundary=boundary, span_scale="log")
+    first, last = choose_span(values, settings)
+    assert 0 <= first <= last < len(scores)
+    # Logarithms of scaled scores differ in the last digits: only a clear choice is the same one.
+    if len(set(np.log(np.maximum(values, 1e-4 * values.max() + 1e-300)).round(6))) == len(values):
+        assert choose_span(values * factor, settings) == (first, last)

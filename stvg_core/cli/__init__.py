@@ -9,6 +9,7 @@ import sys
 import typer
 
 from stvg_core.cli import (
+    ablate,
     attend,
     bench,
     compare,
@@ -49,6 +50,7 @@ app.command("models")(listing.models)
 app.command("doctor")(doctor.doctor)
 app.command("bench")(bench.bench)
 app.command("compare")(compare.compare)
+app.command("ablate")(ablate.ablate)
 app.command("evaluate")(evaluate.evaluate)
 app.command("score")(score.score)
 app.add_typer(runs.app, name="runs")

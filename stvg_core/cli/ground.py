@@ -20,7 +20,7 @@ ModelOption = Annotated[
 ]
 PresetOption = Annotated[
     str | None,
-    typer.Option("--preset", help="paper, released or calibrated [default: calibrated if shipped, else paper]"),
+    typer.Option("--preset", help="paper, released, fast or calibrated [default: calibrated if shipped, else paper]"),
 ]
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", help="one setting, such as --set prompt.steps=0; repeatable")

@@ -138,7 +138,7 @@ def _row(
     if values is not None and first is not None and report is not first:
         own = values_by_sample(first.results, protocol)
         common = sorted(values.keys() & own.keys())
-        difference = _estimates(np.array([values[name] - own[name] for name in common]), bootstrap)
+        difference = estimates(np.array([values[name] - own[name] for name in common]), bootstrap)
     return RowPart(
         name=run.row.name,
         status="failed" if run.summary is None else "ok",
@@ -152,7 +152,7 @@ def _row(
         environment=None if run.environment is None else list(run.environment.requirements),
         samples=summary.get("samples"),
         counts=None if report is None else report.score.counts,
-        score=None if values is None else _estimates(np.array([values[name] for name in sorted(values)]), bootstrap),
+        score=None if values is None else estimates(np.array([values[name] for name in sorted(values)]), bootstrap),
         difference=difference,
         by_type_estimates=None if report is None else _by_type(report, protocol, bootstrap),
         by_type=None if report is None else {name: score.summary for name, score in report.groups["type"].items()},
@@ -170,13 +170,19 @@ def values_by_sample(results: Sequence[SampleResult], protocol: Protocol) -> dic
 
 def _by_type(report: ScoreReport, protocol: Protocol, bootstrap: Bootstrap) -> dict[str, dict[str, Estimate]]:
     found = {
-        kind: _estimates(np.array(list(values_by_sample(results, protocol).values())), bootstrap)
+        kind: estimates(np.array(list(values_by_sample(results, protocol).values())), bootstrap)
         for kind, results in group_results(report.results, "type").items()
     }
-    return {kind: estimates for kind, estimates in found.items() if estimates is not None}
+    return {kind: estimate for kind, estimate in found.items() if estimate is not None}
 
 
-def _estimates(values: "np.ndarray", bootstrap: Bootstrap) -> dict[str, Estimate] | None:
+def estimates(values: "np.ndarray", bootstrap: Bootstrap) -> dict[str, Estimate] | None:
+    """Return means with their intervals by metric; None without samples.
+
+    Args:
+        values: what each sample adds, a row per sample, in the order of METRIC_NAMES.
+        bootstrap: how to draw; the same draws for all rows and differences of as many samples.
+    """
     if not len(values):
         return None
     bounds = bootstrap_intervals(values, bootstrap)

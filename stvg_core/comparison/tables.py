@@ -20,10 +20,10 @@ def markdown(document: ComparisonDocument) -> str:
     lines = [
         "# Comparison",
         "",
-        f"Samples of {_cell(scope)}. Scores in percent by the rules of `{document.protocol}`.",
+        f"Samples of {cell(scope)}. Scores in percent by the rules of `{document.protocol}`.",
         "",
     ]
-    lines += _table(
+    lines += table(
         ["", *METRIC_NAMES, "samples", "failed", "s a sample", "host MiB", "device MiB"],
         [_quality(row) for row in document.rows],
     )
@@ -34,10 +34,10 @@ def markdown(document: ComparisonDocument) -> str:
     ]
     later = [row for row in document.rows if row.difference is not None]
     if later:
-        lines += ["", f"## Against {_cell(document.rows[0].name)}", ""]
-        lines += _table(
+        lines += ["", f"## Against {cell(document.rows[0].name)}", ""]
+        lines += table(
             ["", *METRIC_NAMES],
-            [[_cell(row.name), *(_signed(row, name) for name in METRIC_NAMES)] for row in later],
+            [[cell(row.name), *(_signed(row, name) for name in METRIC_NAMES)] for row in later],
         )
         lines += ["", "Differences sample by sample, drawn again together: an interval without 0 is a difference."]
     failed = [row for row in document.rows if row.status == "failed" or row.failures]
@@ -45,15 +45,15 @@ def markdown(document: ComparisonDocument) -> str:
         lines += ["", "## Failures", ""]
         for row in failed:
             if row.error:
-                lines.append(f"- {_cell(row.name)}: {_cell(one_line(row.error, _LONGEST_ERROR))}")
+                lines.append(f"- {cell(row.name)}: {cell(one_line(row.error, _LONGEST_ERROR))}")
             for failure in row.failures:
                 example = one_line(str(failure.get("error", "")), _LONGEST_ERROR)
                 lines.append(
-                    f"- {_cell(row.name)}: {failure['count']} x {_cell(str(failure['kind']))}, such as "
-                    f"{_cell(str(failure['sample']))}: {_cell(example)}"
+                    f"- {cell(row.name)}: {failure['count']} x {cell(str(failure['kind']))}, such as "
+                    f"{cell(str(failure['sample']))}: {cell(example)}"
                 )
     if document.warnings:
-        lines += ["", "## To be kept in mind", "", *(f"- {_cell(warning)}" for warning in document.warnings)]
+        lines += ["", "## To be kept in mind", "", *(f"- {cell(warning)}" for warning in document.warnings)]
     return "\n".join(lines) + "\n"
 
 
@@ -90,7 +90,7 @@ def _quality(row: RowPart) -> list[str]:
     samples = row.samples or {}
     cost = row.cost
     return [
-        _cell(row.name) if row.status == "ok" else f"{_cell(row.name)} (did not run)",
+        cell(row.name) if row.status == "ok" else f"{cell(row.name)} (did not run)",
         *(_interval(row, name) for name in METRIC_NAMES),
         str(samples.get("ok", 0) + samples.get("failed", 0)) if samples else _UNKNOWN,
         str(samples.get("failed", _UNKNOWN)),
@@ -115,7 +115,8 @@ def _signed(row: RowPart, metric: str) -> str:
     return f"{_PERCENT * found.mean:+.1f} [{_PERCENT * found.low:+.1f}, {_PERCENT * found.high:+.1f}]{mark}"
 
 
-def _table(head: list[str], rows: list[list[str]]) -> list[str]:
+def table(head: list[str], rows: list[list[str]]) -> list[str]:
+    """Return a Markdown table as lines; its cells must be harmless already."""
     return [
         f"| {' | '.join(head)} |",
         f"|{'---|' * len(head)}",
@@ -123,7 +124,7 @@ def _table(head: list[str], rows: list[list[str]]) -> list[str]:
     ]
 
 
-def _cell(text: str) -> str:
+def cell(text: str) -> str:
     """Return text as it may stand in a Markdown table: on one line, no markup of its own."""
     escaped = one_line(text)
     for sign in "\\`*_[]<>|#":

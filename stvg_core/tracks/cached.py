@@ -41,6 +41,11 @@ class VideoCache:
         """Name of the tracker inside."""
         return self._tracker.name
 
+    @property
+    def per_video(self) -> bool:
+        """Whether the tracker inside looks at the frames alone."""
+        return bool(getattr(self._tracker, "per_video", False))
+
     def describe(self) -> dict[str, Any]:
         """Return what the tracker inside says of itself."""
         return describe_tracker(self._tracker)
@@ -56,7 +61,7 @@ class VideoCache:
             TrackError: nothing could be found.
             OutputError: the folder cannot be written to.
         """
-        if not getattr(self._tracker, "per_video", False):
+        if not self.per_video:
             return self._tracker.propose(request)
         if request.frames is not self._frames:
             self._tracks = self._propose(request)

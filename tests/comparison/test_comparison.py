@@ -105,6 +105,7 @@ def test_the_ladder_adds_one_component_after_another() -> None:
         ("mean", "mean", False, False, False),
         ("max_activation", "max_activation", False, False, False),
         ("max_activation", "max_activation", True, False, False),
+        ("max_activation", "max_activation", False, True, False),
         ("max_activation", "max_activation", True, True, False),
         ("max_activation", "max_activation", True, True, True),
     ]

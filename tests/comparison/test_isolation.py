@@ -242,7 +242,7 @@ def test_requirements_need_isolation_and_no_interpreter(tmp_path: Path) -> None:
     path = tmp_path / "rows.toml"
     path.write_text('[[row]]\nmodel = "a"\nrequirements = ["transformers==5.17.*"]\nladder = true\n')
     rows = read_rows(path)
-    assert len(rows) == 5
+    assert len(rows) == 6
     assert {row.requirements for row in rows} == {("transformers==5.17.*",)}
 
 

@@ -1,0 +1,104 @@
+"""Plots of an ablation: a figure per table, and the yes/no gap against grounding.
+
+Needs matplotlib: pip install 'stvg-core[plots]'.
+"""
+
+from pathlib import Path
+from typing import Any, Final
+
+from stvg_core.ablation.document import AblationDocument, AblationTable
+from stvg_core.comparison.plots import FORMATS
+
+_PERCENT: Final = 100.0
+_METRIC: Final = "m_vIoU"
+_WIDTH_INCHES: Final = 4.2
+_NAMES_INCHES: Final = 2.0
+_ROW_INCHES: Final = 0.28
+_DOTS_PER_INCH: Final = 110
+
+
+def draw_plots(document: AblationDocument, folder: Path) -> tuple[Path, ...]:
+    """Write a figure for every table that has scores, as PNG and SVG.
+
+    Returns:
+        The files; none where nothing was scored.
+
+    Raises:
+        ImportError: matplotlib is not installed.
+    """
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    written: list[Path] = []
+    # Text stays text: the files can be searched and read aloud.
+    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "stvg", "text.parse_math": False}):
+        names = dict.fromkeys(found.name for model in document.models for found in model.tables)
+        for name in names:
+            tables = {
+                model.model: found
+                for model in document.models
+                for found in model.tables
+                if found.name == name and any(row.score for row in found.rows)
+            }
+            if tables:
+                written += _save(_draw_table(tables), folder / f"table_{name}")
+        if any(_gaps(found) for model in document.models for found in model.tables):
+            written += _save(_draw_gaps(document), folder / "gap_and_grounding")
+    return tuple(written)
+
+
+def _save(figure: Any, path: Path) -> list[Path]:  # noqa: ANN401  # matplotlib's
+    from matplotlib import pyplot
+
+    written = []
+    for ending in FORMATS:
+        target = path.with_name(f"{path.name}.{ending}")
+        figure.savefig(target, dpi=_DOTS_PER_INCH, metadata={"Date": None} if ending == "svg" else None)
+        written.append(target)
+    pyplot.close(figure)
+    return written
+
+
+def _draw_table(tables: dict[str, AblationTable]) -> Any:  # noqa: ANN401  # matplotlib's
+    from matplotlib import pyplot
+
+    rows = max(len(found.rows) for found in tables.values())
+    size = (_NAMES_INCHES + _WIDTH_INCHES * len(tables), 1.2 + _ROW_INCHES * rows)
+    figure, grid = pyplot.subplots(1, len(tables), figsize=size, layout="constrained", squeeze=False)
+    for axes, (model, found) in zip(grid[0], tables.items(), strict=True):
+        shown = [row for row in found.rows if row.score is not None]
+        for place, row in enumerate(shown):
+            estimate = (row.score or {})[_METRIC]
+            color = "C0" if row.control_of is None else "0.7"
+            axes.barh(place, _PERCENT * estimate.mean, color=color)
+            axes.plot([_PERCENT * estimate.low, _PERCENT * estimate.high], [place, place], color="black", linewidth=1.2)
+        axes.set_yticks(range(len(shown)), [row.name for row in shown], fontsize="x-small")
+        axes.invert_yaxis()
+        axes.set_title(model, fontsize="small")
+        axes.set_xlabel(f"{_METRIC}, percent")
+    return figure
+
+
+def _gaps(found: AblationTable) -> list[tuple[float, float, str]]:
+    """Return how much the attribute's yes - no rose, the difference of m_vIoU to the first row, and the row's name."""
+    points = []
+    for row in found.rows:
+        before, after = (row.measures.get(f"attribute_margin_{when}") for when in ("before", "after"))
+        if found.name == "steps" and before is not None and after is not None and row.difference is not None:
+            points.append((after - before, _PERCENT * row.difference[_METRIC].mean, row.name))
+    return points
+
+
+def _draw_gaps(document: AblationDocument) -> Any:  # noqa: ANN401  # matplotlib's
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(7.0, 4.5), layout="constrained")
+    for model in document.models:
+        points = [point for found in model.tables for point in _gaps(found)]
+        axes.scatter([gap for gap, _, _ in points], [change for _, change, _ in points], label=model.model, s=18)
+    axes.axhline(0, color="0.5", linewidth=0.8)
+    axes.set_xscale("symlog")
+    axes.set_xlabel("rise of yes - no of the attribute's question by the prompt")
+    axes.set_ylabel(f"change of {_METRIC}, percentage points")
+    axes.legend(fontsize="small")
+    return figure
