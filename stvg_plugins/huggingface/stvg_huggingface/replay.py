@@ -23,6 +23,7 @@ _LOG: Final = logging.getLogger(__name__)
 
 RECORD_AT: Final = 4
 """The pass of a kind that is recorded: recording costs about as much as a pass, and a single query has few alike."""
+_WAITING: Final = ("dynamic", "longrope")
 _SHARE: Final = 0.25
 """Of a device's memory: what all recordings may keep together."""
 _NARROW_AT_WORK: Final = 8
@@ -269,7 +270,17 @@ def can_record(checkpoint: LoadedCheckpoint) -> bool:
     """Return whether a model's passes may be recorded: plain weights on one CUDA device, unless the user says no."""
     options = checkpoint.options
     plain = options.device_map is None and options.quantization is None
-    return options.cuda_graphs == "auto" and plain and checkpoint.device.type == "cuda"
+    wanted = options.cuda_graphs == "auto" and plain and checkpoint.device.type == "cuda"
+    return wanted and not rotary_waits(checkpoint.text_config)
+
+
+def rotary_waits(config: PreTrainedConfig) -> bool:
+    """Return whether a language model's rotary embedding compares positions, which waits for the device.
+
+    A recording breaks off there (InternVL 3: `rope_type: dynamic`).
+    """
+    rotary = getattr(config, "rope_parameters", None) or {}
+    return rotary.get("rope_type") in _WAITING
 
 
 def cuda_replays(run: RunPass, checkpoint: LoadedCheckpoint) -> Replays | None:

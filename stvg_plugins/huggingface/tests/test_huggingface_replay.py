@@ -19,9 +19,9 @@ from stvg_huggingface.gated_mlp import is_gated
 from stvg_huggingface.norms import FusedNorm, fuse_norms
 from stvg_huggingface.passes import PassKind, QuestionTensors
 from stvg_huggingface.recompute import LEVELS, kept_bytes
-from stvg_huggingface.replay import RecordedPass, Replays, RunPass, recording_bytes
+from stvg_huggingface.replay import RecordedPass, Replays, RunPass, recording_bytes, rotary_waits
 from stvg_huggingface.testing import TINY_FAMILIES
-from stvg_huggingface.testing.sessions import random_session
+from stvg_huggingface.testing.sessions import _published, published_sizes, random_session
 
 FAMILIES = sorted(TINY_FAMILIES)
 QUESTIONS = ("Is there a man in red in this video?", "please describe this video")
@@ -195,6 +195,13 @@ def test_a_recording_needs_what_its_gradient_does_and_a_layer_at_work() -> None:
     kept = kept_bytes(config, torch.float32, 100)
     assert needs == {level: bare + kept[level] for level in LEVELS}
     assert recording_bytes(config, torch.bfloat16, 200, kinds["none"], graded=True) == needs["none"]
+
+
+@pytest.mark.parametrize("name", published_sizes())
+def test_what_waits_for_the_device_is_not_recorded(name: str) -> None:
+    """InternVL 3 stretches its positions by a comparison in transformers; the others do not."""
+    config, _ = _published(name, layers=1)
+    assert rotary_waits(config.get_text_config()) == name.startswith("internvl3")
 
 
 def test_recordings_are_kept_in_bounds_and_can_be_dropped() -> None:
