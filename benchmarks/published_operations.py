@@ -12,6 +12,7 @@ import json
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -78,7 +79,8 @@ def counted(model: str, level: str, frame_count: int) -> tuple[int, dict[str, in
     sides = encode_sides(small, BenchmarkRequest(model, options, frame_count))
     session = random_session(model, options, device=torch.device("meta"), dtype=torch.bfloat16)
     # A rotary embedding that stretches with the sequence would compare positions, which have no numbers here.
-    session.adapter.checkpoint.language_model.rotary_emb.rope_type = "default"
+    adapter: Any = session.adapter
+    adapter.checkpoint.language_model.rotary_emb.rope_type = "default"
     clip = replace(sides.clip, visual_tokens=sides.clip.visual_tokens.to("meta"))
     asked = [settings.question(part) for part in (ATTRIBUTE, ACTION)]
     layers = settings.spatial.layers.layers(session.adapter.description.layer_count)

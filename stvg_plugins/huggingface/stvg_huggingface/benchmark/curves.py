@@ -180,7 +180,7 @@ def plot(found: dict[str, Any], path: Path) -> None:
         axis.grid(visible=True, which="major", alpha=0.3)
         if axis.get_legend_handles_labels()[0]:
             axis.legend(frameon=False)
-    figure.suptitle(f"{found['model']}, {found['dtype']}, {found['device']}", fontsize=10)
+    figure.suptitle(f"{Path(found['model']).name}, {found['dtype']}, {found['device']}", fontsize=10)
     figure.savefig(path, dpi=110)
 
 
