@@ -82,7 +82,7 @@ def main() -> None:
             settle(page)
             save(page, arguments.out / f"comparison_{scheme}.png")
             # Where the models differ there is more to see.
-            page.evaluate("stvg.current.list.set({ order: 'apart' })")
+            page.get_by_label("Order").select_option("apart")
             page.evaluate("stvg.current.list.onPick(stvg.current.list.shown[0].number)")
             settle(page)
             page.keyboard.press("h")

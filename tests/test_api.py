@@ -87,4 +87,10 @@ def test_a_long_video_is_searched_and_saved(session: Session, tmp_path: Path) ->
     assert any(window.joined for window in windows)
     assert "window 7 of 7: search" in told
     folder = result.save(tmp_path / "out")
-    assert sorted(file.name for file in folder.iterdir()) == ["contact_sheet.png", "overlay.mp4", "tube.json"]
+    assert sorted(file.name for file in folder.iterdir()) == [
+        "contact_sheet.png",
+        "overlay.mp4",
+        "report.html",
+        "tube.json",
+        "video.mp4",
+    ]

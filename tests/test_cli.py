@@ -15,6 +15,7 @@ import pytest
 
 from stvg_core.cli import main
 from stvg_core.comparison import ComparisonRow, Source, build_comparison
+from stvg_core.comparison.ladder import LADDER
 from stvg_core.comparison.running import RowRun
 from stvg_core.demos import DemoCase, find_demos
 from stvg_core.metrics import Bootstrap, find_protocol
@@ -335,12 +336,12 @@ def test_the_demo_compares_where_it_is_asked_to(
     folder = tmp_path / "demo"
     ran = stvg("demo", "--out", folder, "--compare", *(["--json"] if quiet else []))
     assert ran.code == 1
-    assert ran.error.count("it has no model") == 5
+    assert ran.error.count("it has no model") == len(LADDER)
     if quiet:
         told = json.loads(ran.out)
         assert told["demos"] == []
         assert told["comparison"]["folder"] == str(folder / "comparison")
-        assert [(row["status"], row["score"]) for row in told["comparison"]["rows"]] == [("failed", None)] * 5
+        assert [(row["status"], row["score"]) for row in told["comparison"]["rows"]] == [("failed", None)] * len(LADDER)
     else:
         assert "comparison: nothing on nothing" in ran.out
         assert "written   " in ran.out

@@ -21,7 +21,7 @@ from stvg_core.identity import LoadOptions, ModelReference
 from stvg_core.metrics import find_protocol
 from stvg_core.runs import worker
 from stvg_core.runs.engine import EngineChoice
-from stvg_core.runs.evaluation import ModelChoice, evaluate
+from stvg_core.runs.evaluation import ModelChoice, SessionKeeper, evaluate
 from stvg_core.runs.store import RunStore
 from stvg_core.session import open_backend
 from stvg_core.tracks.cached import VideoCache
@@ -84,11 +84,11 @@ class DeadlyChoice(ModelChoice):
     refuses: bool = False
     differs: bool = False
 
-    def open(self) -> Grounder:
+    def open(self, sessions: SessionKeeper | None = None) -> Grounder:
         (self.marks / f"opened-{os.getpid()}").write_text(os.environ.get("CUDA_VISIBLE_DEVICES", ""))
         if self.refuses:
             raise ModelError("expected weights in the folder, got none; download them")
-        worker.read_frames = _deadly_reading(worker.read_frames)
+        worker.read_video = _deadly_reading(worker.read_video)
         reference = ModelReference(f"scripted-{os.getpid()}" if self.differs else "scripted")
         session = open_backend(
             ScriptedBackend(DeadlyAdapter(self.marks)), found_backend(), reference, LoadOptions(device="cpu")

@@ -83,7 +83,7 @@ def test_errors_of_the_project_can_be_pickled() -> None:
 
 
 def test_a_worker_reports_sample_by_sample(tmp_path: Path, marks: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stvg_core.runs.worker.read_frames", __import__("stvg_core.video", fromlist=["x"]).read_frames)
+    monkeypatch.setattr("stvg_core.runs.worker.read_video", __import__("stvg_core.video", fromlist=["x"]).read_video)
     write_clips(tmp_path / "data", videos=2)
     remote = RemoteWorker(DeadlyChoice("scripted", marks=marks), tmp_path / "data", Surroundings.here())
     description = remote.open()
