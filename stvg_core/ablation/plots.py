@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from stvg_core.ablation.document import AblationDocument, AblationTable
-from stvg_core.comparison.plots import FORMATS
+from stvg_core.comparison.plots import TEXT_STYLE, save_figure
 
 _PERCENT: Final = 100.0
 _METRIC: Final = "m_vIoU"
@@ -30,8 +30,7 @@ def draw_plots(document: AblationDocument, folder: Path) -> tuple[Path, ...]:
 
     mpl.use("Agg")
     written: list[Path] = []
-    # Text stays text: the files can be searched and read aloud.
-    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "stvg", "text.parse_math": False}):
+    with mpl.rc_context(TEXT_STYLE):
         names = dict.fromkeys(found.name for model in document.models for found in model.tables)
         for name in names:
             tables = {
@@ -41,22 +40,12 @@ def draw_plots(document: AblationDocument, folder: Path) -> tuple[Path, ...]:
                 if found.name == name and any(row.score for row in found.rows)
             }
             if tables:
-                written += _save(_draw_table(tables), folder / f"table_{name}")
+                figure = _draw_table(tables)
+                written += save_figure(figure, folder / f"table_{name}", f"Ablation: {name}", _DOTS_PER_INCH)
         if any(_gaps(found) for model in document.models for found in model.tables):
-            written += _save(_draw_gaps(document), folder / "gap_and_grounding")
+            figure = _draw_gaps(document)
+            written += save_figure(figure, folder / "gap_and_grounding", "Yes/no gap and grounding", _DOTS_PER_INCH)
     return tuple(written)
-
-
-def _save(figure: Any, path: Path) -> list[Path]:  # noqa: ANN401  # matplotlib's
-    from matplotlib import pyplot
-
-    written = []
-    for ending in FORMATS:
-        target = path.with_name(f"{path.name}.{ending}")
-        figure.savefig(target, dpi=_DOTS_PER_INCH, metadata={"Date": None} if ending == "svg" else None)
-        written.append(target)
-    pyplot.close(figure)
-    return written
 
 
 def _draw_table(tables: dict[str, AblationTable]) -> Any:  # noqa: ANN401  # matplotlib's

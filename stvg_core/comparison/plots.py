@@ -25,7 +25,9 @@ _HATCHES: Final = ("", "////", "....", "xxxx")
 _WIDE_RANGE: Final = 8.0
 """From this ratio of the dearest to the cheapest row on costs are drawn by their logarithm."""
 FORMATS: Final = ("png", "svg")
-_STYLE: Final[Any] = {
+TEXT_STYLE: Final[Any] = {"svg.fonttype": "none", "svg.hashsalt": "stvg", "text.parse_math": False}
+"""Text stays text: files can be searched and read aloud, and are the same every time."""
+_STYLE: Final[Any] = TEXT_STYLE | {
     "axes.axisbelow": True,
     "axes.grid": True,
     "axes.spines.right": False,
@@ -36,13 +38,30 @@ _STYLE: Final[Any] = {
     "grid.linewidth": 0.6,
     "legend.fontsize": 8.0,
     "legend.frameon": False,
-    # Text stays text: the files can be searched and read aloud.
-    "svg.fonttype": "none",
-    "svg.hashsalt": "stvg",
-    "text.parse_math": False,
 }
 Axes = Any
 """matplotlib's, which need not be installed."""
+
+
+def save_figure(figure: Any, path: Path, title: str, dots_per_inch: int) -> list[Path]:  # noqa: ANN401  # matplotlib's
+    """Write a figure as PNG and SVG, the same bytes every time, and close it.
+
+    Args:
+        figure: what was drawn.
+        path: of the files, without their endings.
+        title: goes into the files' metadata.
+        dots_per_inch: of the PNG.
+    """
+    from matplotlib import pyplot
+
+    written = []
+    for ending in FORMATS:
+        target = path.with_name(f"{path.name}.{ending}")
+        dateless = {"Date": None} if ending == "svg" else {}
+        figure.savefig(target, dpi=dots_per_inch, metadata={"Title": title, **dateless})
+        written.append(target)
+    pyplot.close(figure)
+    return written
 
 
 def draw_plots(document: ComparisonDocument, folder: Path) -> tuple[Path, ...]:
@@ -67,12 +86,7 @@ def draw_plots(document: ComparisonDocument, folder: Path) -> tuple[Path, ...]:
                 continue
             figure, axes = pyplot.subplots(layout="constrained")
             draw(rows, document, figure, axes)
-            for ending in FORMATS:
-                path = folder / f"{name}.{ending}"
-                dateless = {"Date": None} if ending == "svg" else {}
-                figure.savefig(path, dpi=_DOTS_PER_INCH, metadata={"Title": title, **dateless})
-                written.append(path)
-            pyplot.close(figure)
+            written += save_figure(figure, folder / name, title, _DOTS_PER_INCH)
     return tuple(written)
 
 
