@@ -357,7 +357,7 @@ def test_the_demo_compares_the_tiny_models(stvg: Run, tmp_path: Path, monkeypatc
     ran = stvg("demo", "--out", tmp_path, "--compare", "--json")
     assert ran.code == 0, ran.error
     rows = json.loads(ran.out)["comparison"]["rows"]
-    assert len(rows) == 18
+    assert len(rows) == 3 * (len(LADDER) + 1)
     assert all(0 <= row["score"]["m_vIoU"] <= 1 for row in rows)
     names = {path.name for path in (tmp_path / "comparison").iterdir()}
     assert {"comparison.json", "comparison.md", "comparison.csv", "data", "runs", "tracks"} <= names

@@ -133,4 +133,5 @@ def test_compare_models(tmp_path: Path) -> None:
     assert re.match(r"tiny:qwen2-vl: m_vIoU \d\.\d{3} \[", first)
     assert re.match(r"tiny:internvl: m_vIoU \d\.\d{3} \[", second)
     assert third.startswith("tiny:none: unknown model 'tiny:none'")
-    assert last == f"written to {tmp_path / 'out' / 'comparison.md'}"
+    out = tmp_path / "out"
+    assert last == f"written to {out / 'comparison.md'}, to look at: {out / 'index.html'}"

@@ -229,8 +229,11 @@ def write_demo_data(root: Path, clips: int, queries: int) -> Path:
 
 @pytest.mark.slow
 def test_killed_at_fifty_moments_the_tiny_model_comes_to_the_same(tmp_path: Path) -> None:
-    """200 samples with a trained model; each process is killed some samples, and a part of one, after it began."""
-    dataset = open_dataset("folder", write_demo_data(tmp_path / "data", 40, 5))
+    """300 samples with a trained model; each process is killed some samples, and a part of one, after it began.
+
+    Queries of a video come out close together, so that more are done by a kill than were waited for.
+    """
+    dataset = open_dataset("folder", write_demo_data(tmp_path / "data", 60, 5))
     choice, protocol = ModelChoice("tiny:qwen2-vl"), find_protocol("stcat")
     first = evaluate(dataset, tmp_path / "unbroken", choice, protocol)
     run = tmp_path / "run"
@@ -252,9 +255,9 @@ def test_killed_at_fifty_moments_the_tiny_model_comes_to_the_same(tmp_path: Path
         process.join()
         assert process.exitcode == -signal.SIGKILL
         done = _done(run)
-    assert 50 < done < 200
+    assert 50 < done < 300
     second = evaluate(dataset, run, choice, protocol)
-    assert first["samples"] == second["samples"] == {"ok": 200, "failed": 0, "pending": 0, "left_out": 0}
+    assert first["samples"] == second["samples"] == {"ok": 300, "failed": 0, "pending": 0, "left_out": 0}
     assert first["configuration"] == second["configuration"]
     assert len(second["sessions"]) == 51
     # How many queries of a video are read in one pass depends on where a process ended: they differ in rounding.
