@@ -4,7 +4,7 @@ Paper section 3.3 and Algorithm 1; where the released code differs, see PromptSe
 This module knows no model: it is given a function from prompt to logits.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -113,11 +113,11 @@ def learn_prompts(
         # Prompts that are still alike are answered for together.
         groups = [range(count)] if step == 0 else [range(number, number + 1) for number in going_on]
         for group in groups:
+            found: Iterable[PromptGradient]
             if step == 0 and start is not None:
                 found = start
             else:
-                applied = torch.lerp(previous[group[0]], iterates[group[0]], share)
-                found = _gradients(applied, answer, loss, group)
+                found = _gradients(torch.lerp(previous[group[0]], iterates[group[0]], share), answer, loss, group)
             for number, first in zip(group, found, strict=True):
                 margins[number].append(first.margin)
                 if settings.stop_margin is not None and first.margin.item() >= settings.stop_margin:
@@ -146,7 +146,7 @@ def first_gradients(
     count: int,
 ) -> tuple[PromptGradient, ...]:
     """Return the gradients of several prompts at zeros, which no step size has a say in; see `learn_prompts`."""
-    return _gradients(_zeros(visual_tokens), answer, loss, range(count))
+    return tuple(_gradients(_zeros(visual_tokens), answer, loss, range(count)))
 
 
 def _zeros(visual_tokens: Float[Tensor, "cell width"]) -> Float[Tensor, "cell width"]:
@@ -159,14 +159,15 @@ def _gradients(
     answer: Callable[[Float[Tensor, "cell width"], Sequence[int]], Sequence[AnswerLogits]],
     loss: Callable[[AnswerLogits], Float[Tensor, ""]],
     group: Sequence[int],
-) -> tuple[PromptGradient, ...]:
-    """Return the gradient of each prompt of a group that is still alike: one pass answers for all of them."""
-    applied = prompt.detach().clone().requires_grad_()
-    found = []
+) -> Iterator[PromptGradient]:
+    """Yield the gradient of each prompt of a group that is still alike: one pass answers for all of them.
+
+    One by one, so that each is gone before the next is made: they are as large as the clip.
+    """
+    applied = prompt.detach().requires_grad_()
     for number, logits in zip(group, answer(applied, group), strict=True):
         (values,) = torch.autograd.grad(loss(logits), applied, retain_graph=number != group[-1])
-        found.append(PromptGradient(values, logits.margins[0].detach()))
-    return tuple(found)
+        yield PromptGradient(values, logits.margins[0].detach())
 
 
 def _smooth(gradient: Float[Tensor, "cell width"], time_steps: int, window: int) -> Float[Tensor, "cell width"]:
