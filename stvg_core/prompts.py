@@ -118,12 +118,16 @@ def learn_prompts(
                 found = start
             else:
                 found = _gradients(torch.lerp(previous[group[0]], iterates[group[0]], share), answer, loss, group)
-            for number, first in zip(group, found, strict=True):
+            one_by_one = iter(found)
+            for number in group:
+                first = next(one_by_one)
                 margins[number].append(first.margin)
                 if settings.stop_margin is not None and first.margin.item() >= settings.stop_margin:
                     going_on.remove(number)
                     continue
                 gradient = first.values if step == 0 else first.values * share
+                # As large as the clip: nothing may hold it while the next pass runs.
+                del first
                 gradient = _smooth(gradient, time_steps, settings.time_window)
                 norms.append(torch.linalg.vector_norm(gradient))
                 moved = iterates[number] - _step(gradient, norms[-1], visual_tokens, settings)
@@ -166,8 +170,11 @@ def _gradients(
     """
     applied = prompt.detach().requires_grad_()
     for number, logits in zip(group, answer(applied, group), strict=True):
-        (values,) = torch.autograd.grad(loss(logits), applied, retain_graph=number != group[-1])
-        yield PromptGradient(values, logits.margins[0].detach())
+        slopes = torch.autograd.grad(loss(logits), applied, retain_graph=number != group[-1])
+        first = PromptGradient(slopes[0], logits.margins[0].detach())
+        del slopes
+        yield first
+        del first
 
 
 def _smooth(gradient: Float[Tensor, "cell width"], time_steps: int, window: int) -> Float[Tensor, "cell width"]:
