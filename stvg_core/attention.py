@@ -4,6 +4,9 @@ Paper sections 3.2 and 3.3. This module knows no model: rows come from a backend
 to the scores.
 """
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import numpy as np
 import torch
 from jaxtyping import Float
@@ -72,15 +75,7 @@ def select_tokens(
                 f"expected tokens.fixed_position within the last {len(attention.tokens)} tokens, got {from_end}"
             )
         return (position,)
-    candidates = [
-        position
-        for position, token in enumerate(attention.tokens)
-        if settings.candidates == "question" or token.kind != "word"
-    ]
-    if not candidates:
-        raise TokenLayoutError(
-            f"expected template tokens after {attention.question!r}, got none; check the backend's chat template"
-        )
+    candidates = candidate_tokens(attention, settings)
     if settings.rule == "mean":
         return tuple(candidates)
     if settings.rule == "min_entropy":
@@ -92,6 +87,60 @@ def select_tokens(
     # Stable, so that the earlier of two equal candidates is the better one.
     best = merits.argsort(descending=True, stable=True)[: settings.count].tolist()
     return tuple(candidates[place] for place in best)
+
+
+def candidate_tokens(attention: QuestionAttention, settings: TokenSettings) -> list[int]:
+    """Return the positions of the tokens that may ground a query.
+
+    Raises:
+        TokenLayoutError: the backend marked no token as a candidate.
+    """
+    candidates = [
+        position
+        for position, token in enumerate(attention.tokens)
+        if settings.candidates == "question" or token.kind != "word"
+    ]
+    if not candidates:
+        raise TokenLayoutError(
+            f"expected template tokens after {attention.question!r}, got none; check the backend's chat template"
+        )
+    return candidates
+
+
+def weigh_layers(
+    query_layers: Sequence[QuestionAttention],
+    neutral_layers: Sequence[QuestionAttention],
+    relative: RelativeSettings,
+    tokens: TokenSettings,
+) -> tuple[QuestionAttention, QuestionAttention]:
+    """Return a query's and the neutral question's attention, layers averaged by their visual activation.
+
+    A layer's weight is the largest relative attention that any candidate token pays any cell in it: what chooses
+    among tokens in the paper (section 3.2) weighs layers here. Both questions get the query's weights.
+
+    Args:
+        query_layers: the query's attention, one layer each.
+        neutral_layers: the neutral question's, in the same order.
+        relative: how both are compared.
+        tokens: which tokens are candidates.
+
+    Raises:
+        TokenLayoutError: the backend marked no token as a candidate.
+    """
+    candidates = candidate_tokens(query_layers[0], tokens)
+    activations = torch.stack(
+        [
+            relative_rows(query, neutral, relative)[candidates].amax()
+            for query, neutral in zip(query_layers, neutral_layers, strict=True)
+        ]
+    )
+    weights = activations / activations.sum().clamp_min(torch.finfo(activations.dtype).tiny)
+    return _weighted(query_layers, weights), _weighted(neutral_layers, weights)
+
+
+def _weighted(layers: Sequence[QuestionAttention], weights: Float[Tensor, " layer"]) -> QuestionAttention:
+    rows = torch.stack([layer.rows for layer in layers])
+    return replace(layers[0], rows=torch.tensordot(weights.to(rows.dtype), rows, dims=1))
 
 
 def frame_maps(

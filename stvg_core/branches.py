@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from stvg_core import attention, augment, prompts
-from stvg_core.backend import AnswerLogits, AttentionRequest, EncodedClip
+from stvg_core.backend import AnswerLogits, AttentionRequest, EncodedClip, QuestionAttention
 from stvg_core.config import BranchSettings, LayerSettings, Settings
 from stvg_core.errors import ModelError
 from stvg_core.recall import Recall
@@ -307,20 +307,38 @@ class _Method:
         own = [self._reading_question(one) for one in asked]
         neutral = [settings.neutral_question] if settings.mode == "ratio" else []
         questions = tuple(dict.fromkeys([*own, *neutral]))
-        layers = asked[0].branch.layers.layers(self.session.adapter.description.layer_count)
+        layers = asked[0].branch.layers
+        numbers = layers.layers(self.session.adapter.description.layer_count)
+        # Layers that are weighed are told apart, which a backend does for one at a time.
+        apart = [(number,) for number in numbers] if layers.weights == "activation" else [numbers]
+        captured = [self._capture(clip, questions, prompt, together) for together in apart]
+        maps = []
+        for one, question in zip(asked, own, strict=True):
+            asked_rows = [rows[question] for rows in captured]
+            neutral_rows = [rows[neutral[0] if neutral else question] for rows in captured]
+            query, against = asked_rows[0], neutral_rows[0]
+            if layers.weights == "activation":
+                query, against = attention.weigh_layers(asked_rows, neutral_rows, settings, one.branch.tokens)
+            relative = attention.relative_rows(query, against, settings)
+            chosen = self.session.select_grounding_tokens(query, relative, one.branch.tokens)
+            maps.append(attention.frame_maps(clip, query, relative, chosen))
+        return maps
+
+    def _capture(
+        self,
+        clip: EncodedClip,
+        questions: tuple[str, ...],
+        prompt: prompts.LearnedPrompt | None,
+        layers: tuple[int, ...],
+    ) -> Mapping[str, QuestionAttention]:
+        """Return each question's attention, the mean of some layers."""
         request = AttentionRequest(clip, questions, None if prompt is None else prompt.applied, layers)
         captured = (
             self.session.capture_attention(request)
             if self.recall is None
             else self.recall(("rows", clip, questions, prompt, layers), lambda: self.session.capture_attention(request))
         )
-        rows = dict(zip(questions, captured, strict=True))
-        maps = []
-        for one, question in zip(asked, own, strict=True):
-            relative = attention.relative_rows(rows[question], rows[neutral[0] if neutral else question], settings)
-            chosen = self.session.select_grounding_tokens(rows[question], relative, one.branch.tokens)
-            maps.append(attention.frame_maps(clip, rows[question], relative, chosen))
-        return maps
+        return dict(zip(questions, captured, strict=True))
 
     def _reading_question(self, asked: _Asked) -> str:
         whole = asked.branch.inference_question == "sentence"

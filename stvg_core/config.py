@@ -106,10 +106,15 @@ class InputSettings(_Settings):
 
 
 class LayerSettings(_Settings):
-    """Which decoder layers are averaged, as fractions of depth: [start, stop)."""
+    """Which decoder layers are averaged, as fractions of depth: [start, stop), and how."""
 
     start: float = Field(0.0, ge=0, le=1, description="fraction of the depth, 0: from the first layer")
     stop: float = Field(1.0, ge=0, le=1, description="fraction of the depth, 1: to the last layer")
+    weights: Literal["equal", "activation"] = Field(
+        "equal",
+        description="equal: the plain mean (paper); activation: each layer by the highest visual activation of a "
+        "candidate token in it (ours). Reads each layer in a pass of its own",
+    )
 
     @model_validator(mode="after")
     def _ordered(self) -> "LayerSettings":

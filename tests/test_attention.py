@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stvg_core.attention import frame_maps, relative_rows, select_tokens
+from stvg_core.attention import frame_maps, relative_rows, select_tokens, weigh_layers
 from stvg_core.backend import EncodedClip, PromptToken, QuestionAttention
 from stvg_core.config import RelativeSettings, TokenSettings
 from stvg_core.errors import SettingsError, TokenLayoutError
@@ -63,6 +63,31 @@ def test_selection_reads_relative_not_raw_attention() -> None:
     raw = torch.tensor([[0.9, 0.0], [0.1, 0.0]])
     relative = torch.tensor([[1.0, 0.0], [5.0, 0.0]])
     assert select_tokens(attention("rr", raw), relative, TokenSettings()) == (1,)
+
+
+@given(st.integers(1, 5), st.integers(0, 1000), st.sampled_from(["ratio", "raw"]))
+def test_layers_weigh_what_their_most_active_candidate_does(layer_count: int, seed: int, mode: str) -> None:
+    settings = RelativeSettings(mode=mode, epsilon=1e-2)
+    layers = [random_attention("wwpr", seed=seed + place) for place in range(layer_count)]
+    neutral = [random_attention("wpr", seed=seed + 100 + place) for place in range(layer_count)]
+    query, against = weigh_layers(layers, neutral, settings, TokenSettings())
+    weights = []
+    for own, other in zip(layers, neutral, strict=True):
+        shares = own.rows if mode == "raw" else torch.cat([own.rows[:2], own.rows[2:] / (other.rows[1:] + 1e-2)])
+        weights.append(float(shares[2:].max()))
+    expected = sum(weight * own.rows for weight, own in zip(weights, layers, strict=True)) / sum(weights)
+    torch.testing.assert_close(query.rows, expected)
+    expected = sum(weight * own.rows for weight, own in zip(weights, neutral, strict=True)) / sum(weights)
+    torch.testing.assert_close(against.rows, expected)
+    assert query.tokens == layers[0].tokens
+
+
+def test_a_layer_without_attention_has_no_weight() -> None:
+    seen, blind = random_attention("wpr", seed=1), attention("wpr", torch.zeros(3, 12))
+    query, _ = weigh_layers([blind, seen], [seen, seen], RelativeSettings(), TokenSettings())
+    torch.testing.assert_close(query.rows, seen.rows)
+    nothing, _ = weigh_layers([blind, blind], [seen, seen], RelativeSettings(), TokenSettings())
+    assert torch.equal(nothing.rows, blind.rows)
 
 
 def test_mean_takes_all_candidates_and_fixed_counts_from_the_end() -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
+from zlib import crc32
 
 import numpy as np
 import torch
@@ -26,6 +27,7 @@ from stvg_core.runs.scoring import predicted_tube
 from stvg_core.runs.tasks import Failure
 from stvg_core.tracks.catalog import open_tracker
 from stvg_core.tracks.cells import cell_coverage
+from stvg_core.tracks.noise import NoisyTracker
 from stvg_core.tracks.proposing import propose_tracks
 from stvg_core.tracks.tracker import Tracker, TrackRequest
 from stvg_core.tube import choose_span, source_bounds
@@ -140,7 +142,7 @@ class _Evaluation:
         settings = variant.settings(self._evaluator.grounder.settings)
         watch = Stopwatch()
         self._recall.seconds = 0.0
-        seen = self._see(settings, variant.tracks)
+        seen = self._see(settings, variant)
         with watch.stage("tube"):
             joined = _join(seen, seen.read.spatial, seen.read.temporal, settings.joint)
         seconds = self._recall.seconds + watch.seconds["tube"]
@@ -194,15 +196,20 @@ class _Evaluation:
         )
         return read
 
-    def _see(self, settings: Settings, tracks: str | None) -> _Seen:
+    def _see(self, settings: Settings, variant: Variant) -> _Seen:
         clip, frames, read = self._clip(settings), self._frames(settings), self._read(settings)
-        tracker = self._evaluator.tracker(tracks, self._sample)
+        tracker = self._evaluator.tracker(variant.tracks, self._sample)
         request = TrackRequest(frames, self._sub_queries(), read.spatial, read.temporal)
-        key: tuple[Any, ...] = ("tracks", tracks, settings.sampling)
+        key: tuple[Any, ...] = ("tracks", variant.tracks, settings.sampling)
         if not getattr(tracker, "per_video", False):
             # Maps have no value of their own: two variants that read the same ask twice.
             key = (*key, read.spatial, read.temporal)
         proposed, _ = self._recall(key, lambda: propose_tracks(tracker, request))
+        if variant.noise is not None:
+            seed = crc32(self._sample.task.sample_id.encode())
+            noisy = NoisyTracker(FixedTracks(proposed), variant.noise, seed)
+            key = (*key, variant.noise)
+            proposed = self._recall(key, lambda: noisy.propose(request))
         rows, columns = read.temporal.values.shape[1:]
         coverage = self._recall(
             ("coverage", *key, rows, columns),

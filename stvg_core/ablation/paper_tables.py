@@ -6,6 +6,7 @@ from typing import Any, Final
 from stvg_core.ablation.variants import Variant
 from stvg_core.comparison.ladder import LADDER
 from stvg_core.config import Settings
+from stvg_core.tracks.noise import TRACK_NOISES
 
 ORACLE_TRACKS: Final = "oracle"
 """In the place of a tracker's name: the true tracks of all objects, where a source knows them."""
@@ -117,12 +118,11 @@ def layers(_base: Settings, layer_count: int) -> tuple[Variant, ...]:
     }
     what = "layer" if parts == layer_count else f"part of {parts}"
     ranges |= {f"{what} {part}": (part / parts, (part + 1) / parts) for part in range(parts)}
+    parted = {name: {"start": start, "stop": stop} for name, (start, stop) in ranges.items()}
+    weighted = {f"{name}, by activation": {**parted[name], "weights": "activation"} for name in ("all", "second half")}
     return tuple(
-        Variant(
-            name,
-            {**PLAIN, **{f"{branch}.layers": {"start": start, "stop": stop} for branch in ("spatial", "temporal")}},
-        )
-        for name, (start, stop) in ranges.items()
+        Variant(name, {**PLAIN, **{f"{branch}.layers": chosen for branch in ("spatial", "temporal")}})
+        for name, chosen in {**parted, **weighted}.items()
     )
 
 
@@ -195,9 +195,11 @@ def join(_base: Settings, _depth: int) -> tuple[Variant, ...]:
 
 
 def tracker(_base: Settings, _depth: int) -> tuple[Variant, ...]:
-    """Return the own tracker, that of attention, and the true tracks."""
+    """Return the own tracker, that of attention, and the true tracks; own and true ones made worse as well."""
     return (
         Variant("own", PLAIN, controls=True),
         Variant("attention", PLAIN, tracks="attention"),
+        *(Variant(f"own, {noise.name}", PLAIN, noise=noise) for noise in TRACK_NOISES),
         Variant("true tracks of all objects", PLAIN, tracks=ORACLE_TRACKS, controls=True),
+        *(Variant(f"true tracks, {noise.name}", PLAIN, tracks=ORACLE_TRACKS, noise=noise) for noise in TRACK_NOISES),
     )

@@ -89,4 +89,6 @@ def make_plan(grounder: Grounder, source: AblationSource, names: Sequence[str], 
 def _key(variant: Variant, grounder: Grounder) -> str:
     settings = variant.settings(grounder.settings).model_dump(mode="json")
     text = {"settings": json.loads(json.dumps(settings)), "tracks": variant.tracks}
+    if variant.noise is not None:
+        text["noise"] = variant.noise.name
     return configuration_hash(text)[:_KEY_DIGITS]

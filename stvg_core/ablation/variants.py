@@ -6,6 +6,7 @@ from functools import reduce
 from typing import Any
 
 from stvg_core.config import Settings
+from stvg_core.tracks.noise import TrackNoise
 
 
 @dataclass(frozen=True)
@@ -16,6 +17,7 @@ class Variant:
         name: unique in its table.
         overrides: dotted setting names to values.
         tracks: name of a tracker; None: the ablation's own.
+        noise: what its tracks are made worse by, each sample in a way of its own; None: nothing.
         controls: beside it stand each branch alone, a random choice, and the best choice among the same tracks.
         consistency: the reversed view is read also where the variant does without, to compare both; it is not timed.
     """
@@ -23,6 +25,7 @@ class Variant:
     name: str
     overrides: Mapping[str, Any] = field(default_factory=dict)
     tracks: str | None = None
+    noise: TrackNoise | None = None
     controls: bool = False
     consistency: bool = False
 

@@ -1,5 +1,7 @@
 """Variants on a scripted model: equal to the pipeline's own grounding, shared where they may be, with controls."""
 
+from zlib import crc32
+
 import numpy as np
 import pytest
 
@@ -23,11 +25,13 @@ from stvg_core.ablation.variants import Variant
 from stvg_core.branches import read_branches
 from stvg_core.errors import UsageError
 from stvg_core.identity import LoadOptions, ModelReference
+from stvg_core.metrics import box_iou
 from stvg_core.pipeline import Stopwatch, encode_views, ground_views
 from stvg_core.runs.tasks import Failure
 from stvg_core.session import Session, open_backend
+from stvg_core.tracks.noise import NoisyTracker, TrackNoise
 from stvg_core.values import FrameMaps, Frames
-from tests.ablation.support import EXACT, ScriptedSource, SensitiveAdapter, grounder, settings
+from tests.ablation.support import EXACT, TRUTH, ColumnTracker, ScriptedSource, SensitiveAdapter, grounder, settings
 from tests.conftest import ScriptedAdapter, ScriptedBackend, found_backend
 
 
@@ -121,6 +125,39 @@ def test_what_variants_share_is_computed_once(frames: Frames, session: Session, 
     Evaluator(other, EXACT).evaluate(sample, [Variant("a"), Variant("e", {"sampling.frame_count": 5}), Variant("f")])
     assert len(source.read) == 3, "another sampling is read on its own"
     assert other.tracker._tracker.asked == 2, "and has tracks of its own"  # type: ignore[attr-defined]
+
+
+def test_noise_makes_the_tracks_of_a_sample_worse_in_its_own_way(frames: Frames, session: Session) -> None:
+    source = ScriptedSource(frames)
+    opened = grounder(session, **{"prompt.steps": 0})
+    noise = TrackNoise(jitter=0.3, switches=2)
+    variants = [Variant("own"), Variant("worse", noise=noise), Variant("true", tracks=ORACLE_TRACKS, noise=noise)]
+    scores = []
+    for sample in source.samples():
+        own, worse, true = Evaluator(opened, EXACT).evaluate(sample, variants)
+        assert isinstance(own, Measured)
+        assert isinstance(worse, Measured)
+        assert isinstance(true, Measured)
+        wanted = variants[1].settings(opened.settings)
+        watch = Stopwatch()
+        alone = ground_views(
+            encode_views(sample.read(wanted.sampling), session, wanted, watch),
+            opened.decompose(sample.task.query, "clip.mp4", watch),
+            session,
+            NoisyTracker(ColumnTracker(), noise, crc32(sample.task.sample_id.encode())),
+            wanted,
+            watch,
+        )
+        boxes = alone.tube.boxes_xyxy
+        truth = np.tile(TRUTH.tube.boxes_xyxy[0], (len(boxes), 1))
+        assert worse.scores[OWN][1] < own.scores[OWN][1]
+        assert true.scores == worse.scores, "the own tracks are the true ones here"
+        scores.append(worse.scores[OWN])
+        common = [place for place in range(len(boxes)) if 30 <= alone.tube.start_frame + place <= 58]
+        overlap = box_iou(boxes[common], truth[common]).sum()
+        union = len(boxes) + 29 - len(common)
+        assert worse.scores[OWN][1] == pytest.approx(overlap / union, rel=1e-5)
+    assert len(set(scores)) == len(scores), "each sample has a seed of its own"
 
 
 def test_seconds_count_what_was_shared_again(frames: Frames, session: Session) -> None:
@@ -218,7 +255,9 @@ def test_rows_that_run_the_same_are_run_once_and_a_source_without_true_tracks_ha
     shared = plan.variants[plan.identifiers["ladder", "+ TAS"]]
     assert shared.controls, "controls that one table wants are run for all"
     tracker = make_plan(opened, ScriptedSource(frames, knows_true_tracks=False), ("tracker",), 1).tables[0]
-    assert [variant.name for variant in tracker.variants] == ["own", "attention"]
+    names = [variant.name for variant in tracker.variants]
+    assert names[:2] == ["own", "attention"]
+    assert all(name.startswith("own, ") for name in names[2:])
     with pytest.raises(UsageError, match="expected a table"):
         make_plan(opened, ScriptedSource(frames), ("nothing",), 1)
 

@@ -23,13 +23,13 @@ from stvg_core.query.catalog import open_decomposer
 from stvg_core.session import Session
 from stvg_core.tracks.catalog import open_tracker
 from stvg_core.tracks.cells import cell_coverage
+from stvg_core.tracks.noise import TRACK_NOISES, noisy_trackers
 from stvg_core.tracks.tracker import Tracker, TrackRequest
 from stvg_core.tube import assemble_tube
 from stvg_core.values import FrameMaps, Frames, SubQueries, Tube
 from stvg_tiny.clips import CLIP_PIXELS, Clip, OracleTracker, QueryForm, clip_frames, query, true_tube
 from stvg_tiny.measurements import Comparison, Row
 from stvg_tiny.scenes import Scene
-from stvg_tiny.track_noise import TRACK_NOISES, noisy_trackers
 
 ORACLE: Final = "oracle"
 ATTRIBUTE_TIMES_ACTION: Final = "attribute x action"

@@ -96,6 +96,8 @@ class Recipe:
         end_weight: Loss weight of the token that ends an answer.
         evaluate_every: Steps of a stage between two looks at the development accuracy, after which the
             state is saved.
+        looking_tokens: Which role tokens those two losses make look and read, by their place from the prompt's
+            end; empty: all. With some alone the others are free, and which token is read matters.
     """
 
     seed: int = 0
@@ -115,6 +117,7 @@ class Recipe:
     unknown_word_chance: float = 0.01
     end_weight: float = 0.05
     evaluate_every: int = 100
+    looking_tokens: tuple[int, ...] = ()
 
     def learning_rate(self, stage_number: int, stage_step: int) -> float:
         """Return the learning rate at a step of a stage: a ramp, a constant, at last a cosine."""

@@ -17,6 +17,7 @@ from stvg_tiny.architectures import ARCHITECTURES
 from stvg_tiny.curves import draw, read_log
 from stvg_tiny.errors import RecipeError, TinyError
 from stvg_tiny.export import export_checkpoint
+from stvg_tiny.packing import ROLE_TOKENS
 from stvg_tiny.recipe import Recipe
 from stvg_tiny.training import LOG_NAME, Run
 
@@ -28,6 +29,16 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("architecture", choices=sorted(ARCHITECTURES))
     parser.add_argument("--out", type=Path, required=True, help="folder of the run")
     parser.add_argument("--seed", type=int, default=Recipe.seed)
+    parser.add_argument(
+        "--looking-token",
+        type=int,
+        action="append",
+        default=[],
+        choices=range(-ROLE_TOKENS, 0),
+        metavar="PLACE",
+        help="a role token that is taught to look at what is asked for, by its place from the prompt's end (-1 the "
+        f"last, -{ROLE_TOKENS} the first); repeatable [default: all]",
+    )
     parser.add_argument(
         "--device", default="auto", help="cpu, cuda, cuda:1, ...; auto: a CUDA device where there is one"
     )
@@ -61,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # What cuBLAS needs to be deterministic, read when CUDA starts.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True)
-    recipe = replace(Recipe(), seed=options.seed)
+    recipe = replace(Recipe(), seed=options.seed, looking_tokens=tuple(options.looking_token))
     try:
         run = Run(options.architecture, recipe, options.out, _device(options.device))
         if options.resume:

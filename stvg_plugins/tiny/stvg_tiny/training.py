@@ -100,9 +100,10 @@ def stage_loss(learner: Learner, batch: Batch, stage: Stage, recipe: Recipe) -> 
     last = learner.last_head(states.visual, batch.dense)
     dense = 0.5 * visual.total() + middle.total() + 0.5 * last.action + 0.2 * (last.color + last.shape)
     answers, parts = _answer_loss(learner, batch, states.predicting)
-    looking = looking_loss(states.role_attention, batch.cells)
+    taught = list(recipe.looking_tokens) or slice(None)
+    looking = looking_loss(states.role_attention[..., taught, :], batch.cells)
     words = named_words(batch.packed, learner.get_buffer("naming_ids"))
-    reading = reading_loss(states.role_reading, words)
+    reading = reading_loss(states.role_reading[..., taught, :], words)
     attention = recipe.looking_weight * looking + recipe.reading_weight * reading
     named |= {**parts, **_named("middle", middle), **_named("last", last)}
     named |= {"looking": looking.item(), "reading": reading.item()}
@@ -183,7 +184,9 @@ class Run:
         if not path.exists():
             raise RecipeError(f"nothing to resume: {path} does not exist; leave out --resume")
         state: dict[str, Any] = torch.load(path, weights_only=True, map_location=self.device)
-        expected = {"architecture": self.architecture_name, "seed": self.recipe.seed}
+        expected = self._identity()
+        # Saved before there was a choice of tokens: all of them.
+        state.setdefault("looking_tokens", [])
         found = {key: state[key] for key in expected}
         if found != expected:
             raise RecipeError(f"{path} belongs to the run {found}, asked for was {expected}")
@@ -194,6 +197,14 @@ class Run:
         log = self.folder / LOG_NAME
         kept = [line for line in log.read_text().splitlines() if self._is_done(line)]
         _write_atomically(log, lambda path: path.write_text("".join(f"{line}\n" for line in kept)))
+
+    def _identity(self) -> dict[str, Any]:
+        recipe = self.recipe
+        return {
+            "architecture": self.architecture_name,
+            "seed": recipe.seed,
+            "looking_tokens": list(recipe.looking_tokens),
+        }
 
     def _is_done(self, line: str) -> bool:
         return int(json.loads(line)["step"]) < self.next_step
@@ -257,8 +268,7 @@ class Run:
     def save(self) -> None:
         """Save the state that `resume` needs; an interrupted save leaves the one before it."""
         state = {
-            "architecture": self.architecture_name,
-            "seed": self.recipe.seed,
+            **self._identity(),
             "next_step": self.next_step,
             "stage_number": self.stage_number,
             "stage_start": self.stage_start,

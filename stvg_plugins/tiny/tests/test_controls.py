@@ -13,6 +13,7 @@ from stvg_core.metrics import tube_overlap
 from stvg_core.pipeline import ground_frames
 from stvg_core.query.rules import RulesDecomposer
 from stvg_core.tracks.cells import cell_coverage
+from stvg_core.tracks.noise import TRACK_NOISES
 from stvg_core.tracks.regions import RegionTracker
 from stvg_core.values import FrameMaps
 from stvg_tiny import controls, grounding
@@ -28,7 +29,6 @@ from stvg_tiny.clips import (
 )
 from stvg_tiny.controls import JOINS, RANDOM, ClipReading, compare, join_of, joined_tubes, random_tube, read_clip
 from stvg_tiny.scenes import Scene, frame_times
-from stvg_tiny.track_noise import TRACK_NOISES
 
 SETTINGS = Settings.model_validate({"sampling": {"frame_count": 16}, "joint": {"track_branches": "product"}})
 CLIPS = benchmark_clips("hard", 12)

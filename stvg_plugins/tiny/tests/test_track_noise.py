@@ -5,12 +5,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from stvg_core.errors import UsageError
+from stvg_core.tracks.noise import DROP_OUT_FRAMES, NoisyTracker, TrackNoise
 from stvg_core.tracks.tracker import TrackRequest
 from stvg_core.values import FrameMaps, Frames, SubQueries, Track, VideoInfo
 from stvg_tiny.clips import CLIP_PIXELS, OracleTracker
-from stvg_tiny.errors import SceneError
 from stvg_tiny.sampling import Split, held_out_scene
-from stvg_tiny.track_noise import DROP_OUT_FRAMES, NoisyTracker, TrackNoise
 
 FRAMES = 128
 REQUEST = TrackRequest(
@@ -131,5 +131,5 @@ def test_any_noise_on_any_tracks_yields_valid_tracks(
 
 @pytest.mark.parametrize("wrong", [{"jitter": -0.1}, {"drop_out": 1.5}, {"switches": -1}])
 def test_impossible_levels_are_refused(wrong: dict[str, float]) -> None:
-    with pytest.raises(SceneError, match=next(iter(wrong))):
+    with pytest.raises(UsageError, match=next(iter(wrong))):
         TrackNoise(**wrong)

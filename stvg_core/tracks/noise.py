@@ -1,17 +1,15 @@
 """Makes good tracks worse by a stated amount, to see what a method loses to its tracker."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
+from stvg_core.errors import UsageError
 from stvg_core.tracks.assembly import inside_picture
 from stvg_core.tracks.tracker import Tracker, TrackRequest
 from stvg_core.values import Track, VideoInfo
-from stvg_tiny.errors import SceneError
 
 DROP_OUT_FRAMES: Final = 16
 """Source frames that a drop-out lasts."""
@@ -36,7 +34,7 @@ class TrackNoise:
     def __post_init__(self) -> None:
         """Check the ranges."""
         if self.jitter < 0 or not 0 <= self.drop_out <= 1 or self.switches < 0:
-            raise SceneError(f"expected jitter and switches of at least 0 and drop_out in 0..1, got {self}")
+            raise UsageError(f"expected jitter and switches of at least 0 and drop_out in 0..1, got {self}")
 
     @property
     def name(self) -> str:
