@@ -23,6 +23,10 @@ SCHEMA_ID: Final = "urn:stvg:schema:ablation:1"
 ALL: Final = "all"
 RIGHT_AT_FIRST: Final = "right track in the first row"
 WRONG_AT_FIRST: Final = "wrong track in the first row"
+LEAST_SURE: Final = "attribute least sure"
+BETWEEN: Final = "attribute between"
+MOST_SURE: Final = "attribute most sure"
+_MARGIN: Final = "attribute_margin_before"
 _RIGHT: Final = 0.5
 """gt_vIoU above which a track is the right one."""
 _SECONDS: Final = "seconds"
@@ -30,6 +34,9 @@ _COMPARED: Final = "m_vIoU"
 
 Values = Mapping[str, Float64[np.ndarray, " metric"]]
 """By sample, in the order of METRIC_NAMES; zeros where the sample failed."""
+
+Groups = Mapping[str, Sequence[str]]
+"""Samples of each group."""
 
 
 class _Part(BaseModel):
@@ -51,8 +58,9 @@ class AblationRow(_Part):
     difference: dict[str, Estimate] | None = Field(description="this row minus the table's first, sample by sample")
     step: dict[str, Estimate] | None = Field(description="this variant minus the one before it, sample by sample")
     by_group: dict[str, dict[str, float]] = Field(
-        description="samples and mean metrics of each group of samples, and of those on which the first row's track is "
-        "right, or wrong (gt_vIoU above .5)"
+        description="samples and mean metrics of each group of samples, of those on which the first row's track is "
+        "right, or wrong (gt_vIoU above .5), and of the thirds by how sure the model answers yes to the attribute's "
+        "question before any prompt, where a row of the table learns one"
     )
     measures: dict[str, float] = Field(description="means over the samples that have them (docs/ablate.md)")
     seconds: float | None = Field(description="median per sample, as if it ran alone, decoding and tracks included")
@@ -159,6 +167,7 @@ def _model(run: ModelRun, lines: Mapping[str, SampleLine], bootstrap: Bootstrap)
 
 def _table(plan: Plan, table: Table, lines: Mapping[str, SampleLine], bootstrap: Bootstrap) -> AblationTable:
     rows: list[AblationRow] = []
+    groups = _groups(lines) | _thirds_by_margin(plan, table, lines)
     known: dict[tuple[str, str], Values] = {}
     first: Values | None = None
     previous: Values | None = None
@@ -166,15 +175,15 @@ def _table(plan: Plan, table: Table, lines: Mapping[str, SampleLine], bootstrap:
         cells = _cells(lines, plan.identifiers[table.name, variant.name])
         values = _values(cells, OWN)
         known[variant.name, OWN] = values
-        rows.append(_row(variant, OWN, cells, lines, bootstrap, values, first, previous))
+        rows.append(_row(variant, OWN, cells, groups, bootstrap, values, first, previous))
         first, previous = values if first is None else first, values
         if variant.controls:
             names = {name: None for cell in cells.values() if isinstance(cell, Measured) for name in cell.scores}
             for control in (name for name in names if name != OWN):
                 values = known[variant.name, control] = _values(cells, control)
-                rows.append(_row(variant, control, cells, lines, bootstrap, values, first, None))
+                rows.append(_row(variant, control, cells, groups, bootstrap, values, first, None))
     return AblationTable(
-        name=table.name, title=table.title, rows=rows, checks=list(_checks(table, known, lines, bootstrap))
+        name=table.name, title=table.title, rows=rows, checks=list(_checks(table, known, groups, bootstrap))
     )
 
 
@@ -201,7 +210,7 @@ def _row(
     variant: Variant,
     which: str,
     cells: Mapping[str, Any],
-    lines: Mapping[str, SampleLine],
+    groups: Groups,
     bootstrap: Bootstrap,
     values: Values,
     first: Values | None,
@@ -222,7 +231,7 @@ def _row(
         score=estimates(np.array(list(values.values())), bootstrap),
         difference=_difference(values, first, bootstrap),
         step=_difference(values, previous, bootstrap),
-        by_group=_by_group(values, lines, values if first is None else first),
+        by_group=_by_group(values, groups, values if first is None else first),
         measures=measures,
         seconds=round(median(seconds), 4) if own and seconds else None,
         error=failures[0].message if failures else "",
@@ -238,13 +247,13 @@ def _means(measured: Sequence[Measured]) -> dict[str, float]:
     return found
 
 
-def _by_group(values: Values, lines: Mapping[str, SampleLine], first: Values) -> dict[str, dict[str, float]]:
-    """Return what each group comes to; also those on which the table's first row has the right track, and a wrong one.
+def _by_group(values: Values, groups: Groups, first: Values) -> dict[str, dict[str, float]]:
+    """Return what each group comes to; also the samples where the table's first row has the right track, or not.
 
     What a later row mends stands under the second, what it harms under the first.
     """
     right = METRIC_NAMES.index("gt_vIoU")
-    members = {group: [name for name in values if group in lines[name].groups] for group in _groups(values, lines)}
+    members = {group: [name for name in names if name in values] for group, names in groups.items()}
     for group, is_right in ((RIGHT_AT_FIRST, True), (WRONG_AT_FIRST, False)):
         members[group] = [name for name in values if name in first and (first[name][right] > _RIGHT) == is_right]
     found = {}
@@ -256,12 +265,33 @@ def _by_group(values: Values, lines: Mapping[str, SampleLine], first: Values) ->
     return found
 
 
-def _groups(values: Values, lines: Mapping[str, SampleLine]) -> list[str]:
-    return list(dict.fromkeys(group for name in values for group in lines[name].groups))
+def _groups(lines: Mapping[str, SampleLine]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for name, line in lines.items():
+        for group in line.groups:
+            found.setdefault(group, []).append(name)
+    return found
+
+
+def _thirds_by_margin(plan: Plan, table: Table, lines: Mapping[str, SampleLine]) -> dict[str, list[str]]:
+    """Return samples by how sure the model is of the attribute before any prompt; none where no row learns one."""
+    for variant in table.variants:
+        cells = _cells(lines, plan.identifiers[table.name, variant.name])
+        place = EXTRAS.index(_MARGIN)
+        margins = {
+            name: margin
+            for name, cell in cells.items()
+            if isinstance(cell, Measured) and (margin := cell.extras[place]) is not None
+        }
+        if margins:
+            parts = np.array_split(sorted(margins, key=lambda name: margins[name]), 3)
+            named = zip((LEAST_SURE, BETWEEN, MOST_SURE), parts, strict=True)
+            return {group: part.tolist() for group, part in named}
+    return {}
 
 
 def _checks(
-    table: Table, known: Mapping[tuple[str, str], Values], lines: Mapping[str, SampleLine], bootstrap: Bootstrap
+    table: Table, known: Mapping[tuple[str, str], Values], groups: Groups, bootstrap: Bootstrap
 ) -> "list[AblationCheck]":
     """Return whether the last variant of a ladder is better than its first, and than each control of its own."""
     if not table.name.startswith("ladder") or not table.variants:
@@ -273,8 +303,8 @@ def _checks(
     }
     checks = []
     for than, values in others.items():
-        for group in (ALL, *_groups(own, lines)):
-            common = [name for name in own if name in values and (group == ALL or group in lines[name].groups)]
+        for group, members in {ALL: list(own), **groups}.items():
+            common = [name for name in members if name in own and name in values]
             found = estimates(np.array([own[name] - values[name] for name in common]), bootstrap)
             if found is None:
                 continue

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Final
 
-from stvg_core.ablation.document import ALL, AblationDocument, AblationModel, AblationRow, AblationTable
+from stvg_core.ablation.document import AblationDocument, AblationModel, AblationRow, AblationTable
 from stvg_core.comparison.document import Estimate
 from stvg_core.comparison.tables import cell, table
 from stvg_core.metrics import METRIC_NAMES
@@ -77,7 +77,8 @@ def _mean_and_difference(row: AblationRow) -> str:
 def _model(model: AblationModel) -> list[str]:
     lines = ["", f"It ended early: {cell(one_line(model.error, _LONGEST_ERROR))}"] if model.error else []
     for found in model.tables:
-        lines += ["", f"### {cell(found.title)}", "", *_quality(found), *_measures(found), *_checks(found)]
+        lines += ["", f"### {cell(found.title)}", "", *_quality(found), *_measures(found)]
+        lines += [*_by_group(found), *_checks(found)]
         failures = [row for row in found.rows if row.failed]
         lines += [
             f"\n{cell(row.name)}: {row.failed} failed, such as: {cell(one_line(row.error, _LONGEST_ERROR))}"
@@ -113,13 +114,47 @@ def _measures(found: AblationTable) -> list[str]:
     return ["", *table(["", *(_MEASURES[name][0] for name in names)], rows)]
 
 
-def _checks(found: AblationTable) -> list[str]:
-    return [
-        f"\n{'Holds' if check.holds else 'Does not hold'}: {cell(check.better)} is better than {cell(check.than)} "
-        f"({check.samples} samples): {_signed(check.difference)}"
-        for check in found.checks
-        if check.group == ALL
+def _by_group(found: AblationTable) -> list[str]:
+    """Return a ladder's m_vIoU on each group of samples."""
+    if not found.checks:
+        return []
+    variants = [row for row in found.rows if row.control_of is None]
+    groups = list(dict.fromkeys(group for row in variants for group in row.by_group))
+    head = [
+        f"{cell(group)} ({max(row.by_group.get(group, {}).get('samples', 0) for row in variants):.0f})"
+        for group in groups
     ]
+    rows = [
+        [
+            _name(row),
+            *(
+                f"{_PERCENT * row.by_group[group][_WITH_INTERVAL]:.1f}" if group in row.by_group else _UNKNOWN
+                for group in groups
+            ),
+        ]
+        for row in variants
+    ]
+    return ["", *table([_WITH_INTERVAL, *head], rows)]
+
+
+def _checks(found: AblationTable) -> list[str]:
+    if not found.checks:
+        return []
+    groups = list(dict.fromkeys(check.group for check in found.checks))
+    claims = {(check.than, check.group): check for check in found.checks}
+    rows = [
+        [
+            cell(than),
+            *(
+                f"{_signed(check.difference)} {'holds' if check.holds else 'does not'}"
+                if (check := claims.get((than, group))) is not None
+                else _UNKNOWN
+                for group in groups
+            ),
+        ]
+        for than in dict.fromkeys(check.than for check in found.checks)
+    ]
+    return ["", *table([f"{cell(found.checks[0].better)} is better than", *map(cell, groups)], rows)]
 
 
 def _name(row: AblationRow) -> str:

@@ -10,6 +10,9 @@ import pytest
 
 from stvg_core.ablation.document import (
     ALL,
+    BETWEEN,
+    LEAST_SURE,
+    MOST_SURE,
     RIGHT_AT_FIRST,
     WRONG_AT_FIRST,
     AblationDocument,
@@ -170,13 +173,31 @@ def test_scores_differences_and_checks_are_those_of_the_samples() -> None:
     assert (first.seconds, last.seconds) == (0.1, 0.2)
 
 
+def test_samples_are_split_by_how_sure_the_model_was_before_any_prompt() -> None:
+    made = []
+    for line in lines(7):
+        number = int(line.sample_id[1:])
+        cells = {"one": cell(0.2), "two": cell(number / 10, attribute_margin_before=-float(number))}
+        made.append(SampleLine(line.sample_id, line.groups, cells))
+    made[3] = replace(made[3], cells=dict(made[3].cells) | {"two": Failure("TrackError", "none")})
+    (table,) = document(made).models[0].tables
+    groups = table.rows[4].by_group
+    means = [groups[group]["m_vIoU"] for group in (LEAST_SURE, BETWEEN, MOST_SURE)]
+    assert means == pytest.approx([0.55, 0.3, 0.05]), "samples 6 and 5, 4 and 2, 1 and 0; a failed one has no margin"
+    checks = {check.group: check for check in table.checks if check.than == FIRST.name}
+    assert checks[LEAST_SURE].samples == 2
+    assert checks[LEAST_SURE].difference.mean == pytest.approx(0.35)
+    (table,) = document(lines(7)).models[0].tables
+    assert LEAST_SURE not in table.rows[0].by_group, "no row learns a prompt"
+
+
 def test_a_check_that_does_not_hold_is_told() -> None:
     worse = [
         SampleLine(line.sample_id, line.groups, {"one": line.cells["one"], "two": cell(0.05)}) for line in lines(12)
     ]
     (table,) = document(worse).models[0].tables
     assert not any(check.holds for check in table.checks)
-    assert "Does not hold" in markdown(document(worse))
+    assert "does not |" in markdown(document(worse))
 
 
 def test_the_document_fits_its_published_schema_and_the_order_of_files_has_no_say() -> None:
@@ -192,8 +213,10 @@ def test_markdown_holds_foreign_names_and_marks_differences() -> None:
     assert "mean\\|of" in text
     assert "tiny:\\<b\\>" in text
     assert "no \\*track\\*" in text
-    rows = [line for line in text.splitlines() if line.startswith("| ")]
-    assert len({line.replace("\\|", "").count("|") for line in rows if "s a sample" in line or "TAS" in line}) <= 2
+    tables = [block.splitlines() for block in text.split("\n\n") if block.startswith("|")]
+    assert len(tables) >= 4, "scores, measures, groups, checks"
+    for rows in tables:
+        assert len({row.replace("\\|", "").count("|") for row in rows}) == 1, rows
 
 
 def test_models_stand_side_by_side() -> None:
