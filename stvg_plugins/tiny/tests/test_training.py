@@ -1,7 +1,7 @@
 """The recipe's schedule, and short runs of the training loop."""
 
 import json
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +16,13 @@ from stvg_tiny.combinations import TRAINING
 from stvg_tiny.errors import RecipeError
 from stvg_tiny.evaluate import evaluate, load_checkpoint
 from stvg_tiny.export import export_checkpoint
+from stvg_tiny.packing import encode_videos, packed_forward
 from stvg_tiny.questions import named_properties
 from stvg_tiny.recipe import STAGES, Recipe, Stage
 from stvg_tiny.sampling import Split
 from stvg_tiny.scenes import COLOR_NAMES, EVENTS, SHAPE_NAMES, STILL
-from stvg_tiny.training import LOG_NAME, Learner, Run
+from stvg_tiny.supervision import looking_loss, named_words, reading_loss
+from stvg_tiny.training import LOG_NAME, Learner, Run, stage_loss
 
 NAMES = sorted(ARCHITECTURES)
 
@@ -110,6 +112,35 @@ def test_scenes_get_harder() -> None:
         for stage in STAGES
     ]
     assert counts[0] < 2 < counts[2] < counts[3]
+
+
+def test_the_tokens_of_a_recipe_alone_are_taught_to_look_and_read(material: Material) -> None:
+    stage = SHORT.stages[1]
+    learner = Learner(material.architecture, 0)
+    batch = training_batch(SHORT, material, stage, 4)
+    found = {}
+    for places in ((), (-6, -5, -4, -3, -2, -1), (-4,), (-1,)):
+        named = stage_loss(learner, batch, stage, replace(SHORT, looking_tokens=places)).parts
+        found[places] = (named["looking"], named["reading"])
+    assert found[()] == pytest.approx(found[-6, -5, -4, -3, -2, -1])
+    visual = encode_videos(material.architecture, learner.model, batch.pixels)
+    states = packed_forward(learner.model, visual, batch.packed, learner.head, blind=batch.blind)
+    words = named_words(batch.packed, learner.get_buffer("naming_ids"))
+    for place in (-4, -1):
+        number = 6 + place
+        looking = looking_loss(states.role_attention[:, :, :, number : number + 1], batch.cells)
+        reading = reading_loss(states.role_reading[:, :, number : number + 1], words)
+        assert found[place,] == pytest.approx((looking.item(), reading.item()))
+    assert found[-4,] != pytest.approx(found[-1,])
+
+
+def test_a_run_of_other_tokens_is_not_gone_on_with(tmp_path: Path) -> None:
+    Run("qwen2-vl", replace(SHORT, looking_tokens=(-4,)), tmp_path).save()
+    (tmp_path / LOG_NAME).touch()
+    Run("qwen2-vl", replace(SHORT, looking_tokens=(-4,)), tmp_path).resume()
+    for other in ((), (-3,)):
+        with pytest.raises(RecipeError, match="looking_tokens"):
+            Run("qwen2-vl", replace(SHORT, looking_tokens=other), tmp_path).resume()
 
 
 def test_a_missing_state_cannot_be_resumed(tmp_path: Path) -> None:
