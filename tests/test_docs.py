@@ -3,13 +3,18 @@
 import ast
 import inspect
 import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import jaxtyping
 import pytest
+import typer
 
 from stvg_core import hookspecs
+from stvg_core.ablation import TABLE_NAMES
+from stvg_core.cli import app
 from stvg_core.hook_extensions import HookExtension
 from stvg_core.session import REQUIRED_HOOKS
 from stvg_core.tracing import LONGEST_LINE
@@ -67,6 +72,58 @@ def test_the_extension_in_the_document_is_one() -> None:
 
 def test_the_longest_line_of_a_trace_is_documented() -> None:
     assert f"at most {LONGEST_LINE} characters" in HOOKS
+
+
+def documented_commands() -> Iterator[tuple[str, str]]:
+    """Yield whole commands: those in blocks, and those of docs/reproduce.md between the lines."""
+    for page in (*sorted(DOCS.glob("*.md")), ROOT / "README.md", *sorted(ROOT.glob("stvg_plugins/*/README.md"))):
+        text = page.read_text(encoding="utf-8")
+        lines = [
+            re.split(r" [>&#]|\s#", line.strip().removeprefix("$ "))[0]
+            for block in re.findall(r"```(?:console|bash|sh)\n(.*?)```", text, re.DOTALL)
+            for line in block.replace("\\\n", " ").splitlines()
+        ]
+        if page.name == "reproduce.md":
+            lines += re.findall(r"`(stvg [^`]* --[^`]*)`", text.replace("\n", " "))
+        for name, value in re.findall(r'export (\w+)="([^"]*)"', text):
+            lines = [line.replace(f"${name}", value) for line in lines]
+        yield from ((page.name, line) for line in lines if line.startswith("stvg ") and "..." not in line)
+
+
+def parse(line: str) -> None:
+    """Read a command as `stvg` does, and run nothing."""
+    command: Any = typer.main.get_command(app)
+    words = shlex.split(line)[1:]
+    while hasattr(command, "commands") and words and not words[0].startswith("-"):
+        command = command.commands[words.pop(0)]
+    command.make_context(command.name, words)
+
+
+def test_every_documented_command_has_arguments_that_it_knows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my_backend.py").touch()
+    found = list(documented_commands())
+    assert len(found) > 60
+    wrong = {}
+    for page, line in found:
+        try:
+            parse(line)
+        except (typer.Exit, SystemExit):
+            continue
+        except Exception as error:  # noqa: BLE001  # typer's own errors have no public base class
+            wrong[line] = f"{page}: {type(error).__name__} {error}"
+    assert wrong == {}
+    with pytest.raises(Exception, match="no-such-option"):
+        parse("stvg models --no-such-option")
+
+
+def test_every_documented_table_of_an_ablation_is_one() -> None:
+    text = " ".join(line for _, line in documented_commands())
+    named = set(re.findall(r"--table ([\w-]+)", text))
+    assert named
+    assert named <= set(TABLE_NAMES)
+    rows = re.findall(r"^\| `([\w-]+)` \|", (DOCS / "ablate.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert set(rows) - {"--table"} == set(TABLE_NAMES)
 
 
 def axis_words(path: Path) -> Iterator[str]:

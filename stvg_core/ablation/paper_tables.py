@@ -57,7 +57,7 @@ def objective(base: Settings, _depth: int) -> tuple[Variant, ...]:
 def steps(base: Settings, _depth: int) -> tuple[Variant, ...]:
     """Return steps and step sizes, normalized and raw, against no prompt."""
     # Without TAS, which would double the cost of a table about something else.
-    rules = {"normalized": (0.01, 0.03, 0.1, 0.3), "raw": (8.0,)}
+    rules = {"normalized": (0.01, 0.03, 0.1, 0.3), "raw": (4.0, 8.0, 16.0)}
     return (
         Variant("no prompt", {**IDENTIFIED, **PLAIN}),
         *(

@@ -10,13 +10,22 @@ import typer
 from stvg_core.cli.dataset import AnnotationsOption, CorrectionsOption, SplitOption, VideoRootOption
 from stvg_core.cli.evaluate import DEFAULT_PROTOCOL, ProtocolOption
 from stvg_core.cli.ground import (
+    AttentionOption,
     BackendOption,
+    CudaGraphsOption,
     DecomposerOption,
+    DeterministicOption,
+    DeviceMapOption,
     DeviceOption,
     DtypeOption,
+    ExtensionOption,
+    QuantizationOption,
+    RecomputeOption,
+    RevisionOption,
     TracksOption,
     read_overrides,
 )
+from stvg_core.cli.plugin_files import PluginFileOption
 from stvg_core.cli.terminal import one_line
 from stvg_core.errors import RunError
 
@@ -60,7 +69,16 @@ def ablate(
     decomposer: DecomposerOption = None,
     device: DeviceOption = "auto",
     dtype: DtypeOption = "auto",
+    revision: RevisionOption = None,
+    device_map: DeviceMapOption = None,
+    quantization: QuantizationOption = None,
+    attention: AttentionOption = "auto",
+    deterministic: DeterministicOption = False,
+    recompute: RecomputeOption = "auto",
+    cuda_graphs: CudaGraphsOption = "auto",
     backend: BackendOption = None,
+    plugin: PluginFileOption = None,
+    extension: ExtensionOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="print one JSON document and nothing else")] = False,
 ) -> None:
     """Measure the method's components one by one, with controls; run the same command again to go on after any stop."""
@@ -83,8 +101,12 @@ def ablate(
             overrides,
             tracks=tracks or DEFAULT_TRACKER,
             decomposer=decomposer or DEFAULT_DECOMPOSER,
-            options=LoadOptions(device=device, dtype=dtype),
+            options=LoadOptions(
+                device, dtype, device_map, quantization, attention, deterministic, recompute, cuda_graphs
+            ),
+            revision=revision,
             backend=backend,
+            extensions=tuple(extension or ()),
         )
         for name in model
     ]
