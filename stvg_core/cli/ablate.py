@@ -10,22 +10,11 @@ import typer
 from stvg_core.cli.dataset import AnnotationsOption, CorrectionsOption, SplitOption, VideoRootOption
 from stvg_core.cli.evaluate import DEFAULT_PROTOCOL, ProtocolOption
 from stvg_core.cli.ground import (
-    AttentionOption,
-    BackendOption,
-    CudaGraphsOption,
     DecomposerOption,
-    DeterministicOption,
-    DeviceMapOption,
-    DeviceOption,
-    DtypeOption,
-    ExtensionOption,
-    QuantizationOption,
-    RecomputeOption,
-    RevisionOption,
     TracksOption,
     read_overrides,
 )
-from stvg_core.cli.plugin_files import PluginFileOption
+from stvg_core.cli.opening import Opening, opens_model
 from stvg_core.cli.terminal import one_line
 from stvg_core.errors import RunError
 
@@ -35,6 +24,7 @@ if TYPE_CHECKING:
 _PERCENT = 100.0
 
 
+@opens_model()
 def ablate(
     dataset: Annotated[str, typer.Argument(help="a name of stvg dataset list")],
     root: Annotated[Path, typer.Option("--root", help="folder of the data set")],
@@ -67,18 +57,8 @@ def ablate(
     no_corrections: CorrectionsOption = False,
     tracks: TracksOption = None,
     decomposer: DecomposerOption = None,
-    device: DeviceOption = "auto",
-    dtype: DtypeOption = "auto",
-    revision: RevisionOption = None,
-    device_map: DeviceMapOption = None,
-    quantization: QuantizationOption = None,
-    attention: AttentionOption = "auto",
-    deterministic: DeterministicOption = False,
-    recompute: RecomputeOption = "auto",
-    cuda_graphs: CudaGraphsOption = "auto",
-    backend: BackendOption = None,
-    plugin: PluginFileOption = None,
-    extension: ExtensionOption = None,
+    *,
+    opening: Opening,
     as_json: Annotated[bool, typer.Option("--json", help="print one JSON document and nothing else")] = False,
 ) -> None:
     """Measure the method's components one by one, with controls; run the same command again to go on after any stop."""
@@ -86,7 +66,6 @@ def ablate(
     from stvg_core.ablation import ablate as start
     from stvg_core.api import DEFAULT_DECOMPOSER, DEFAULT_TRACKER
     from stvg_core.comparison import Source
-    from stvg_core.identity import LoadOptions
     from stvg_core.metrics import Bootstrap, find_protocol
     from stvg_core.runs.evaluation import ModelChoice
 
@@ -101,12 +80,10 @@ def ablate(
             overrides,
             tracks=tracks or DEFAULT_TRACKER,
             decomposer=decomposer or DEFAULT_DECOMPOSER,
-            options=LoadOptions(
-                device, dtype, device_map, quantization, attention, deterministic, recompute, cuda_graphs
-            ),
-            revision=revision,
-            backend=backend,
-            extensions=tuple(extension or ()),
+            options=opening.options,
+            revision=opening.revision,
+            backend=opening.backend,
+            extensions=opening.extensions,
         )
         for name in model
     ]

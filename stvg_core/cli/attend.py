@@ -7,24 +7,15 @@ import typer
 
 from stvg_core.cli.ground import (
     NOTHING_WRITTEN,
-    AttentionOption,
-    BackendOption,
-    DeterministicOption,
-    DeviceMapOption,
-    DeviceOption,
-    DtypeOption,
-    ExtensionOption,
     JsonOption,
     ModelOption,
     PresetOption,
-    QuantizationOption,
-    RevisionOption,
     SetOption,
     TraceOption,
     errors_as_json,
     read_overrides,
 )
-from stvg_core.cli.plugin_files import PluginFileOption
+from stvg_core.cli.opening import Opening, opens_model
 from stvg_core.cli.terminal import hook_trace, one_line, progress, table_lines
 
 if TYPE_CHECKING:
@@ -34,6 +25,7 @@ _MOST_TOKENS = 40
 _PERCENT = 100.0
 
 
+@opens_model("recompute")
 def attend(
     video: Annotated[str, typer.Argument(help="a local video file")],
     question: Annotated[str, typer.Argument(help="what the model is asked, as it is")],
@@ -63,16 +55,8 @@ def attend(
         Path | None, typer.Option("--out", "-o", help="folder for attention.json, .npz, .mp4, sheets and curves")
     ] = None,
     as_json: JsonOption = False,
-    device: DeviceOption = "auto",
-    dtype: DtypeOption = "auto",
-    revision: RevisionOption = None,
-    device_map: DeviceMapOption = None,
-    quantization: QuantizationOption = None,
-    attention: AttentionOption = "auto",
-    deterministic: DeterministicOption = False,
-    backend: BackendOption = None,
-    plugin: PluginFileOption = None,
-    extension: ExtensionOption = None,
+    *,
+    opening: Opening,
     trace_hooks: TraceOption = False,
 ) -> None:
     """Show what a model looks at in a video while it is asked a question."""
@@ -80,7 +64,6 @@ def attend(
     names: tuple[str, ...] = ()
     with errors_as_json(as_json):
         from stvg_core.attending import attend as run
-        from stvg_core.identity import LoadOptions
         from stvg_core.report.document import dump_document
         from stvg_core.report.staging import check_output_folder
 
@@ -96,10 +79,10 @@ def attend(
                 mode=None if relative is None else "relative" if relative else "raw",
                 preset=preset,
                 overrides=overrides,
-                options=LoadOptions(device, dtype, device_map, quantization, attention, deterministic),
-                revision=revision,
-                backend=backend,
-                extensions=extension or (),
+                options=opening.options,
+                revision=opening.revision,
+                backend=opening.backend,
+                extensions=opening.extensions,
                 trace=hook_trace(trace_hooks),
                 on_stage=on_stage,
             )

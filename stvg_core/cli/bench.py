@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from stvg_core.cli.ground import CudaGraphsOption, DeviceOption, DtypeOption, RecomputeOption
+from stvg_core.cli.opening import CudaGraphsOption, DeviceOption, DtypeOption, RecomputeOption
 from stvg_core.cli.plugin_files import PluginFileOption
 from stvg_core.cli.terminal import progress
 

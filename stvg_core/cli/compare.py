@@ -10,13 +10,11 @@ import typer
 from stvg_core.cli.dataset import AnnotationsOption, CorrectionsOption, SplitOption, VideoRootOption
 from stvg_core.cli.evaluate import DEFAULT_PROTOCOL, ProtocolOption
 from stvg_core.cli.ground import (
-    BackendOption,
     DecomposerOption,
-    DeviceOption,
-    DtypeOption,
     TracksOption,
     read_overrides,
 )
+from stvg_core.cli.opening import BackendOption, DeviceOption, DtypeOption
 from stvg_core.cli.terminal import one_line
 from stvg_core.cli.view import MediaOption, PageSamplesOption
 from stvg_core.errors import RunError, UsageError

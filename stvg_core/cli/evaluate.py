@@ -17,25 +17,14 @@ from stvg_core.cli.dataset import (
     VideoRootOption,
 )
 from stvg_core.cli.ground import (
-    AttentionOption,
-    BackendOption,
-    CudaGraphsOption,
     DecomposerOption,
-    DeterministicOption,
-    DeviceMapOption,
-    DeviceOption,
-    DtypeOption,
-    ExtensionOption,
     ModelOption,
     PresetOption,
-    QuantizationOption,
-    RecomputeOption,
-    RevisionOption,
     SetOption,
     TracksOption,
     read_overrides,
 )
-from stvg_core.cli.plugin_files import PluginFileOption
+from stvg_core.cli.opening import Opening, opens_model
 from stvg_core.cli.terminal import one_line, table_lines
 from stvg_core.errors import RunError
 
@@ -59,6 +48,7 @@ _PERCENT = 100.0
 _MOST_KINDS = 10
 
 
+@opens_model()
 def evaluate(
     dataset: DatasetArgument,
     root: RootOption,
@@ -89,24 +79,13 @@ def evaluate(
     preset: PresetOption = None,
     setting: SetOption = None,
     as_json: JsonOption = False,
-    device: DeviceOption = "auto",
-    dtype: DtypeOption = "auto",
-    revision: RevisionOption = None,
-    device_map: DeviceMapOption = None,
-    quantization: QuantizationOption = None,
-    attention: AttentionOption = "auto",
-    deterministic: DeterministicOption = False,
-    recompute: RecomputeOption = "auto",
-    cuda_graphs: CudaGraphsOption = "auto",
-    backend: BackendOption = None,
-    plugin: PluginFileOption = None,
-    extension: ExtensionOption = None,
+    *,
+    opening: Opening,
 ) -> None:
     """Ground every sample of a data set, and score it; run the same command again to go on after any stop."""
     overrides = read_overrides(setting or [])
     from stvg_core.api import DEFAULT_DECOMPOSER, DEFAULT_TRACKER
     from stvg_core.datasets import open_dataset
-    from stvg_core.identity import LoadOptions
     from stvg_core.metrics import find_protocol
     from stvg_core.runs import Selection, Shard
     from stvg_core.runs.engine import EngineChoice
@@ -123,10 +102,10 @@ def evaluate(
         overrides=overrides,
         tracks=tracks or DEFAULT_TRACKER,
         decomposer=decomposer or DEFAULT_DECOMPOSER,
-        options=LoadOptions(device, dtype, device_map, quantization, attention, deterministic, recompute, cuda_graphs),
-        revision=revision,
-        backend=backend,
-        extensions=tuple(extension or ()),
+        options=opening.options,
+        revision=opening.revision,
+        backend=opening.backend,
+        extensions=opening.extensions,
         keep_maps=keep_maps,
     )
     with _bar() as (on_stage, on_step):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from stvg_core.cli.plugin_files import PluginFileOption
+from stvg_core.cli.opening import Opening, opens_model
 from stvg_core.cli.terminal import TRACE_VARIABLE, hook_trace, one_line, progress
 from stvg_core.errors import StvgError, UsageError
 
@@ -32,34 +32,8 @@ TracksOption = Annotated[
 DecomposerOption = Annotated[
     str | None, typer.Option("--decomposer", help="rules, mllm, or file:PATH [default: rules]")
 ]
-DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1")]
-DtypeOption = Annotated[str, typer.Option("--dtype", help="auto, float32, bfloat16, float16")]
-RevisionOption = Annotated[str | None, typer.Option("--revision", help="branch, tag or commit of a hub id")]
-DeviceMapOption = Annotated[
-    str | None, typer.Option("--device-map", help="spread over devices: auto, balanced, sequential")
-]
-QuantizationOption = Annotated[
-    str | None, typer.Option("--quantization", help="8bit or 4bit weights (stvg-huggingface[quantization])")
-]
-AttentionOption = Annotated[str, typer.Option("--attention", help="kernel: auto, sdpa, eager, flash_attention_2")]
-DeterministicOption = Annotated[
-    bool, typer.Option("--deterministic", help="only algorithms that give the same bits on every run")
-]
-RecomputeOption = Annotated[
-    str, typer.Option("--recompute", help="what gradient steps compute twice to save memory: auto, none, mlp, layer")
-]
-CudaGraphsOption = Annotated[
-    str, typer.Option("--cuda-graphs", help="on CUDA, record passes that recur and replay them whole: auto, off")
-]
-BackendOption = Annotated[
-    str | None, typer.Option("--backend", help="backend, or DISTRIBUTION:BACKEND, where several handle the model")
-]
 OutOption = Annotated[
     Path | None, typer.Option("--out", "-o", help="folder for tube.json, overlay.mp4, contact_sheet.png")
-]
-ExtensionOption = Annotated[
-    list[str] | None,
-    typer.Option("--extension", help="installed extension that wraps the hooks, the outermost first; repeatable"),
 ]
 TraceOption = Annotated[
     bool,
@@ -74,6 +48,7 @@ NOTHING_WRITTEN = "no files written; add --out FOLDER"
 JsonOption = Annotated[bool, typer.Option("--json", help="print one JSON document and nothing else")]
 
 
+@opens_model()
 def ground(
     video: Annotated[str, typer.Argument(help="a local video file")],
     query: Annotated[str, typer.Argument(help="a sentence or question about one object")],
@@ -84,18 +59,8 @@ def ground(
     setting: SetOption = None,
     out: OutOption = None,
     as_json: JsonOption = False,
-    device: DeviceOption = "auto",
-    dtype: DtypeOption = "auto",
-    revision: RevisionOption = None,
-    device_map: DeviceMapOption = None,
-    quantization: QuantizationOption = None,
-    attention: AttentionOption = "auto",
-    deterministic: DeterministicOption = False,
-    recompute: RecomputeOption = "auto",
-    cuda_graphs: CudaGraphsOption = "auto",
-    backend: BackendOption = None,
-    plugin: PluginFileOption = None,
-    extension: ExtensionOption = None,
+    *,
+    opening: Opening,
     trace_hooks: TraceOption = False,
 ) -> None:
     """Find when and where a video shows what a sentence describes."""
@@ -103,7 +68,6 @@ def ground(
     with errors_as_json(as_json):
         from stvg_core.api import DEFAULT_DECOMPOSER, DEFAULT_TRACKER
         from stvg_core.api import ground as run
-        from stvg_core.identity import LoadOptions
         from stvg_core.report.document import dump_document
         from stvg_core.report.staging import check_output_folder
 
@@ -118,12 +82,10 @@ def ground(
                 overrides=overrides,
                 tracks=tracks or DEFAULT_TRACKER,
                 decomposer=decomposer or DEFAULT_DECOMPOSER,
-                options=LoadOptions(
-                    device, dtype, device_map, quantization, attention, deterministic, recompute, cuda_graphs
-                ),
-                revision=revision,
-                backend=backend,
-                extensions=extension or (),
+                options=opening.options,
+                revision=opening.revision,
+                backend=opening.backend,
+                extensions=opening.extensions,
                 trace=hook_trace(trace_hooks),
                 on_stage=on_stage,
                 keep_maps=out is not None,
