@@ -1,10 +1,10 @@
-"""The gated MLP of a decoder layer (SwiGLU) with its norm, of which only the input is kept.
+"""The gated MLP of a decoder layer (SwiGLU) with its norm, of which only the input is kept, or both factors.
 
-Autograd keeps three tensors of such an MLP's width: more than half of what a
-gradient step holds. Here the backward pass computes them again from the input of the norm, which
-the layer keeps anyway; the product of the last matrix is not needed for it and is not repeated.
-Rows are worked through in blocks, so that no tensor of the MLP's width exists in full length.
-Weights are frozen: there is no gradient but the input's.
+Autograd keeps three tensors of such an MLP's width: more than half of what a gradient step holds. Two are enough:
+the activation is made again from what it was made of, which costs no matrix product. Or none, where the backward
+pass computes them again from the input of the norm, which the layer keeps anyway; the product of the last matrix is
+not needed for it and is not repeated. Rows are then worked through in blocks, so that no tensor of the MLP's width
+exists in full length. Weights are frozen: there is no gradient but the input's.
 """
 
 from collections.abc import Callable, Iterator
@@ -29,15 +29,16 @@ Wide = Float[Tensor, "row wide"]
 
 
 @contextmanager
-def gated_mlp(layer: nn.Module) -> Iterator[None]:
+def gated_mlp(layer: nn.Module, *, keep_factors: bool = False) -> Iterator[None]:
     """Let a decoder layer compute its MLP here, while inside; the backward pass may come later.
 
     Args:
         layer: for which `is_gated` holds.
+        keep_factors: both factors are kept, and no matrix product is repeated.
     """
     modules: Any = layer
     norm, mlp = modules.post_attention_layernorm, modules.mlp
-    gated = _Gated(norm, mlp)
+    gated = _Gated(norm, mlp, _FactorsKept if keep_factors else _InputKept)
     with forward_replaced(norm, lambda hidden: hidden), forward_replaced(mlp, gated):
         yield
 
@@ -75,46 +76,66 @@ def forward_replaced(module: Any, forward: Callable[..., Any]) -> Iterator[None]
 class _Gated:
     """One layer's norm and MLP."""
 
-    def __init__(self, norm: nn.Module, mlp: Any) -> None:  # noqa: ANN401 - the same
+    def __init__(self, norm: nn.Module, mlp: Any, function: type[torch.autograd.Function]) -> None:  # noqa: ANN401
         # Taken now: the module itself runs another function while this stands in its place.
         self._normed: Callable[[Rows], Rows] = norm.forward
         self._gate, self._up, self._down = (getattr(mlp, name) for name in _PROJECTIONS)
+        self._function: Any = function
 
     def __call__(self, hidden: Float[Tensor, "... width"]) -> Float[Tensor, "... width"]:
-        output: Tensor = _GatedFunction.apply(hidden, self)  # type: ignore[no-untyped-call]
+        output: Tensor = self._function.apply(hidden, self)
         return output
 
-    def wide(self, normed: Rows) -> tuple[Wide, Wide]:
+    def factors(self, rows: Rows) -> tuple[Wide, Wide]:
+        """Return what the activation is made of, and what it is multiplied by."""
+        normed = self._normed(rows)
         return self._gate(normed), self._up(normed)
 
-    def forward(self, rows: Rows) -> Rows:
-        gate, up = self.wide(self._normed(rows))
-        output: Tensor = self._down(functional.silu(gate).mul_(up))
-        return output
+    def output(self, gate: Wide, up: Wide) -> Rows:
+        found: Tensor = self._down(functional.silu(gate).mul_(up))
+        return found
 
-    def backward(self, rows: Rows, gradient: Rows) -> Rows:
-        """Return the gradient of the norm's input."""
+    def backward(self, rows: Rows, gradient: Rows, factors: tuple[Wide, Wide] | None = None) -> Rows:
+        """Return the gradient of the norm's input; factors that are given are left as they are."""
         with torch.enable_grad():
             leaf = rows.detach().requires_grad_()
             normed = self._normed(leaf)
-        gate, up = self.wide(normed.detach())
+        given = factors is not None
+        gate, up = factors if factors is not None else (self._gate(normed.detach()), self._up(normed.detach()))
         product = gradient @ self._down.weight
-        back = torch.ops.aten.silu_backward(up.mul_(product), gate) @ self._gate.weight
+        scaled = up * product if given else up.mul_(product)
         del up
+        back = torch.ops.aten.silu_backward(scaled, gate) @ self._gate.weight
+        del scaled
         back += product.mul_(functional.silu(gate)) @ self._up.weight
         del product, gate
         (result,) = torch.autograd.grad(normed, leaf, back)
         return result
 
 
-class _GatedFunction(torch.autograd.Function):
+class _FactorsKept(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, layer: _Gated) -> Tensor:  # noqa: ANN401 - torch's own are untyped
+        ctx.layer = layer
+        gate, up = layer.factors(hidden)
+        ctx.save_for_backward(hidden, gate, up)
+        return layer.output(gate, up)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # noqa: ANN401 - the same
+        hidden, gate, up = ctx.saved_tensors
+        return ctx.layer.backward(hidden, gradient, (gate, up)), None
+
+
+class _InputKept(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, layer: _Gated) -> Tensor:  # noqa: ANN401 - torch's own are untyped
         ctx.layer = layer
         ctx.save_for_backward(hidden)
         output = torch.empty_like(hidden)
         for rows, result in zip(_blocks(hidden), _blocks(output), strict=True):
-            result.copy_(layer.forward(rows))
+            result.copy_(layer.output(*layer.factors(rows)))
         return output
 
     @staticmethod

@@ -96,7 +96,8 @@ def run_pass(
     run = PackedPass(kind.prefix_length, tensors.mask, capture, kind.exact)
     limited = last_layer_of_rows(decoder, tensors.last_tokens) if capture is None else nullcontext()
     graded = nullcontext() if capture is None else torch.no_grad()
-    with graded, limited, lean_layers(decoder, kind.recompute if embeddings.requires_grad else "none"):
+    lean = lean_layers(decoder, kind.recompute) if embeddings.requires_grad else nullcontext()
+    with graded, limited, lean:
         with suppress(LastLayerReached):
             # A mask of four axes is handed through unread; without it transformers would guess packed
             # sequences from the positions and build a square mask.

@@ -1,7 +1,8 @@
 """What a backward pass computes again instead of keeping it, chosen from the memory that is free.
 
-Three levels: "none" keeps what each layer's gradient needs; "mlp" computes the MLPs' wide tensors
-again, which are most of it; "layer" keeps each layer's input alone. All give the same gradients.
+Three levels: "none" keeps what each layer's gradient needs, and makes again what costs no matrix product; "mlp"
+computes the MLPs' wide tensors again, which are most of it; "layer" keeps each layer's input alone. All give the
+same gradients.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -26,7 +27,9 @@ _SHARE: Final = 0.5
 """Of the free memory: what a gradient step may keep. The rest is for its other tensors, and for others."""
 _MEMINFO: Final = Path("/proc/meminfo")
 _WIDE_KEPT: Final = 3
-"""Tensors of its width that autograd keeps of a gated MLP: both factors, and what the activation was made of."""
+"""Tensors of its width that autograd keeps of an MLP: both factors, and what the activation was made of."""
+_FACTORS: Final = 2
+"""Those that are kept of a gated MLP: the activation is made again."""
 
 
 def choose_recompute(wish: str, loaded: LoadedCheckpoint, token_count: int) -> Recompute:
@@ -63,7 +66,7 @@ def kept_bytes(
     last = text.hidden_size + 2 * size * text.num_key_value_heads
     attention = 2 * size * (text.num_attention_heads + text.num_key_value_heads)
     numbers: dict[Recompute, int] = {
-        "none": 2 * text.hidden_size + attention + _WIDE_KEPT * text.intermediate_size,
+        "none": 2 * text.hidden_size + attention + (_FACTORS if gated else _WIDE_KEPT) * text.intermediate_size,
         "mlp": 2 * text.hidden_size + attention if gated else text.hidden_size,
         "layer": text.hidden_size,
     }
@@ -96,11 +99,11 @@ def lean_layers(decoder: nn.Module, level: Recompute) -> Iterator[None]:
     """
     layers = list(getattr(decoder, "layers", ()))
     with ExitStack() as stack:
-        for layer in layers if level != "none" else ():
+        for layer in layers:
             gated, last = is_gated(layer), layer is layers[-1]
-            if gated and (level == "mlp" or last):
-                stack.enter_context(gated_mlp(layer))
-            elif not last:
+            if gated and (level != "layer" or last):
+                stack.enter_context(gated_mlp(layer, keep_factors=level == "none"))
+            elif level != "none" and not last:
                 stack.enter_context(forward_replaced(layer, _computed_again(layer)))
         yield
 
