@@ -108,3 +108,25 @@ def prompts(base: Settings, _depth: int) -> tuple[Variant, ...]:
         "no step above margin 4": {"prompt.stop_margin": 4.0},
     }
     return tuple(Variant(name, {**full, **change}) for name, change in changes.items())
+
+
+def doubt(base: Settings, _depth: int) -> tuple[Variant, ...]:
+    """Return prompts that are learned where the answer is no alone, beside the plain mean and the full method."""
+    mean = {"spatial.tokens.rule": "mean", "temporal.tokens.rule": "mean"}
+    full = {**prompted(base), **IDENTIFIED, **FULL}
+    gated = {**full, "prompt.stop_margin": 0.0}
+    persistent = {**gated, "prompt.steps": 5}
+    product = {"augment.combine": "product"}
+    return (
+        Variant("mean of tokens", {**PLAIN, **mean}, controls=True),
+        Variant("the full method", full),
+        Variant("where the answer is no", gated),
+        Variant("where it is no, up to 5 steps", persistent),
+        Variant("where it is no, three tokens", {**gated, **_THREE_TOKENS}),
+        Variant("where it is no, mean of tokens", {**gated, **mean}),
+        Variant("where it is no, TAS by product", {**gated, **product}),
+        Variant("where it is no, TAS by product, three tokens", {**gated, **product, **_THREE_TOKENS}),
+        Variant("where it is no, TAS by product, mean of tokens", {**gated, **product, **mean}, controls=True),
+        Variant("where it is no, up to 5 steps, TAS by product, mean of tokens", {**persistent, **product, **mean}),
+        Variant("no prompt, TAS by product, mean of tokens", {**gated, **product, **mean, "prompt.steps": 0}),
+    )

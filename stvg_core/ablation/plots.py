@@ -80,6 +80,7 @@ def _gaps(found: AblationTable) -> list[tuple[float, float, str]]:
 
 def _draw_gaps(document: AblationDocument) -> Any:  # noqa: ANN401  # matplotlib's
     from matplotlib import pyplot
+    from matplotlib.ticker import StrMethodFormatter
 
     figure, axes = pyplot.subplots(figsize=(7.0, 4.5), layout="constrained")
     for model in document.models:
@@ -87,6 +88,8 @@ def _draw_gaps(document: AblationDocument) -> Any:  # noqa: ANN401  # matplotlib
         axes.scatter([gap for gap, _, _ in points], [change for _, change, _ in points], label=model.model, s=18)
     axes.axhline(0, color="0.5", linewidth=0.8)
     axes.set_xscale("symlog")
+    # Its own formatter writes mathematics, which is drawn as text here.
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     axes.set_xlabel("rise of yes - no of the attribute's question by the prompt")
     axes.set_ylabel(f"change of {_METRIC}, percentage points")
     axes.legend(fontsize="small")

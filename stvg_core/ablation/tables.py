@@ -32,6 +32,7 @@ _TABLES: Final[Mapping[str, tuple[str, _Maker]]] = MappingProxyType(
         "tracker": ("Trackers (paper Fig. 6)", paper_tables.tracker),
         "presets": ("The presets, on the frames that the model's own settings give it", own_tables.presets),
         "ours": ("What is ours, beside the full method", own_tables.ours),
+        "doubt": ("Prompts where the model's answer is no alone", own_tables.doubt),
         "prompts": ("Prompts restricted, smooth, stopped early; views combined", own_tables.prompts),
     }
 )

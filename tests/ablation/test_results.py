@@ -255,6 +255,22 @@ def test_plots_are_drawn(tmp_path: Path) -> None:
     assert "mean|of" in (tmp_path / "table_ladder.svg").read_text()
 
 
+def test_the_margin_s_rise_is_drawn_with_numbers_that_can_be_read(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    cells = {"one": cell(0.4), "two": cell(0.5, attribute_margin_before=1.0, attribute_margin_after=4.0)}
+    plan = replace(
+        PLAN,
+        tables=(Table("steps", "Steps", (FIRST, LAST)),),
+        identifiers={("steps", "mean|of"): "one", ("steps", "+ TAS"): "two"},
+    )
+    made = {f"s{number}": SampleLine(f"s{number}", (), cells) for number in range(3)}
+    found = build_ablation([ModelRun(ModelChoice("a"), plan)], [made], SOURCE, BOOTSTRAP, 5, ["abc"])
+    written = {path.name: path for path in draw_plots(found, tmp_path)}
+    drawn = written["gap_and_grounding.svg"].read_text()
+    assert "rise of yes - no" in drawn
+    assert "$" not in drawn, "no formula stands where a number should"
+
+
 def test_wrong_numbers_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="--model"):
         run_ablation([], SOURCE, (), tmp_path)
