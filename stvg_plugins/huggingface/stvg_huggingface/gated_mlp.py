@@ -117,15 +117,16 @@ class _FactorsKept(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, layer: _Gated) -> Tensor:  # noqa: ANN401 - torch's own are untyped
         ctx.layer = layer
-        gate, up = layer.factors(hidden)
+        gate, up = layer.factors(_rows(hidden))
         ctx.save_for_backward(hidden, gate, up)
-        return layer.output(gate, up)
+        return layer.output(gate, up).reshape(hidden.shape)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # noqa: ANN401 - the same
         hidden, gate, up = ctx.saved_tensors
-        return ctx.layer.backward(hidden, gradient, (gate, up)), None
+        found = ctx.layer.backward(_rows(hidden), _rows(gradient), (gate, up))
+        return found.reshape(hidden.shape), None
 
 
 class _InputKept(torch.autograd.Function):
@@ -148,6 +149,10 @@ class _InputKept(torch.autograd.Function):
         return output, None
 
 
+def _rows(tensor: Float[Tensor, "... width"]) -> Rows:
+    return tensor.reshape(-1, tensor.shape[-1])
+
+
 def _blocks(tensor: Float[Tensor, "... width"]) -> tuple[Rows, ...]:
-    rows = tensor.reshape(-1, tensor.shape[-1])
+    rows = _rows(tensor)
     return torch.split(rows, _BLOCK_ROWS.get(tensor.device.type, len(rows)))
