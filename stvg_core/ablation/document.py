@@ -52,6 +52,7 @@ class AblationRow(_Part):
     )
     overrides: dict[str, JsonValue] = Field(description="settings in which it differs from the model's own")
     tracks: str | None = Field(description="tracker, where it is not the ablation's own")
+    noise: str | None = Field(None, description="what its tracks are made worse by (stvg_core/tracks/noise.py)")
     samples: int = Field(description="that have a result, failed ones included")
     failed: int = Field(description="samples on which it failed; they count as 0")
     score: dict[str, Estimate] | None = Field(description="by metric, in 0..1")
@@ -226,6 +227,7 @@ def _row(
         control_of=None if own else variant.name,
         overrides=dict(variant.overrides),
         tracks=variant.tracks,
+        noise=None if variant.noise is None else variant.noise.name,
         samples=len(cells),
         failed=len(failures),
         score=estimates(np.array(list(values.values())), bootstrap),

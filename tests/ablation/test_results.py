@@ -34,6 +34,7 @@ from stvg_core.errors import RunError, UsageError
 from stvg_core.metrics import METRIC_NAMES, Bootstrap, find_protocol
 from stvg_core.runs.evaluation import ModelChoice
 from stvg_core.runs.tasks import Failure
+from stvg_core.tracks.noise import TrackNoise
 
 SCHEMA = Path(__file__).parents[2] / "docs" / "schema" / "ablation-1.schema.json"
 BOOTSTRAP = Bootstrap(300)
@@ -189,6 +190,16 @@ def test_samples_are_split_by_how_sure_the_model_was_before_any_prompt() -> None
     assert checks[LEAST_SURE].difference.mean == pytest.approx(0.35)
     (table,) = document(lines(7)).models[0].tables
     assert LEAST_SURE not in table.rows[0].by_group, "no row learns a prompt"
+
+
+def test_a_row_tells_what_its_tracks_are_made_worse_by() -> None:
+    worse = replace(LAST, noise=TrackNoise(jitter=0.2, switches=1))
+    plan = replace(PLAN, tables=(Table("tracker", "Trackers", (FIRST, worse)),))
+    plan = replace(plan, identifiers={("tracker", "mean|of"): "one", ("tracker", "+ TAS"): "two"})
+    made = {line.sample_id: line for line in lines(3)}
+    (model,) = build_ablation([ModelRun(ModelChoice("a"), plan)], [made], SOURCE, BOOTSTRAP, 5, ["abc"]).models
+    noises = {row.name: row.noise for row in model.tables[0].rows if row.control_of is None}
+    assert noises == {"mean|of": None, "+ TAS": "jitter 0.2, switches 1"}
 
 
 def test_a_check_that_does_not_hold_is_told() -> None:
