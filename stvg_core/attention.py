@@ -128,9 +128,11 @@ def weigh_layers(
         TokenLayoutError: the backend marked no token as a candidate.
     """
     candidates = candidate_tokens(query_layers[0], tokens)
+    # Layers of a model that is spread over devices are not on one.
+    device = query_layers[0].rows.device
     activations = torch.stack(
         [
-            relative_rows(query, neutral, relative)[candidates].amax()
+            relative_rows(query, neutral, relative)[candidates].amax().to(device)
             for query, neutral in zip(query_layers, neutral_layers, strict=True)
         ]
     )
@@ -139,7 +141,7 @@ def weigh_layers(
 
 
 def _weighted(layers: Sequence[QuestionAttention], weights: Float[Tensor, " layer"]) -> QuestionAttention:
-    rows = torch.stack([layer.rows for layer in layers])
+    rows = torch.stack([layer.rows.to(weights.device) for layer in layers])
     return replace(layers[0], rows=torch.tensordot(weights.to(rows.dtype), rows, dims=1))
 
 
