@@ -78,7 +78,7 @@ class _Gated:
 
     def __init__(self, norm: nn.Module, mlp: Any, function: type[torch.autograd.Function]) -> None:  # noqa: ANN401
         # Taken now: the module itself runs another function while this stands in its place.
-        self._normed: Callable[[Rows], Rows] = norm.forward
+        self.normed: Callable[[Rows], Rows] = norm.forward
         self._gate, self._up, self._down = (getattr(mlp, name) for name in _PROJECTIONS)
         self._function: Any = function
 
@@ -86,9 +86,8 @@ class _Gated:
         output: Tensor = self._function.apply(hidden, self)
         return output
 
-    def factors(self, rows: Rows) -> tuple[Wide, Wide]:
+    def factors(self, normed: Rows) -> tuple[Wide, Wide]:
         """Return what the activation is made of, and what it is multiplied by."""
-        normed = self._normed(rows)
         return self._gate(normed), self._up(normed)
 
     def output(self, gate: Wide, up: Wide) -> Rows:
@@ -99,11 +98,10 @@ class _Gated:
         """Return the gradient of the norm's input; factors that are given are left as they are."""
         with torch.enable_grad():
             leaf = rows.detach().requires_grad_()
-            normed = self._normed(leaf)
-        given = factors is not None
-        gate, up = factors if factors is not None else (self._gate(normed.detach()), self._up(normed.detach()))
+            normed = self.normed(leaf)
+        gate, up = self.factors(normed.detach()) if factors is None else factors
         product = gradient @ self._down.weight
-        scaled = up * product if given else up.mul_(product)
+        scaled = up.mul_(product) if factors is None else up * product
         del up
         back = torch.ops.aten.silu_backward(scaled, gate) @ self._gate.weight
         del scaled
@@ -117,7 +115,7 @@ class _FactorsKept(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, layer: _Gated) -> Tensor:  # noqa: ANN401 - torch's own are untyped
         ctx.layer = layer
-        gate, up = layer.factors(_rows(hidden))
+        gate, up = layer.factors(layer.normed(_rows(hidden)))
         ctx.save_for_backward(hidden, gate, up)
         return layer.output(gate, up).reshape(hidden.shape)
 
@@ -136,7 +134,7 @@ class _InputKept(torch.autograd.Function):
         ctx.save_for_backward(hidden)
         output = torch.empty_like(hidden)
         for rows, result in zip(_blocks(hidden), _blocks(output), strict=True):
-            result.copy_(layer.output(*layer.factors(rows)))
+            result.copy_(layer.output(*layer.factors(layer.normed(rows))))
         return output
 
     @staticmethod
