@@ -22,6 +22,7 @@ from stvg_core.ablation.paper_tables import ORACLE_TRACKS
 from stvg_core.ablation.plan import make_plan
 from stvg_core.ablation.tables import TABLE_NAMES, make_tables
 from stvg_core.ablation.variants import Variant
+from stvg_core.backend import AttentionRequest
 from stvg_core.branches import read_branches
 from stvg_core.errors import UsageError
 from stvg_core.identity import LoadOptions, ModelReference
@@ -104,6 +105,32 @@ def test_maps_that_share_are_those_of_each_variant_alone(frames: Frames) -> None
         assert read.margins == pytest.approx(alone.margins, rel=1e-5), variant.name
         seen[alone.spatial.values.round(6).tobytes()] = variant.name
     assert len(seen) > 30, "the model tells settings apart"
+
+
+def test_layers_weighed_by_activation_are_those_of_separate_passes(frames: Frames) -> None:
+    adapter = SensitiveAdapter()
+    session = open_backend(ScriptedBackend(adapter), found_backend(), ModelReference("scripted"), LoadOptions())
+    layers = {"start": 0.25, "stop": 1.0, "weights": "activation"}
+    wanted = settings(
+        **{"spatial.layers": layers, "temporal.layers": layers, "prompt.steps": 0, "augment.enabled": False}
+    )
+    watch = Stopwatch()
+    clip = encode_views(frames, session, wanted, watch).clip
+    query = grounder(session).decompose("The tall man walks.", "clip.mp4", watch)
+    read = read_branches(session, clip, None, query, wanted, watch)
+    for part, found in ((query.attribute, read.spatial), (query.action, read.temporal)):
+        asked, neutral = np.zeros((2, 4, clip.layout.cell_count))
+        for layer in range(2, 8):
+            questions = (wanted.question(part), wanted.relative.neutral_question)
+            own, other = (
+                one.rows.numpy() for one in adapter.attention_rows(AttentionRequest(clip, questions, None, (layer,)))
+            )
+            weight = (own[1:] / (other[1:] + 1e-4)).max()
+            asked, neutral = asked + weight * own, neutral + weight * other
+            total = weight if layer == 2 else total + weight
+        relative = asked[1:] / total / (neutral[1:] / total + 1e-4)
+        expected = relative[relative.max(axis=1).argmax()].reshape(clip.layout.shape)
+        np.testing.assert_allclose(found.values, expected, rtol=1e-5)
 
 
 def test_what_variants_share_is_computed_once(frames: Frames, session: Session, adapter: ScriptedAdapter) -> None:
@@ -255,6 +282,8 @@ def test_rows_that_run_the_same_are_run_once_and_a_source_without_true_tracks_ha
     shared = plan.variants[plan.identifiers["ladder", "+ TAS"]]
     assert shared.controls, "controls that one table wants are run for all"
     tracker = make_plan(opened, ScriptedSource(frames, knows_true_tracks=False), ("tracker",), 1).tables[0]
+    noisy = make_plan(opened, ScriptedSource(frames), ("tracker",), 1)
+    assert len(set(noisy.identifiers.values())) == len(noisy.tables[0].variants), "tracks made worse are others"
     names = [variant.name for variant in tracker.variants]
     assert names[:2] == ["own", "attention"]
     assert all(name.startswith("own, ") for name in names[2:])
