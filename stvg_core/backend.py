@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
-from jaxtyping import Float
+import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from stvg_core.config import InputSettings
@@ -28,6 +29,7 @@ __all__ = [
     "ModelReference",
     "PromptToken",
     "QuestionAttention",
+    "TokenDecoder",
 ]
 
 
@@ -98,17 +100,59 @@ class PromptToken:
 
 
 @dataclass(frozen=True, eq=False)
+class AnswerLogits:
+    """Logits of "yes" and "no" at the first generated position, one per question.
+
+    Attributes:
+        yes: logit of yes; over several spellings, the log of the sum of their exponentials.
+        no: the same of no.
+        first_ids: token with the largest logit of the whole vocabulary; None where the backend does not compute it.
+        first_probabilities: softmax probability of that token.
+    """
+
+    yes: Float[Tensor, " question"]
+    no: Float[Tensor, " question"]
+    first_ids: Int[Tensor, " question"] | None = None
+    first_probabilities: Float[Tensor, " question"] | None = None
+
+    @property
+    def margins(self) -> Float[Tensor, " question"]:
+        """Logit of yes minus logit of no."""
+        return self.yes - self.no
+
+    def select(self, questions: Sequence[int]) -> "AnswerLogits":
+        """Return the answers to some of the questions.
+
+        >>> AnswerLogits(yes=torch.tensor([1.0, 2.0]), no=torch.tensor([0.0, 0.5])).select([1]).margins.tolist()
+        [1.5]
+        """
+
+        def stack(values: Tensor) -> Tensor:
+            # One at a time: a list of indices would be copied to the device first, which waits for it.
+            return torch.stack([values[question] for question in questions])
+
+        return AnswerLogits(
+            stack(self.yes),
+            stack(self.no),
+            None if self.first_ids is None else stack(self.first_ids),
+            None if self.first_probabilities is None else stack(self.first_probabilities),
+        )
+
+
+@dataclass(frozen=True, eq=False)
 class QuestionAttention:
     """Attention from one question's tokens to the visual tokens.
 
     Attributes:
         tokens: from the question's first token to the prompt's last, in order.
         rows: softmax shares, averaged over the wanted layers and all heads.
+        answer: the question's answer in the same pass, where `AttentionRequest.answers` asks for it.
     """
 
     question: str
     tokens: tuple[PromptToken, ...]
     rows: Float[Tensor, "token cell"]
+    answer: AnswerLogits | None = None
 
     def __post_init__(self) -> None:
         """Check that every token has its row."""
@@ -123,25 +167,23 @@ class AttentionRequest:
     Attributes:
         prompt: added to the visual tokens, or None for none.
         layers: 0-based decoder layers to average.
+        answers: return each question's answer as well, from the same pass. A backend may leave them out.
     """
 
     clip: EncodedClip
     questions: tuple[str, ...]
     prompt: Float[Tensor, "cell width"] | None
     layers: tuple[int, ...]
+    answers: bool = False
 
 
-@dataclass(frozen=True, eq=False)
-class AnswerLogits:
-    """Logits of "yes" and "no" at the first generated position, one per question."""
+@runtime_checkable
+class TokenDecoder(Protocol):
+    """What an adapter may implement besides: text of the tokens that `AnswerLogits.first_ids` names."""
 
-    yes: Float[Tensor, " question"]
-    no: Float[Tensor, " question"]
-
-    @property
-    def margins(self) -> Float[Tensor, " question"]:
-        """Logit of yes minus logit of no."""
-        return self.yes - self.no
+    def token_text(self, token_id: int) -> str:
+        """Return how the tokenizer writes one token as text, such as "Yes"."""
+        ...
 
 
 @runtime_checkable

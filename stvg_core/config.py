@@ -77,7 +77,7 @@ class WindowSettings(_Settings):
 
 
 class InputSettings(_Settings):
-    """How frames become visual tokens."""
+    """How frames become visual tokens, and which tokens answer."""
 
     frame_size_pixels: int | None = Field(
         None,
@@ -99,6 +99,11 @@ class InputSettings(_Settings):
     pooling_order: Literal["before_projector", "after_projector"] = Field(
         "before_projector",
         description="families that pool a frame's tokens: before the projector (transformers) or after it (C)",
+    )
+    answer_words: Literal["lowercase", "sentence_initial", "any_case"] = Field(
+        "lowercase",
+        description="tokens whose logits are yes and no: lowercase: the bare pieces yes and no (C); sentence_initial: "
+        "Yes and No as an answer begins with them; any_case: all of them, their exponentials added (ours)",
     )
     position_rule: Literal["original", "transformers"] = Field(
         "original", description="rotary position of text after a video: the family's own rule, or transformers 5.x's"
@@ -179,11 +184,15 @@ class PromptSettings(_Settings):
 
     steps: int = Field(1, ge=0, le=100, description="gradient steps; 0 turns prompts off. Paper 1; C 2")
     step_size: float = Field(
-        8.0, gt=0, description="raw: learning rate in embedding units; normalized: fraction of the tokens' norm"
+        8.0,
+        gt=0,
+        description="raw, margin: learning rate in embedding units; normalized: fraction of the tokens' norm",
     )
-    step_rule: Literal["raw", "normalized"] = Field(
+    step_rule: Literal["raw", "margin", "normalized"] = Field(
         "raw",
-        description="raw: P -= s g (paper, C); normalized: P -= s ||V|| g / ||g||, free of the model's embedding scale",
+        description="raw: P -= s g (paper, C); margin: P -= s g / |dL/dm|, the loss's own slope divided out, so that a "
+        "step does not depend on how large the margin m is (ours); normalized: P -= s ||V|| g / ||g||, free of the "
+        "model's embedding scale as well (ours)",
     )
     objective: Literal["exponential", "linear", "entropy"] = Field(
         "exponential",

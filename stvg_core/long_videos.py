@@ -88,7 +88,7 @@ def read_windows(
                 sub_queries,
                 _searched(video, margins[place], numbers),
                 merged,
-                _merge(windows, merged, place, own, read[best].maps[place].margins, video, settings),
+                _merge(windows, merged, place, own, read[best].maps[place], video, settings),
                 partial(decode, _wanted(numbers, merged)),
                 (
                     *skipped,
@@ -215,17 +215,25 @@ def _merge(
     merged: MergedFrames,
     place: int,
     weighed_by: Sequence[float],
-    margins: Mapping[str, float],
+    best: BranchMaps,
     video: WindowedVideo,
     settings: Settings,
 ) -> BranchMaps:
+    """Return the maps of all windows on one time line; what prompts did is told of the best window alone."""
     frames = [window.frames for window in windows]
     found = [window.maps[place] for window in windows]
 
     def merge(maps: list[FrameMaps]) -> FrameMaps:
         return merge_maps(frames, merged, maps, weighed_by, video.info.frame_seconds, settings.windows)
 
-    return BranchMaps(merge([one.spatial for one in found]), merge([one.temporal for one in found]), margins)
+    return BranchMaps(
+        merge([one.spatial for one in found]),
+        merge([one.temporal for one in found]),
+        best.margins,
+        best.prompts,
+        best.answers,
+        best.warnings,
+    )
 
 
 def _wanted(numbers: range, merged: MergedFrames) -> tuple[tuple[int, tuple[int, ...]], ...]:

@@ -222,7 +222,9 @@ def ground_maps(
         tube=joined.tube,
         diagnostics=read.margins,
         timings_seconds=watch.seconds,
-        warnings=warnings,
+        warnings=(*read.warnings, *warnings),
+        prompts=read.prompts,
+        answers=read.answers,
         unprompted_spatial_maps=read.unprompted_spatial,
         unprompted_temporal_maps=read.unprompted_temporal,
     )

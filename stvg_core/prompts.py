@@ -4,16 +4,25 @@ Paper section 3.3 and Algorithm 1; where the released code differs, see PromptSe
 This module knows no model: it is given a function from prompt to logits.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Float64
 from torch import Tensor
 
 from stvg_core.backend import AnswerLogits
 from stvg_core.config import PromptSettings
 from stvg_core.errors import SettingsError
+from stvg_core.values import FirstAnswer, PromptEffect
+
+_IDLE_SHARE: Final = 1e-3
+"""Of the visual tokens' norm: a prompt below it leaves the answer as it was."""
+_OVERWHELMING_SHARE: Final = 1.0
+"""A prompt above it is more than what it is added to."""
+_BRANCHES: Final = {"spatial": "attribute", "temporal": "action", "spatial_reversed": "attribute's reversed"}
+"""How branches are called where people read."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,18 +32,30 @@ class LearnedPrompt:
     Attributes:
         applied: what is added to the visual tokens.
         margins: logit of yes minus logit of no for the sub-query, before each step.
+        norm_share: Frobenius norm of `applied` over that of the visual tokens.
+        first_answer: id and probability of the token that answers the sub-query without a prompt; None where the
+            backend does not tell.
     """
 
     applied: Float[Tensor, "cell width"]
     margins: tuple[float, ...]
+    norm_share: float = 0.0
+    first_answer: tuple[int, float] | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class PromptGradient:
-    """The loss's gradient at one prompt, and the yes/no margin there."""
+    """The loss's gradient at one prompt, in two factors: half precision overflows on their product.
+
+    Attributes:
+        values: gradient of the logits, each weighted by the loss's slope there over the largest of these slopes.
+        slope: the largest absolute slope of the loss in any logit; the loss's gradient is slope * values.
+        answer: the sub-query's answer at this prompt, without gradient.
+    """
 
     values: Float[Tensor, "cell width"]
-    margin: Float[Tensor, ""]
+    slope: Float64[Tensor, ""]
+    answer: AnswerLogits
 
 
 def margin_loss(logits: AnswerLogits, settings: PromptSettings) -> Float[Tensor, ""]:
@@ -101,13 +122,13 @@ def learn_prompts(
     the first). So one step applies -b s g0 and two steps, at b = 0.5, -s g0 - s g1 / 4.
 
     Raises:
-        SettingsError: the gradient is not finite.
+        SettingsError: a gradient is not finite, or a prompt is too large for the visual tokens' dtype.
     """
     share = 1.0 if settings.momentum is None else settings.momentum
     zeros = _zeros(visual_tokens)
     iterates, previous = [zeros] * count, [zeros] * count
     margins: list[list[Tensor]] = [[] for _ in range(count)]
-    norms: list[Tensor] = []
+    first_answers: list[AnswerLogits | None] = [] if settings.steps else [None] * count
     going_on = list(range(count))
     for step in range(settings.steps):
         # Prompts that are still alike are answered for together.
@@ -121,25 +142,24 @@ def learn_prompts(
             one_by_one = iter(found)
             for number in group:
                 first = next(one_by_one)
-                margins[number].append(first.margin)
-                if settings.stop_margin is not None and first.margin.item() >= settings.stop_margin:
+                margins[number].append(first.answer.margins[0])
+                if step == 0:
+                    first_answers.append(first.answer)
+                if settings.stop_margin is not None and first.answer.margins.item() >= settings.stop_margin:
                     going_on.remove(number)
                     continue
-                gradient = first.values if step == 0 else first.values * share
+                gradient, slope = first.values if step == 0 else first.values * share, first.slope
                 # As large as the clip: nothing may hold it while the next pass runs.
                 del first
                 gradient = _smooth(gradient, time_steps, settings.time_window)
-                norms.append(torch.linalg.vector_norm(gradient))
-                moved = iterates[number] - _step(gradient, norms[-1], visual_tokens, settings)
+                moved = iterates[number] - _step(gradient, slope, visual_tokens, settings)
                 previous[number], iterates[number] = iterates[number], _limited(moved, visual_tokens, settings)
+    applied = [torch.lerp(before, last, share) for before, last in zip(previous, iterates, strict=True)]
     # The one place that waits for the device, but for settings.stop_margin: inside the loop nothing is read back.
-    if norms and not bool(torch.isfinite(torch.stack(norms)).all()):
-        raise SettingsError(
-            "the prompt's gradient is not finite; use prompt.objective=linear or load the model in a wider dtype"
-        )
+    shares = _norm_shares(applied, visual_tokens)
     return tuple(
-        LearnedPrompt(torch.lerp(before, last, share), tuple(torch.stack(own).tolist() if own else ()))
-        for before, last, own in zip(previous, iterates, margins, strict=True)
+        LearnedPrompt(prompt, tuple(torch.stack(own).tolist() if own else ()), norm_share, first_answer(answer))
+        for prompt, own, norm_share, answer in zip(applied, margins, shares, first_answers, strict=True)
     )
 
 
@@ -151,6 +171,56 @@ def first_gradients(
 ) -> tuple[PromptGradient, ...]:
     """Return the gradients of several prompts at zeros, which no step size has a say in; see `learn_prompts`."""
     return tuple(_gradients(_zeros(visual_tokens), answer, loss, range(count)))
+
+
+def first_answer(answer: AnswerLogits | None) -> tuple[int, float] | None:
+    """Return id and probability of the token that answers one question; None where the backend does not tell."""
+    if answer is None or answer.first_ids is None or answer.first_probabilities is None:
+        return None
+    return int(answer.first_ids), float(answer.first_probabilities)
+
+
+def effect_warnings(effects: Mapping[str, PromptEffect], settings: PromptSettings) -> tuple[str, ...]:
+    """Return a sentence for each prompt that did nothing, outweighed the visual tokens, or lowered the margin.
+
+    Args:
+        effects: what the prompts did, by branch.
+        settings: how they were learned.
+
+    >>> effect_warnings({"spatial": PromptEffect(-8.0, -8.0, 3e-7)}, PromptSettings())[0][:66]
+    'the attribute prompt did nothing: its norm is 3e-07 of the visual '
+    """
+    warnings = []
+    for branch, effect in effects.items():
+        share, before, after = effect.prompt_norm_share, effect.margin_before, effect.margin_after
+        if settings.stop_margin is not None and before >= settings.stop_margin:
+            continue
+        if share < _IDLE_SHARE:
+            told = f"did nothing: its norm is {share:.2g} of the visual tokens'"
+        elif share > _OVERWHELMING_SHARE:
+            told = f"outweighs the video: its norm is {share:.3g} times the visual tokens'"
+        elif after < before and settings.objective != "entropy":
+            told = f"lowered the yes/no margin instead of raising it; its norm is {share:.2g} of the visual tokens'"
+        else:
+            continue
+        cure = "--set prompt.step_rule=margin" if settings.step_rule == "raw" else "another --set prompt.step_size"
+        warnings.append(f"the {_BRANCHES[branch]} prompt {told} (margin {before:.3g}, then {after:.3g}); try {cure}")
+    return tuple(warnings)
+
+
+def answer_warnings(answers: Mapping[str, FirstAnswer]) -> tuple[str, ...]:
+    """Return a sentence for each branch whose question the model would answer with neither yes nor no.
+
+    >>> answer_warnings({"temporal": FirstAnswer("The", 0.9)})[0]
+    "the model would answer the action question with 'The' (probability 0.90), neither yes nor no: ...
+    """
+    return tuple(
+        f"the model would answer the {_BRANCHES[branch]} question with {answer.first_token!r} (probability "
+        f"{answer.probability:.2f}), neither yes nor no: its yes/no margin may say little; try an instruction-tuned "
+        "checkpoint"
+        for branch, answer in answers.items()
+        if not answer.is_yes_or_no
+    )
 
 
 def _zeros(visual_tokens: Float[Tensor, "cell width"]) -> Float[Tensor, "cell width"]:
@@ -170,11 +240,56 @@ def _gradients(
     """
     applied = prompt.detach().requires_grad_()
     for number, logits in zip(group, answer(applied, group), strict=True):
-        slopes = torch.autograd.grad(loss(logits), applied, retain_graph=number != group[-1])
-        first = PromptGradient(slopes[0], logits.margins[0].detach())
-        del slopes
+        slopes, largest = _slopes(logits, loss)
+        weighted = (logits.yes * slopes[0] + logits.no * slopes[1]).sum()
+        values = torch.autograd.grad(weighted, applied, retain_graph=number != group[-1])
+        first = PromptGradient(values[0], largest, _detached(logits.select([0])))
+        del values
         yield first
         del first
+
+
+def _slopes(
+    logits: AnswerLogits, loss: Callable[[AnswerLogits], Float[Tensor, ""]]
+) -> tuple[tuple[Float[Tensor, " question"], Float[Tensor, " question"]], Float64[Tensor, ""]]:
+    """Return the loss's slope in each logit, divided by the largest of them, and that largest one.
+
+    In double precision and apart from the model: -exp(margin) and its slope leave half precision at a margin of 11.
+    """
+    leaves = replace(
+        logits, yes=logits.yes.detach().double().requires_grad_(), no=logits.no.detach().double().requires_grad_()
+    )
+    # A loss may leave logits out, such as the neutral question's.
+    slopes = torch.autograd.grad(loss(leaves), (leaves.yes, leaves.no), materialize_grads=True)
+    largest = torch.stack(slopes).abs().amax()
+    scale = largest.clamp_min(torch.finfo(torch.float64).tiny)
+    return ((slopes[0] / scale).to(logits.yes.dtype), (slopes[1] / scale).to(logits.no.dtype)), largest
+
+
+def _detached(logits: AnswerLogits) -> AnswerLogits:
+    return replace(logits, yes=logits.yes.detach(), no=logits.no.detach())
+
+
+def _norm_shares(
+    prompts: Sequence[Float[Tensor, "cell width"]], visual_tokens: Float[Tensor, "cell width"]
+) -> list[float]:
+    """Return each prompt's norm over the visual tokens'.
+
+    Raises:
+        SettingsError: a prompt is not finite, or too large for the visual tokens' dtype.
+    """
+    peaks = torch.stack([prompt.abs().amax() for prompt in prompts])
+    norms = torch.stack([torch.linalg.vector_norm(prompt) for prompt in prompts])
+    tokens = torch.linalg.vector_norm(visual_tokens.to(norms.dtype)).clamp_min(torch.finfo(norms.dtype).tiny)
+    # In this order nan fails as well.
+    if not bool((peaks <= torch.finfo(visual_tokens.dtype).max).all()):
+        raise SettingsError(
+            f"expected a visual prompt within {visual_tokens.dtype}, got one of {float(peaks.amax()):.3g}: its step "
+            "grows with the loss's slope; use --set prompt.step_rule=margin, --set prompt.objective=linear or a "
+            "wider --dtype"
+        )
+    shares: list[float] = (norms / tokens).tolist()
+    return shares
 
 
 def _smooth(gradient: Float[Tensor, "cell width"], time_steps: int, window: int) -> Float[Tensor, "cell width"]:
@@ -201,12 +316,16 @@ def _limited(
 
 def _step(
     gradient: Float[Tensor, "cell width"],
-    norm: Float[Tensor, ""],
+    slope: Float64[Tensor, ""],
     visual_tokens: Float[Tensor, "cell width"],
     settings: PromptSettings,
 ) -> Float[Tensor, "cell width"]:
+    """Return what is subtracted from a prompt; the loss's gradient is slope * gradient."""
     if settings.step_rule == "raw":
+        return (settings.step_size * slope).to(gradient.dtype) * gradient
+    if settings.step_rule == "margin":
         return settings.step_size * gradient
+    norm = torch.linalg.vector_norm(gradient).clamp_min(torch.finfo(torch.float32).tiny)
     scale = settings.step_size * torch.linalg.vector_norm(visual_tokens.to(gradient.dtype))
-    step: Tensor = scale * gradient / norm.clamp_min(torch.finfo(torch.float32).tiny)
+    step: Tensor = scale * gradient / norm
     return step

@@ -354,6 +354,43 @@ class SearchedWindow:
     joined: bool
 
 
+@dataclass(frozen=True)
+class PromptEffect:
+    """What one branch's visual prompt did to the answer (LRA, paper section 3.3).
+
+    Attributes:
+        margin_before: logit of yes minus logit of no for the branch's sub-query, without a prompt.
+        margin_after: the same under the learned prompt.
+        prompt_norm_share: Frobenius norm of the prompt over that of the visual tokens.
+    """
+
+    margin_before: float
+    margin_after: float
+    prompt_norm_share: float
+
+
+@dataclass(frozen=True)
+class FirstAnswer:
+    """What the model would have said first to a branch's question, without a visual prompt.
+
+    Attributes:
+        first_token: text of the most probable token of the whole vocabulary.
+        probability: softmax probability of that token.
+    """
+
+    first_token: str
+    probability: float
+
+    @property
+    def is_yes_or_no(self) -> bool:
+        """Whether the token is one of the answers that the margin compares, in any case.
+
+        >>> FirstAnswer(" Yes", 0.7).is_yes_or_no, FirstAnswer("The", 0.9).is_yes_or_no
+        (True, False)
+        """
+        return self.first_token.strip().lower() in {"yes", "no"}
+
+
 @dataclass(frozen=True, eq=False)
 class Grounding:
     """Everything that one grounding found: the tube, and what led to it.
@@ -367,7 +404,10 @@ class Grounding:
         span_frames: the sampled frames that the span was made of (first, last), inclusive.
         spatial_maps: attention of the attribute branch (views assembled).
         temporal_maps: attention of the action branch.
-        diagnostics: numbers worth looking at, such as yes/no margins before and after tuning.
+        diagnostics: yes/no margins before each prompt step, by branch and step.
+        prompts: what the learned prompts did, by branch ("spatial", "temporal", and "spatial_reversed" where the
+            reversed view learns its own).
+        answers: what the model would have said first, by branch; none where the backend does not tell.
         timings_seconds: wall-clock seconds per stage.
         warnings: what could not be done as asked, one sentence each.
         windows: where a long video was searched, in order of time; none where it was sampled as a whole.
@@ -392,3 +432,5 @@ class Grounding:
     windows: tuple[SearchedWindow, ...] = ()
     unprompted_spatial_maps: FrameMaps | None = None
     unprompted_temporal_maps: FrameMaps | None = None
+    prompts: Mapping[str, PromptEffect] = field(default_factory=dict)
+    answers: Mapping[str, FirstAnswer] = field(default_factory=dict)

@@ -20,7 +20,7 @@ from stvg_core.backend import AnswerLogits, AttentionRequest, EncodedClip, Model
 from stvg_core.config import InputSettings
 from stvg_core.errors import SettingsError, TokenLayoutError, UsageError
 from stvg_core.values import Frames, TokenLayout
-from stvg_huggingface.answers import answer_ids
+from stvg_huggingface.answers import answer_logits, answer_tokens
 from stvg_huggingface.chat import render_frame
 from stvg_huggingface.clips import (
     STATE,
@@ -36,7 +36,7 @@ from stvg_huggingface.generation import generate_greedily
 from stvg_huggingface.loading import LoadedCheckpoint
 from stvg_huggingface.norms import fuse_norms
 from stvg_huggingface.packing import pack, suffix_mask
-from stvg_huggingface.passes import PassKind, QuestionTensors, run_pass
+from stvg_huggingface.passes import PassKind, QuestionTensors, run_pass, split_result
 from stvg_huggingface.pixels import normalize, square_frames
 from stvg_huggingface.prepared import PreparedQuestions
 from stvg_huggingface.questions import tokenize_question
@@ -74,7 +74,7 @@ class HuggingFaceAdapter:
         self._visual_token_id = family.visual_token_id(checkpoint.model.config)
         self._context_tokens = context_tokens(checkpoint.text_config)
         self._template_tokens = len(checkpoint.tokenizer(self._frame.head + self._frame.tail)["input_ids"])
-        yes_id, no_id = answer_ids(checkpoint.tokenizer)
+        answers = answer_tokens(checkpoint.tokenizer, "lowercase", self._frame.tail)
         if checkpoint.device.type == "cuda":
             fuse_norms(checkpoint.model)
         self._replays = cuda_replays(self._pass, checkpoint)
@@ -82,8 +82,8 @@ class HuggingFaceAdapter:
         self._description = ModelDescription(
             id=checkpoint.reference.id,
             layer_count=checkpoint.text_config.num_hidden_layers,
-            yes_id=yes_id,
-            no_id=no_id,
+            yes_id=answers.yes[0],
+            no_id=answers.no[0],
             checkpoint=checkpoint.folder,
             device=str(checkpoint.device),
             dtype=str(checkpoint.dtype).removeprefix("torch."),
@@ -151,14 +151,14 @@ class HuggingFaceAdapter:
         inputs = VisualInputs(tensors, layout, family.positions(model.config, layout, frames.seconds, settings))
         tokens = family.visual_tokens(model, ids[: int(places[-1]) + 1].to(device), inputs, settings)
         shown, separators = split_clip_tokens(tokens, cells)
-        return EncodedClip(shown, layout, frame_order, {STATE: ClipPrompt(frame, inputs.positions, cells, separators)})
+        answers = answer_tokens(tokenizer, settings.answer_words, frame.tail)
+        prompt = ClipPrompt(frame, inputs.positions, cells, separators, answers)
+        return EncodedClip(shown, layout, frame_order, {STATE: prompt})
 
     def answer_logits(
         self, clip: EncodedClip, questions: Sequence[str], prompt: Float[Tensor, "cell width"] | None
     ) -> AnswerLogits:
         """Return yes and no logits of each question, with gradients to the prompt.
-
-        Only the two rows of the head that matter are multiplied, in float32 at least.
 
         Raises:
             UsageError: there is no question, or the clip was encoded by another backend.
@@ -166,21 +166,12 @@ class HuggingFaceAdapter:
             TokenLayoutError: the prompt's shape is not the visual tokens'.
         """
         asked = self._prepare(clip, questions)
-        last = self._run(clip, asked, prompt, asked.kind)
-        model: Any = self._checkpoint.model
-        head = model.get_output_embeddings()
-        # Rows by number: a list of them would be sent to the device first, which waits for it.
-        answers = [self._description.yes_id, self._description.no_id]
-        wide = torch.promote_types(last.dtype, torch.float32)
-        logits = last.to(head.weight.device, wide) @ torch.stack([head.weight[row] for row in answers]).to(wide).T
-        if head.bias is not None:
-            logits = logits + torch.stack([head.bias[row] for row in answers]).to(wide)
-        return AnswerLogits(yes=logits[:, 0], no=logits[:, 1])
+        return self._answers(clip, self._run(clip, asked, prompt, asked.kind))
 
     def attention_rows(self, request: AttentionRequest) -> tuple[QuestionAttention, ...]:
-        """Return attention rows of each question; no gradients.
+        """Return attention rows of each question, and its answer where it is asked for; no gradients.
 
-        The pass ends inside the last wanted layer.
+        A pass for attention alone ends inside the last wanted layer.
 
         Raises:
             SettingsError: a layer is not one of the model's.
@@ -192,13 +183,25 @@ class HuggingFaceAdapter:
         if not request.layers or not set(request.layers) <= set(range(count)):
             raise SettingsError(f"expected layers within 0..{count - 1}, got {request.layers}")
         asked = self._prepare(request.clip, request.questions)
+        kind = replace(asked.kind, layers=request.layers, answers=request.answers)
+        answers: list[AnswerLogits | None] = [None] * len(request.questions)
         with torch.no_grad():
-            shares = self._run(request.clip, asked, request.prompt, replace(asked.kind, layers=request.layers))
+            shares = self._run(request.clip, asked, request.prompt, kind)
+            if request.answers:
+                shares, last = split_result(shares, asked.tensors)
+                found = self._answers(request.clip, last)
+                answers = [found.select([number]) for number in range(len(request.questions))]
         rows = torch.split(shares[: sum(asked.row_counts)], asked.row_counts)
         return tuple(
-            QuestionAttention(question, prompt.tokens, own)
-            for question, prompt, own in zip(request.questions, asked.packed.prompts, rows, strict=True)
+            QuestionAttention(question, prompt.tokens, own, answer)
+            for question, prompt, own, answer in zip(
+                request.questions, asked.packed.prompts, rows, answers, strict=True
+            )
         )
+
+    def token_text(self, token_id: int) -> str:
+        """Return how the tokenizer writes one token as text."""
+        return str(self._checkpoint.tokenizer.decode([token_id]))
 
     def generate_text(self, instruction: str, maximum_tokens: int) -> str:
         """Return the model's greedy answer to an instruction, without any video.
@@ -208,6 +211,10 @@ class HuggingFaceAdapter:
             QueryError: the instruction is empty or holds the model's own markup.
         """
         return generate_greedily(self._checkpoint, instruction, maximum_tokens)
+
+    def _answers(self, clip: EncodedClip, last: Float[Tensor, "question width"]) -> AnswerLogits:
+        model: Any = self._checkpoint.model
+        return answer_logits(model.get_output_embeddings(), last, clip_prompt(clip).answers)
 
     def _prepare(self, clip: EncodedClip, questions: Sequence[str]) -> PreparedQuestions:
         """Return questions as the model reads them, made at their first time and sent to the device once."""

@@ -1,32 +1,122 @@
-"""Token ids of the answers "yes" and "no", asked of the tokenizer."""
+"""The answers "yes" and "no": which tokens they are, and their logits."""
 
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from stvg_core.backend import AnswerLogits
 from stvg_core.errors import ModelError
 
+AnswerWords = Literal["lowercase", "sentence_initial", "any_case"]
+"""Values of the setting input.answer_words."""
 
-def answer_ids(tokenizer: PreTrainedTokenizerBase) -> tuple[int, int]:
-    """Return the ids of lower-case "yes" and "no" as first answer tokens.
 
-    The released research code takes the bare lower-case pieces
-    (`convert_tokens_to_ids("yes")`); where a word is no token, the first of its tokens counts.
+@dataclass(frozen=True)
+class AnswerTokens:
+    """Token ids that count as yes and as no.
+
+    Attributes:
+        yes: distinct ids, at least one.
+        no: the same, none of them in `yes`.
+    """
+
+    yes: tuple[int, ...]
+    no: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        """Check that the answers can be told apart."""
+        both = sorted({*self.yes} & {*self.no})
+        if both:
+            raise ModelError(f"expected different first tokens for 'yes' and 'no', both begin with {both[0]}")
+
+
+def answer_tokens(tokenizer: PreTrainedTokenizerBase, words: AnswerWords, tail: str) -> AnswerTokens:
+    """Return the tokens that an answer of yes or no begins with; where a word is no token, the first of its tokens.
+
+    Args:
+        tokenizer: the checkpoint's.
+        words: lowercase: the bare lower-case pieces, `convert_tokens_to_ids("yes")`, as in the released research code
+            (in a SentencePiece vocabulary they continue a word); sentence_initial: Yes and No as they begin an answer
+            after the chat template; any_case: those, the lower-case words in the same place, and the bare pieces.
+        tail: what the chat template writes before the answer.
 
     Raises:
         ModelError: the tokenizer knows neither word, or cannot tell them apart.
     """
-    yes, no = _first_id(tokenizer, "yes"), _first_id(tokenizer, "no")
-    if yes == no:
-        raise ModelError(f"expected different first tokens for 'yes' and 'no', both are {yes}; use another tokenizer")
-    return yes, no
+    bare = AnswerTokens((_bare_id(tokenizer, "yes"),), (_bare_id(tokenizer, "no"),))
+    if words == "lowercase":
+        return bare
+    capital = AnswerTokens((_initial_id(tokenizer, tail, "Yes"),), (_initial_id(tokenizer, tail, "No"),))
+    if words == "sentence_initial":
+        return capital
+    lower = AnswerTokens((_initial_id(tokenizer, tail, "yes"),), (_initial_id(tokenizer, tail, "no"),))
+    pairs = (bare, capital, lower)
+    return AnswerTokens(
+        tuple(dict.fromkeys(token for pair in pairs for token in pair.yes)),
+        tuple(dict.fromkeys(token for pair in pairs for token in pair.no)),
+    )
 
 
-def _first_id(tokenizer: PreTrainedTokenizerBase, word: str) -> int:
+def answer_logits(
+    head: Any,  # noqa: ANN401 - transformers' own types are loose here
+    last: Float[Tensor, "question width"],
+    tokens: AnswerTokens,
+) -> AnswerLogits:
+    """Return what a language model's head says behind each question.
+
+    Only the rows of the head that matter are multiplied with gradients, in float32 at least; the most probable token
+    of the whole vocabulary is found in the head's own dtype, without.
+
+    Args:
+        head: the output embeddings, a linear layer.
+        last: what leaves the decoder at each question's last token.
+        tokens: the answers.
+    """
+    wide = torch.promote_types(last.dtype, torch.float32)
+    last = last.to(head.weight.device)
+    # Rows by number: a list of them would be sent to the device first, which waits for it.
+    rows = [*tokens.yes, *tokens.no]
+    logits = last.to(wide) @ torch.stack([head.weight[row] for row in rows]).to(wide).T
+    if head.bias is not None:
+        logits = logits + torch.stack([head.bias[row] for row in rows]).to(wide)
+    count = len(tokens.yes)
+    with torch.no_grad():
+        whole = head(last.detach().to(head.weight.dtype)).float()
+        first_ids = whole.argmax(dim=1)
+        first_probabilities = (whole.amax(dim=1) - whole.logsumexp(dim=1)).exp()
+    return AnswerLogits(_log_sum(logits[:, :count]), _log_sum(logits[:, count:]), first_ids, first_probabilities)
+
+
+def _log_sum(logits: Float[Tensor, "question token"]) -> Float[Tensor, " question"]:
+    return logits[:, 0] if logits.shape[1] == 1 else logits.logsumexp(dim=1)
+
+
+def _bare_id(tokenizer: PreTrainedTokenizerBase, word: str) -> int:
     whole = tokenizer.convert_tokens_to_ids(word)
     if isinstance(whole, int) and whole != tokenizer.unk_token_id:
         return whole
-    pieces: list[int] = tokenizer(word, add_special_tokens=False)["input_ids"]
-    if not pieces or pieces[0] == tokenizer.unk_token_id:
+    return _known(tokenizer, tokenizer(word, add_special_tokens=False)["input_ids"], word)
+
+
+def _initial_id(tokenizer: PreTrainedTokenizerBase, tail: str, word: str) -> int:
+    """Return the first token of a word that begins the answer, behind a space where the template ends in none."""
+    before = tail if not tail or tail[-1].isspace() else f"{tail} "
+    encoded = tokenizer(before + word, add_special_tokens=False, return_offsets_mapping=True)
+    ids = [
+        token
+        for token, span in zip(encoded["input_ids"], encoded["offset_mapping"], strict=True)
+        if span[1] > len(before)
+    ]
+    return _known(tokenizer, ids, word)
+
+
+def _known(tokenizer: PreTrainedTokenizerBase, ids: list[int], word: str) -> int:
+    if not ids or ids[0] == tokenizer.unk_token_id:
         raise ModelError(
             f"the tokenizer does not know the word {word!r}; the method needs a model that answers in English"
         )
-    return pieces[0]
+    return ids[0]

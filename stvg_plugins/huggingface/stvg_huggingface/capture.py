@@ -94,14 +94,26 @@ class PackedPass:
     Attributes:
         prefix_length: tokens of the prefix, which is causal in itself.
         suffix_mask: what each suffix token sees; True where it attends.
-        capture: what to collect, or None. A pass that captures ends after its last wanted layer.
+        capture: what to collect, or None.
         exact: plain matrix products instead of the fastest kernel.
+        ends_early: whether a pass that captures ends inside its last wanted layer.
     """
 
     prefix_length: int
     suffix_mask: Bool[Tensor, "1 1 suffix_token key"]
     capture: AttentionCapture | None = None
     exact: bool = False
+    ends_early: bool = True
+
+    def collect(self, layer: int, query: Projected, key: Projected, scaling: float) -> None:
+        """Collect one layer's attention, where it is wanted."""
+        capture = self.capture
+        if capture is None or not capture.wants(layer):
+            return
+        # A model spread over devices moves its own tensors; what travels with the pass follows here.
+        rows, columns = capture.rows.to(query.device), capture.columns.to(query.device)
+        visible = self.suffix_mask.to(query.device)[0, 0].index_select(0, rows - self.prefix_length)
+        capture.add(layer, attention_shares(query, key, visible, rows, columns, scaling))
 
     def attend(
         self, layer: int, query: Projected, key: Projected, value: Projected, scaling: float
@@ -111,16 +123,10 @@ class PackedPass:
         Raises:
             LastLayerReached: nothing after this layer is wanted.
         """
-        length, capture = self.prefix_length, self.capture
-        # A model spread over devices moves its own tensors; what travels with the pass follows here.
-        mask = self.suffix_mask.to(query.device)
-        if capture is not None:
-            if capture.wants(layer):
-                rows, columns = capture.rows.to(query.device), capture.columns.to(query.device)
-                visible = mask[0, 0].index_select(0, rows - length)
-                capture.add(layer, attention_shares(query, key, visible, rows, columns, scaling))
-            if layer == capture.last_layer:
-                raise LastLayerReached
+        self.collect(layer, query, key, scaling)
+        if self.ends_early and self.capture is not None and layer == self.capture.last_layer:
+            raise LastLayerReached
+        length, mask = self.prefix_length, self.suffix_mask.to(query.device)
         with kernels(exact=self.exact):
             prefix = functional.scaled_dot_product_attention(
                 query[:, :, :length],

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from stvg_core.backend import EncodedClip
 from stvg_core.errors import TokenLayoutError, UsageError
+from stvg_huggingface.answers import AnswerTokens
 from stvg_huggingface.chat import PromptFrame
 from stvg_huggingface.family import PositionRule
 from stvg_huggingface.transfer import send
@@ -26,12 +27,14 @@ class ClipPrompt:
         positions: rotary positions of a prompt with the clip.
         cells: which of the clip's tokens are cells, on the CPU; the others are separators.
         separators: what the language model receives at the others, in order.
+        answers: tokens that answer a question about the clip.
     """
 
     frame: PromptFrame
     positions: PositionRule
     cells: Bool[Tensor, " clip_token"]
     separators: Float[Tensor, "separator width"]
+    answers: AnswerTokens
 
 
 def split_clip_tokens(

@@ -66,12 +66,14 @@ class PassKind:
         recompute: what a backward pass computes again.
         exact: plain matrix products instead of the fastest attention kernel.
         layers: 0-based layers whose attention is averaged, or None for what leaves the decoder.
+        answers: with layers: what leaves the decoder as well.
     """
 
     prefix_length: int
     recompute: Recompute
     exact: bool
     layers: tuple[int, ...] | None = None
+    answers: bool = False
 
 
 def run_pass(
@@ -81,20 +83,24 @@ def run_pass(
     tensors: QuestionTensors,
     kind: PassKind,
 ) -> Float[Tensor, "..."]:
-    """Return what leaves the decoder at each question's last token, or attention shares (row, cell).
+    """Return what leaves the decoder at each question's last token, attention shares (row, cell), or both.
+
+    Both come as one flat tensor, for a recording has one result: `split_result` takes it apart.
 
     Args:
         model: whose embeddings the text's tokens get.
         decoder: its language model without the head.
         shown: what the language model receives for the clip, in the embeddings' dtype.
         tensors: the questions.
-        kind: what is wanted; a pass for attention ends inside its last layer and has no gradients.
+        kind: what is wanted; a pass for attention has no gradients, and one for attention alone ends inside its
+            last layer.
     """
     text = model.get_input_embeddings()(tensors.ids)
     embeddings = text.index_put((tensors.places,), shown)
     capture = None if kind.layers is None else AttentionCapture(kind.layers, tensors.rows, tensors.columns)
-    run = PackedPass(kind.prefix_length, tensors.mask, capture, kind.exact)
-    limited = last_layer_of_rows(decoder, tensors.last_tokens) if capture is None else nullcontext()
+    whole = capture is None or kind.answers
+    run = PackedPass(kind.prefix_length, tensors.mask, capture, kind.exact, ends_early=not whole)
+    limited = last_layer_of_rows(decoder, tensors.last_tokens) if whole else nullcontext()
     graded = nullcontext() if capture is None else torch.no_grad()
     lean = lean_layers(decoder, kind.recompute) if embeddings.requires_grad else nullcontext()
     with graded, limited, lean:
@@ -108,10 +114,22 @@ def run_pass(
                 use_cache=False,
                 stvg=run,
             )
-        if capture is not None:
+        if capture is not None and not whole:
             return capture.mean()
     hidden: Tensor = output.last_hidden_state[0]
     # A decoder whose last layer could not be limited returns every token, which is more than the questions.
-    if hidden.shape[0] == tensors.last_tokens.numel():
+    if hidden.shape[0] != tensors.last_tokens.numel():
+        hidden = hidden.index_select(0, tensors.last_tokens.to(hidden.device))
+    if capture is None:
         return hidden
-    return hidden.index_select(0, tensors.last_tokens.to(hidden.device))
+    shares = capture.mean().flatten()
+    return torch.cat([shares, hidden.flatten().to(shares)])
+
+
+def split_result(
+    result: Float[Tensor, " value"], tensors: QuestionTensors
+) -> tuple[Float[Tensor, "row cell"], Float[Tensor, "question width"]]:
+    """Return attention shares and what leaves the decoder, of a pass for both."""
+    rows, cells = tensors.rows.numel(), tensors.columns.numel()
+    shares, hidden = result[: rows * cells], result[rows * cells :]
+    return shares.reshape(rows, cells), hidden.reshape(tensors.last_tokens.numel(), -1)

@@ -26,12 +26,16 @@ class _KeysReached(Exception):  # noqa: N818 - it ends a layer early and is no e
         self.key, self.value = key, value
 
 
+@dataclass(frozen=True, eq=False)
 class _KeysOnly:
-    """Stops a layer at its attention and hands out its keys and values."""
+    """Stops a layer at its attention, collects what the pass captures, and hands out its keys and values."""
+
+    run: PackedPass
 
     def attend(
         self, layer: int, query: Projected, key: Projected, value: Projected, scaling: float
     ) -> Float[Tensor, "1 token ... size"]:
+        self.run.collect(layer, query, key, scaling)
         raise _KeysReached(key, value)
 
 
@@ -73,7 +77,7 @@ def last_layer_of_rows(decoder: nn.Module, rows: Int[Tensor, " row"]) -> Iterato
 
     Args:
         decoder: the language model without its head.
-        rows: places behind the prefix of a `PackedPass` that captures nothing.
+        rows: places behind the prefix of a `PackedPass` that does not end early.
     """
     layers = getattr(decoder, "layers", None)
     if not isinstance(layers, nn.ModuleList):
@@ -102,7 +106,7 @@ def _trimmed(
     (hidden,) = arguments
     places = rows.to(hidden.device)
     try:
-        layer.forward(hidden, **{**keywords, "stvg": _KeysOnly()})
+        layer.forward(hidden, **{**keywords, "stvg": _KeysOnly(run)})
     except _KeysReached as reached:
         mask = run.suffix_mask.to(hidden.device)
         visible = mask.index_select(2, places - run.prefix_length)
