@@ -67,7 +67,6 @@ class BranchMaps:
         unprompted_spatial: the attribute's maps without its prompt; None where it has none, or nobody asked.
         unprompted_temporal: the same of the action.
         views: the attribute's maps, each view alone.
-        learned: the attribute's and the action's prompt, None where none is learned.
     """
 
     spatial: FrameMaps
@@ -79,7 +78,6 @@ class BranchMaps:
     unprompted_spatial: FrameMaps | None = None
     unprompted_temporal: FrameMaps | None = None
     views: tuple[FrameMaps, ...] = ()
-    learned: tuple[LearnedPrompt | None, ...] = (None, None)
 
 
 def read_branches(
@@ -153,7 +151,6 @@ def read_queries(
             answers=diagnosed.answers,
             warnings=diagnosed.warnings,
             views=own,
-            learned=(attribute.prompt, action.prompt),
             unprompted_spatial=bare_spatial,
             unprompted_temporal=bare_temporal,
         )

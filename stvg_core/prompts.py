@@ -76,8 +76,9 @@ def margin_loss(logits: AnswerLogits, settings: PromptSettings) -> Float[Tensor,
     if settings.objective == "exponential":
         return -torch.exp(margin)
     if settings.objective == "entropy":
-        # Written so that the gradient of a large margin is 0, not nan.
-        entropy: Tensor = torch.nn.functional.softplus(margin) - margin * torch.sigmoid(margin)
+        # The same on either side of 0, and on this one the slope of a large margin is small instead of rounded to 0.
+        negative = -margin.abs()
+        entropy: Tensor = torch.nn.functional.softplus(negative) - negative * torch.sigmoid(negative)
         return entropy
     return 1.0 - margin
 

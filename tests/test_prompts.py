@@ -1,5 +1,7 @@
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -8,7 +10,16 @@ from torch import Tensor
 from stvg_core.backend import AnswerLogits
 from stvg_core.config import PromptSettings
 from stvg_core.errors import SettingsError
-from stvg_core.prompts import LearnedPrompt, first_gradients, learn_prompt, learn_prompts, margin_loss
+from stvg_core.prompts import (
+    LearnedPrompt,
+    answer_warnings,
+    effect_warnings,
+    first_gradients,
+    learn_prompt,
+    learn_prompts,
+    margin_loss,
+)
+from stvg_core.values import FirstAnswer, PromptEffect
 
 TOKENS = torch.tensor([[1.0, -2.0], [0.5, 3.0]], dtype=torch.float64)
 WEIGHT = torch.tensor([[0.3, -0.1], [0.2, 0.4]], dtype=torch.float64)
@@ -246,3 +257,118 @@ def test_a_first_gradient_that_is_known_gives_the_same_prompt(steps: int) -> Non
     (learned,) = learn_prompts(TOKENS, answer, loss, 1, settings, 1, start)
     assert torch.equal(learned.applied, learn(settings).applied)
     assert learned.margins == learn(settings).margins
+
+
+def shifted(margin: float) -> Callable[[Tensor], AnswerLogits]:
+    """The curved margin, moved to a value at zeros; its gradient is the same wherever it lies."""
+
+    def answer(prompt: Tensor) -> AnswerLogits:
+        logits = curved(prompt)
+        return AnswerLogits(logits.yes + torch.tensor([margin, 0.0], dtype=logits.yes.dtype), logits.no)
+
+    return answer
+
+
+def learn_at(margin: float, settings: PromptSettings, tokens: Tensor = TOKENS) -> LearnedPrompt:
+    return learn_prompt(tokens, shifted(margin), lambda logits: margin_loss(logits, settings), settings)
+
+
+@pytest.mark.parametrize("momentum", [None, 0.5])
+@pytest.mark.parametrize("objective", ["exponential", "linear", "entropy"])
+@pytest.mark.parametrize("margin", [-120.0, -8.0, 0.5, 8.0, 120.0])
+def test_a_margin_step_does_not_depend_on_how_large_the_margin_is(
+    margin: float, objective: Any, momentum: float | None
+) -> None:
+    settings = PromptSettings(steps=2, step_size=0.1, step_rule="margin", objective=objective, momentum=momentum)
+    linear = settings.model_copy(update={"objective": "linear", "step_rule": "raw"})
+    # Entropy falls away from 0 on either side: a no becomes a surer no.
+    sign = -1 if objective == "entropy" and margin < 0 else 1
+    start = torch.zeros_like(TOKENS)
+    first = gradient(start, linear)
+    share = 1.0 if momentum is None else momentum
+    second = gradient(-sign * share * 0.1 * first, linear)
+    expected = -sign * 0.1 * (first + share * share * second)
+    torch.testing.assert_close(learn_at(margin, settings).applied, expected, atol=1e-7, rtol=1e-6)
+
+
+def test_a_raw_step_grows_with_the_margin() -> None:
+    small, large = (learn_at(margin, EXPONENTIAL).applied for margin in (0.0, 5.0))
+    torch.testing.assert_close(large, small * math.exp(5.0))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_survives_large_margins(dtype: torch.dtype) -> None:
+    """exp(12) times a gradient is past float16's largest number; the model sees neither of them alone."""
+
+    def answer(prompt: Tensor) -> AnswerLogits:
+        # What a model in half precision does: what comes back through it is rounded to its dtype.
+        yes = ((prompt.to(dtype) * WEIGHT.to(dtype)).sum().float() + 12.0).reshape(1)
+        return AnswerLogits(yes, torch.zeros(1))
+
+    settings = PromptSettings(steps=1, step_size=0.01)
+    learned = learn_prompt(TOKENS.to(dtype), answer, lambda logits: margin_loss(logits, settings), settings)
+    expected = 0.01 * math.exp(12.0) * WEIGHT.to(dtype).float()
+    torch.testing.assert_close(learned.applied, expected, rtol=2e-3, atol=0.0)
+
+
+def test_a_prompt_past_its_dtype_is_refused_with_the_cure() -> None:
+    settings = PromptSettings(steps=1, step_size=8.0)
+    with pytest.raises(SettingsError, match=r"within torch\.float16.*prompt\.step_rule=margin"):
+        learn_at(14.0, settings, TOKENS.half())
+    with pytest.raises(SettingsError, match=r"prompt\.step_rule=margin"):
+        learn_at(800.0, settings)
+
+
+def test_the_share_of_the_norm_is_of_what_is_applied() -> None:
+    learned = learn(PromptSettings(steps=2, step_size=0.1, objective="linear", momentum=0.5))
+    applied, tokens = (
+        math.sqrt(sum(value**2 for value in rows.flatten().tolist())) for rows in (learned.applied, TOKENS)
+    )
+    assert learned.norm_share == pytest.approx(applied / tokens)
+    assert learn(PromptSettings(steps=0)).norm_share == 0.0
+
+
+def test_first_answers_are_those_before_the_first_step() -> None:
+    asked = 0
+
+    def answer(prompt: Tensor) -> AnswerLogits:
+        nonlocal asked
+        asked += 1
+        return replace(curved(prompt), first_ids=torch.tensor([asked, 9]), first_probabilities=torch.tensor([0.5, 0.1]))
+
+    settings = PromptSettings(steps=2, step_size=0.1, objective="linear")
+    learned = learn_prompt(TOKENS, answer, lambda logits: margin_loss(logits, settings), settings)
+    assert asked == 2
+    assert learned.first_answer == (1, 0.5)
+    assert learn(settings).first_answer is None
+
+
+@pytest.mark.parametrize(
+    ("effect", "changes", "told"),
+    [
+        (PromptEffect(-8.0, -8.0, 9e-4), {}, "did nothing"),
+        (PromptEffect(-8.0, -7.9, 2e-3), {}, None),
+        (PromptEffect(2.0, 9.0, 1.01), {}, "outweighs"),
+        (PromptEffect(2.0, 1.9, 0.1), {}, "lowered"),
+        (PromptEffect(2.0, 1.9, 0.1), {"objective": "entropy"}, None),
+        (PromptEffect(2.0, 2.0, 0.0), {"stop_margin": 2.0}, None),
+        (PromptEffect(1.9, 1.9, 0.0), {"stop_margin": 2.0}, "did nothing"),
+    ],
+)
+def test_prompts_that_did_nothing_or_harm_are_told(
+    effect: PromptEffect, changes: dict[str, Any], told: str | None
+) -> None:
+    warnings = effect_warnings({"temporal": effect}, PromptSettings.model_validate(changes))
+    assert [told in warning for warning in warnings if told] == ([] if told is None else [True])
+    assert len(warnings) == (told is not None)
+    if told:
+        assert warnings[0].startswith("the action prompt ")
+        assert warnings[0].endswith("try --set prompt.step_rule=margin")
+        (other,) = effect_warnings({"temporal": effect}, PromptSettings(step_rule="margin"))
+        assert other.endswith("try another --set prompt.step_size")
+
+
+def test_answers_that_are_neither_yes_nor_no_are_told() -> None:
+    answers = {"spatial": FirstAnswer(" no", 0.5), "temporal": FirstAnswer("Noise", 0.5)}
+    (warning,) = answer_warnings(answers)
+    assert "action question with 'Noise'" in warning

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from stvg_core.report.document import (
     write_document,
 )
 from stvg_core.report.document_model import schema_text
-from stvg_core.values import FrameMaps, Frames, Grounding, SubQueries, Track, Tube, VideoInfo
+from stvg_core.values import FirstAnswer, FrameMaps, Frames, Grounding, PromptEffect, SubQueries, Track, Tube, VideoInfo
 
 SCHEMA_FILE = Path(__file__).parents[1] / "docs" / "schema" / "grounding-1.schema.json"
 MODEL = ModelIdentity(id="tiny:qwen2-vl", backend="qwen2-vl", distribution="stvg-qwen2-vl", version="0.1.0", hook_api=1)
@@ -150,8 +151,25 @@ def test_a_score_that_is_no_number_is_refused(bad: float):
 
 def test_a_side_number_that_is_no_number_costs_a_warning_only():
     document = build_document(a_grounding(diagnostics={"margin": math.nan, "gain": 2.0}), MODEL, {}, {})
-    assert document.diagnostics == {"gain": 2.0}
+    assert document.diagnostics.model_dump() == {"prompts": {}, "answers": {}, "gain": 2.0}
     assert "margin was not a finite number and is left out" in document.warnings
+
+
+def test_what_prompts_did_and_what_would_have_been_said_is_told():
+    grounding = replace(
+        a_grounding(),
+        prompts={"spatial": PromptEffect(-0.5, 0.75, 0.03125), "temporal": PromptEffect(0.5, math.nan, 0.25)},
+        answers={"spatial": FirstAnswer("Y\x1bes", 0.75)},
+    )
+    document = build_document(grounding, MODEL, {}, {})
+    told = json.loads(dump_document(document))["diagnostics"]
+    assert told["prompts"] == {
+        "spatial": {"margin_before": -0.5, "margin_after": 0.75, "prompt_norm_share": 0.03125},
+    }
+    assert list(told["answers"]) == ["spatial"]
+    assert "\x1b" not in told["answers"]["spatial"]["first_token"]
+    assert "temporal margin_after was not a finite number and is left out" in document.warnings
+    assert GroundingDocument.model_validate_json(dump_document(document)) == document
 
 
 def test_settings_may_hold_paths_and_numpy_and_nothing_odd():

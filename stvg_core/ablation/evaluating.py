@@ -6,7 +6,6 @@ from typing import Any, Final
 from zlib import crc32
 
 import numpy as np
-import torch
 from jaxtyping import Float64
 
 from stvg_core import scores
@@ -21,7 +20,6 @@ from stvg_core.config import JointSettings, Settings
 from stvg_core.errors import ScoreError
 from stvg_core.metrics import Protocol, box_iou, score_sample
 from stvg_core.pipeline import Joined, Stopwatch, join_branches
-from stvg_core.prompts import LearnedPrompt
 from stvg_core.recall import Recall
 from stvg_core.runs.scoring import predicted_tube
 from stvg_core.runs.tasks import Failure
@@ -164,7 +162,7 @@ class _Evaluation:
             "consistency": consistency(views[0], views[1]) if len(views) > 1 else None,
             "span_frames": float(joined.span_frames[1] - joined.span_frames[0] + 1),
             "seconds": seconds,
-            **self._prompt_measures(settings, seen),
+            **_prompt_measures(seen.read),
         }
         return Measured(found, tuple(extras.get(name) for name in EXTRAS))
 
@@ -272,27 +270,16 @@ class _Evaluation:
         (cells,) = cell_coverage([track], seen.frames.indices, seen.frames.info, rows, columns)
         return np.asarray(cells, dtype=np.float64)
 
-    def _prompt_measures(self, settings: Settings, seen: _Seen) -> dict[str, float | None]:
-        query = self._sub_queries()
-        found: dict[str, float | None] = {}
-        for branch, part, prompt in zip(
-            ("attribute", "action"), (query.attribute, query.action), seen.read.learned, strict=True
-        ):
-            if prompt is None:
-                continue
-            found[f"{branch}_margin_before"] = prompt.margins[0]
-            found[f"{branch}_margin_after"] = self._margin(seen.clip, settings.question(part), prompt)
-            if branch == "attribute":
-                tokens = torch.linalg.vector_norm(seen.clip.visual_tokens.float())
-                found["prompt_norm"] = float(torch.linalg.vector_norm(prompt.applied) / tokens)
-        return found
 
-    def _margin(self, clip: EncodedClip, question: str, prompt: LearnedPrompt) -> float:
-        @torch.no_grad()
-        def ask() -> float:
-            return float(self._session.adapter.answer_logits(clip, [question], prompt.applied).margins[0])
-
-        return self._recall(("margin", clip, question, prompt), ask)
+def _prompt_measures(read: BranchMaps) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for branch, name in (("attribute", "spatial"), ("action", "temporal")):
+        if name in read.prompts:
+            found[f"{branch}_margin_before"] = read.prompts[name].margin_before
+            found[f"{branch}_margin_after"] = read.prompts[name].margin_after
+    if "spatial" in read.prompts:
+        found["prompt_norm"] = read.prompts["spatial"].prompt_norm_share
+    return found
 
 
 def _join(seen: _Seen, spatial: FrameMaps, temporal: FrameMaps, settings: JointSettings) -> Joined:

@@ -8,6 +8,7 @@ inclusive.
 import json
 import math
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,14 @@ from pydantic import BaseModel
 from stvg_core.errors import OutputError
 from stvg_core.report.document_model import (
     MAXIMUM_TEXT_LENGTH,
+    AnswerPart,
     BoxPart,
+    DiagnosticsPart,
     ErrorDocument,
     FrameScore,
     GroundingDocument,
     ModelIdentity,
+    PromptPart,
     QueryPart,
     ScoresPart,
     TrackPart,
@@ -30,7 +34,7 @@ from stvg_core.report.document_model import (
     WindowPart,
 )
 from stvg_core.report.text import clean_text, escape_controls, replace_surrogates
-from stvg_core.values import Grounding, SearchedWindow, Tube, VideoInfo
+from stvg_core.values import FirstAnswer, Grounding, PromptEffect, SearchedWindow, Tube, VideoInfo
 
 __all__ = [
     "ErrorDocument",
@@ -67,7 +71,10 @@ def build_document(
     diagnostics, odd_diagnostics = _finite_entries(grounding.diagnostics)
     timings, odd_timings = _finite_entries(grounding.timings_seconds)
     warnings = [*sub_queries.warnings, *grounding.warnings]
-    warnings += [f"{name} was not a finite number and is left out" for name in (*odd_diagnostics, *odd_timings)]
+    effects, odd_effects = _finite_parts(grounding.prompts)
+    answers, odd_answers = _finite_parts(grounding.answers)
+    odd = (*odd_diagnostics, *odd_timings, *odd_effects, *odd_answers)
+    warnings += [f"{name} was not a finite number and is left out" for name in odd]
     return GroundingDocument(
         schema_version=1,
         status="ok",
@@ -93,7 +100,11 @@ def build_document(
             ],
         ),
         settings={"decomposer": _text(sub_queries.decomposer), **plain_settings(settings)},
-        diagnostics=diagnostics,
+        diagnostics=DiagnosticsPart(
+            prompts={branch: PromptPart(**effect) for branch, effect in effects.items()},
+            answers={branch: AnswerPart(**answer) for branch, answer in answers.items()},
+            **diagnostics,
+        ),
         timings_seconds=timings,
         versions={_text(name): _text(version) for name, version in versions.items()},
         warnings=list(dict.fromkeys(_text(warning) for warning in warnings)),
@@ -210,6 +221,22 @@ def _finite_entries(entries: Mapping[str, float]) -> tuple[dict[str, float], lis
     """Return the finite entries, and the names of the others: a side number never costs a result."""
     finite = {_text(name): float(value) for name, value in entries.items() if math.isfinite(value)}
     return finite, [name for name in entries if _text(name) not in finite]
+
+
+def _finite_parts(
+    parts: Mapping[str, PromptEffect] | Mapping[str, FirstAnswer],
+) -> tuple[dict[str, dict[str, Any]], list[str]]:
+    """Return the fields of the parts whose numbers are finite, and the names of the others."""
+    finite: dict[str, dict[str, Any]] = {}
+    odd = []
+    for branch, part in parts.items():
+        values = asdict(part)
+        wrong = [name for name, value in values.items() if isinstance(value, float) and not math.isfinite(value)]
+        if wrong:
+            odd += [f"{branch} {name}" for name in wrong]
+        else:
+            finite[branch] = {n: _text(value) if isinstance(value, str) else value for n, value in values.items()}
+    return finite, odd
 
 
 def _plain_mapping(where: str, value: Mapping[str, Any]) -> dict[str, Any]:

@@ -97,6 +97,33 @@ class ScoresPart(_Part):
     frames: list[FrameScore] = Field(description="one per sampled frame, inside the chosen track")
 
 
+class PromptPart(_Part):
+    """What a branch's learned visual prompt did."""
+
+    margin_before: float = Field(description="logit of yes minus that of no for the sub-query, without the prompt")
+    margin_after: float = Field(description="the same under the prompt")
+    prompt_norm_share: float = Field(ge=0, description="norm of the prompt over that of the visual tokens")
+
+
+class AnswerPart(_Part):
+    """What the model would have said first to a branch's question, without a visual prompt."""
+
+    first_token: str = Field(description="the most probable token of the whole vocabulary")
+    probability: float = Field(ge=0, description="its softmax probability")
+
+
+class DiagnosticsPart(_Part):
+    """Numbers worth looking at: margins before each step of a prompt, and what came of the prompts."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False)
+    __pydantic_extra__: dict[str, float] = Field(init=False)
+
+    prompts: dict[str, PromptPart] = Field(
+        default={}, description="by branch: spatial, temporal, and spatial_reversed for the reversed view's own"
+    )
+    answers: dict[str, AnswerPart] = Field(default={}, description="by branch: spatial and temporal")
+
+
 class WindowPart(_Part):
     """A window of a long video that was searched."""
 
@@ -122,7 +149,7 @@ class GroundingDocument(_Part):
     tracks: list[TrackPart]
     scores: ScoresPart
     settings: dict[str, JsonValue] = Field(description="everything that decided the result")
-    diagnostics: dict[str, float] = Field(description="numbers worth looking at, such as yes/no margins")
+    diagnostics: DiagnosticsPart
     timings_seconds: dict[str, float] = Field(description="wall-clock seconds per stage")
     versions: dict[str, str] = Field(description="versions of what ran")
     warnings: list[str] = Field(description="what could not be done as asked, one sentence each")

@@ -8,7 +8,7 @@ import pytest
 
 from stvg_core.report.document import ModelIdentity, build_document
 from stvg_core.report.folder import write_output_folder
-from stvg_core.values import Frames, Tube
+from stvg_core.values import Frames, PromptEffect, Tube
 from stvg_core.video import iterate_frames, probe_video
 from tests.browser.conftest import Open
 from tests.browser.pixels import SKY, TRUTH, extent, of_color, picture
@@ -35,6 +35,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
         tube=tube,
         unprompted_spatial_maps=plain.temporal_maps,
         diagnostics={"spatial_margin_step_0": 0.5, "spatial_margin_step_1": 1.5},
+        prompts={"spatial": PromptEffect(0.5, 2.25, 0.125)},
     )
     model = ModelIdentity(id="<b>model</b>", backend="b", distribution="d", version="1", hook_api=1)
     document = build_document(grounding, model, {"preset": "paper", "tracker": "regions", "x": HOSTILE}, {})

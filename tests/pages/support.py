@@ -146,7 +146,12 @@ def answer(task: Task, shift_pixels: float = 0.0, text: str = "") -> Outcome:
             "chosen_track": 0,
             "frames": [{"frame": frame, "score": float(START <= frame <= END)} for frame in SAMPLED],
         },
-        "diagnostics": {"spatial_margin_step_0": 1.25, "spatial_margin_step_1": 2.5},
+        "diagnostics": {
+            "spatial_margin_step_0": 1.25,
+            "spatial_margin_step_1": 2.5,
+            "prompts": {"spatial": {"margin_before": 1.25, "margin_after": 3.75, "prompt_norm_share": 0.0625}},
+            "answers": {"spatial": {"first_token": "Yes", "probability": 0.5}},
+        },
         "warnings": [text] if text else [],
     }
     track = {"frames": [0, FRAMES - 1], "boxes_xyxy": [corners[0], corners[FRAMES - 1]]}

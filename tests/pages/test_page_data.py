@@ -152,6 +152,7 @@ def set_in(place: Any, *path: Any) -> None:
         ("scores", "frames", 0, "frame", 1.5),
         ("query", "attribute", ["x"]),
         ("diagnostics", "spatial_margin_step_0", {}),
+        ("diagnostics", "prompts", "spatial", "margin_after", "<b>"),
         ("warnings", [3]),
     ],
 )

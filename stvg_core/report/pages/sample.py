@@ -113,12 +113,19 @@ def found_part(document: Mapping[str, Any], maps: Mapping[str, Any] | None) -> d
             "values": [_number(each["score"]) for each in frames],
             "tracks": len(scores.get("tracks", [])),
         },
-        "margins": {
-            text(name): _number(value) for name, value in document.get("diagnostics", {}).items() if "_margin_" in name
-        },
+        "margins": _margins(document.get("diagnostics", {})),
         "warnings": [text(warning) for warning in document.get("warnings", [])],
         "maps": maps,
     }
+
+
+def _margins(diagnostics: Mapping[str, Any]) -> dict[str, float]:
+    """Return the margins before each step of a prompt, and what came of the prompt, by branch."""
+    margins = {text(name): _number(value) for name, value in diagnostics.items() if "_margin_" in name}
+    for branch, effect in diagnostics.get("prompts", {}).items():
+        for name in ("margin_after", "prompt_norm_share"):
+            margins[f"{text(branch)}_{name}"] = _number(effect[name])
+    return margins
 
 
 def failed_part(kind: str, error: str, traceback: str = "") -> dict[str, Any]:

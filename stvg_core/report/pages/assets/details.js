@@ -44,14 +44,20 @@
       ? stvg.element("div", { class: "card notice" }, stvg.title(level, {}, title), stvg.element("ul", {}, ...texts.map((text) => stvg.element("li", {}, text))))
       : null;
 
-  /** Return the margin of yes over no before each step of a branch's prompt, as text; null where it has no prompt. */
+  /** Return the margin of yes over no before each step of a branch's prompt and with it, as text; null where it has no prompt. */
   stvg.margins = (margins, branch) => {
-    const prefix = { attribute: "spatial_margin_step_", action: "temporal_margin_step_" }[branch];
+    const name = { attribute: "spatial", action: "temporal" }[branch];
+    const prefix = `${name}_margin_step_`;
     const steps = Object.entries(margins)
-      .filter(([name]) => name.startsWith(prefix))
-      .map(([name, value]) => [Number(name.slice(prefix.length)), value])
+      .filter(([key]) => key.startsWith(prefix))
+      .map(([key, value]) => [Number(key.slice(prefix.length)), value])
       .sort((one, other) => one[0] - other[0]);
-    return steps.length ? steps.map(([, value]) => value.toFixed(2)).join(", then ") : null;
+    if (!steps.length) return null;
+    const before = steps.map(([, value]) => value.toFixed(2)).join(", then ");
+    const after = margins[`${name}_margin_after`];
+    if (after === undefined) return before;
+    const share = (100 * margins[`${name}_prompt_norm_share`]).toPrecision(2);
+    return `${before}; with the prompt ${after.toFixed(2)} (its norm is ${share} % of the visual tokens')`;
   };
 
   /** Return anything of JSON as indented text that can be folded away. */
