@@ -21,6 +21,8 @@ _IDLE_SHARE: Final = 1e-3
 """Of the visual tokens' norm: a prompt below it leaves the answer as it was."""
 _OVERWHELMING_SHARE: Final = 1.0
 """A prompt above it is more than what it is added to."""
+_ROBUST_STEP: Final = "--set prompt.step_rule=normalized --set prompt.step_size=0.01"
+"""The step that depends neither on the margin nor on the scale of a model's embeddings."""
 _BRANCHES: Final = {"spatial": "attribute", "temporal": "action", "spatial_reversed": "attribute's reversed"}
 """How branches are called where people read."""
 
@@ -157,11 +159,41 @@ def learn_prompts(
                 previous[number], iterates[number] = iterates[number], _limited(moved, visual_tokens, settings)
     applied = [torch.lerp(before, last, share) for before, last in zip(previous, iterates, strict=True)]
     # The one place that waits for the device, but for settings.stop_margin: inside the loop nothing is read back.
-    shares = _norm_shares(applied, visual_tokens)
-    return tuple(
-        LearnedPrompt(prompt, tuple(torch.stack(own).tolist() if own else ()), norm_share, first_answer(answer))
-        for prompt, own, norm_share, answer in zip(applied, margins, shares, first_answers, strict=True)
-    )
+    return _read_back(applied, margins, first_answers, visual_tokens)
+
+
+def _read_back(
+    applied: Sequence[Float[Tensor, "cell width"]],
+    margins: Sequence[Sequence[Tensor]],
+    first_answers: Sequence[AnswerLogits | None],
+    visual_tokens: Float[Tensor, "cell width"],
+) -> tuple[LearnedPrompt, ...]:
+    """Return prompts with the numbers about them, which come from the device in one list.
+
+    Raises:
+        SettingsError: a prompt is not finite, or too large for the visual tokens' dtype.
+    """
+    numbers = [torch.linalg.vector_norm(visual_tokens.to(torch.promote_types(visual_tokens.dtype, torch.float32)))]
+    for prompt, own, answer in zip(applied, margins, first_answers, strict=True):
+        numbers += [prompt.abs().amax(), torch.linalg.vector_norm(prompt), *own]
+        if answer is not None and answer.first_ids is not None and answer.first_probabilities is not None:
+            numbers += [answer.first_ids[0], answer.first_probabilities[0]]
+    read = iter(torch.stack([number.double() for number in numbers]).tolist())
+    tokens_norm = max(next(read), float(torch.finfo(torch.float32).tiny))
+    learned = []
+    for prompt, own, answer in zip(applied, margins, first_answers, strict=True):
+        peak, norm = next(read), next(read)
+        # In this order nan fails as well.
+        if not peak <= torch.finfo(visual_tokens.dtype).max:
+            raise SettingsError(
+                f"expected a visual prompt within {visual_tokens.dtype}, got one of {peak:.3g}: its step grows with "
+                f"the loss's slope; use {_ROBUST_STEP}, or a wider --dtype"
+            )
+        own_margins = tuple(next(read) for _ in own)
+        told = answer is not None and answer.first_ids is not None and answer.first_probabilities is not None
+        first = (int(next(read)), next(read)) if told else None
+        learned.append(LearnedPrompt(prompt, own_margins, norm / tokens_norm, first))
+    return tuple(learned)
 
 
 def first_gradients(
@@ -182,14 +214,14 @@ def first_answer(answer: AnswerLogits | None) -> tuple[int, float] | None:
 
 
 def effect_warnings(effects: Mapping[str, PromptEffect], settings: PromptSettings) -> tuple[str, ...]:
-    """Return a sentence for each prompt that did nothing, outweighed the visual tokens, or lowered the margin.
+    """Return a sentence for each prompt that was negligible, outweighed the visual tokens, or lowered the margin.
 
     Args:
         effects: what the prompts did, by branch.
         settings: how they were learned.
 
-    >>> effect_warnings({"spatial": PromptEffect(-8.0, -8.0, 3e-7)}, PromptSettings())[0][:66]
-    'the attribute prompt did nothing: its norm is 3e-07 of the visual '
+    >>> effect_warnings({"spatial": PromptEffect(-8.0, -8.0, 3e-7)}, PromptSettings())[0][:67]
+    'the attribute prompt is negligible: its norm is 3e-07 of the visual'
     """
     warnings = []
     for branch, effect in effects.items():
@@ -197,14 +229,14 @@ def effect_warnings(effects: Mapping[str, PromptEffect], settings: PromptSetting
         if settings.stop_margin is not None and before >= settings.stop_margin:
             continue
         if share < _IDLE_SHARE:
-            told = f"did nothing: its norm is {share:.2g} of the visual tokens'"
+            told = f"is negligible: its norm is {share:.2g} of the visual tokens'"
         elif share > _OVERWHELMING_SHARE:
             told = f"outweighs the video: its norm is {share:.3g} times the visual tokens'"
         elif after < before and settings.objective != "entropy":
             told = f"lowered the yes/no margin instead of raising it; its norm is {share:.2g} of the visual tokens'"
         else:
             continue
-        cure = "--set prompt.step_rule=margin" if settings.step_rule == "raw" else "another --set prompt.step_size"
+        cure = "another prompt.step_size" if settings.step_rule == "normalized" else _ROBUST_STEP
         warnings.append(f"the {_BRANCHES[branch]} prompt {told} (margin {before:.3g}, then {after:.3g}); try {cure}")
     return tuple(warnings)
 
@@ -269,28 +301,6 @@ def _slopes(
 
 def _detached(logits: AnswerLogits) -> AnswerLogits:
     return replace(logits, yes=logits.yes.detach(), no=logits.no.detach())
-
-
-def _norm_shares(
-    prompts: Sequence[Float[Tensor, "cell width"]], visual_tokens: Float[Tensor, "cell width"]
-) -> list[float]:
-    """Return each prompt's norm over the visual tokens'.
-
-    Raises:
-        SettingsError: a prompt is not finite, or too large for the visual tokens' dtype.
-    """
-    peaks = torch.stack([prompt.abs().amax() for prompt in prompts])
-    norms = torch.stack([torch.linalg.vector_norm(prompt) for prompt in prompts])
-    tokens = torch.linalg.vector_norm(visual_tokens.to(norms.dtype)).clamp_min(torch.finfo(norms.dtype).tiny)
-    # In this order nan fails as well.
-    if not bool((peaks <= torch.finfo(visual_tokens.dtype).max).all()):
-        raise SettingsError(
-            f"expected a visual prompt within {visual_tokens.dtype}, got one of {float(peaks.amax()):.3g}: its step "
-            "grows with the loss's slope; use --set prompt.step_rule=margin, --set prompt.objective=linear or a "
-            "wider --dtype"
-        )
-    shares: list[float] = (norms / tokens).tolist()
-    return shares
 
 
 def _smooth(gradient: Float[Tensor, "cell width"], time_steps: int, window: int) -> Float[Tensor, "cell width"]:

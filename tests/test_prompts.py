@@ -101,7 +101,7 @@ def test_a_gradient_that_overflows_says_what_to_do() -> None:
         return AnswerLogits(yes=yes, no=torch.zeros_like(yes))
 
     settings = PromptSettings(objective="exponential")
-    with pytest.raises(SettingsError, match=r"prompt\.objective=linear"):
+    with pytest.raises(SettingsError, match=r"prompt\.step_rule=normalized"):
         learn_prompt(torch.ones(1, 2), explodes, lambda logits: margin_loss(logits, settings), settings)
 
 
@@ -313,9 +313,9 @@ def test_half_precision_survives_large_margins(dtype: torch.dtype) -> None:
 
 def test_a_prompt_past_its_dtype_is_refused_with_the_cure() -> None:
     settings = PromptSettings(steps=1, step_size=8.0)
-    with pytest.raises(SettingsError, match=r"within torch\.float16.*prompt\.step_rule=margin"):
+    with pytest.raises(SettingsError, match=r"within torch\.float16.*prompt\.step_rule=normalized"):
         learn_at(14.0, settings, TOKENS.half())
-    with pytest.raises(SettingsError, match=r"prompt\.step_rule=margin"):
+    with pytest.raises(SettingsError, match=r"prompt\.step_rule=normalized"):
         learn_at(800.0, settings)
 
 
@@ -346,13 +346,13 @@ def test_first_answers_are_those_before_the_first_step() -> None:
 @pytest.mark.parametrize(
     ("effect", "changes", "told"),
     [
-        (PromptEffect(-8.0, -8.0, 9e-4), {}, "did nothing"),
+        (PromptEffect(-8.0, -8.0, 9e-4), {}, "is negligible"),
         (PromptEffect(-8.0, -7.9, 2e-3), {}, None),
         (PromptEffect(2.0, 9.0, 1.01), {}, "outweighs"),
         (PromptEffect(2.0, 1.9, 0.1), {}, "lowered"),
         (PromptEffect(2.0, 1.9, 0.1), {"objective": "entropy"}, None),
         (PromptEffect(2.0, 2.0, 0.0), {"stop_margin": 2.0}, None),
-        (PromptEffect(1.9, 1.9, 0.0), {"stop_margin": 2.0}, "did nothing"),
+        (PromptEffect(1.9, 1.9, 0.0), {"stop_margin": 2.0}, "is negligible"),
     ],
 )
 def test_prompts_that_did_nothing_or_harm_are_told(
@@ -363,9 +363,9 @@ def test_prompts_that_did_nothing_or_harm_are_told(
     assert len(warnings) == (told is not None)
     if told:
         assert warnings[0].startswith("the action prompt ")
-        assert warnings[0].endswith("try --set prompt.step_rule=margin")
-        (other,) = effect_warnings({"temporal": effect}, PromptSettings(step_rule="margin"))
-        assert other.endswith("try another --set prompt.step_size")
+        assert warnings[0].endswith("try --set prompt.step_rule=normalized --set prompt.step_size=0.01")
+        (other,) = effect_warnings({"temporal": effect}, PromptSettings(step_rule="normalized"))
+        assert other.endswith("try another prompt.step_size")
 
 
 def test_answers_that_are_neither_yes_nor_no_are_told() -> None:

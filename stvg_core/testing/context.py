@@ -179,9 +179,11 @@ class ConformanceContext:
         prompt: Float[Tensor, "cell width"] | None = None,
         layers: tuple[int, ...] | None = None,
         session: Session | None = None,
+        *,
+        answers: bool = False,
     ) -> tuple[QuestionAttention, ...]:
-        """Return attention rows through the backend's hook."""
-        request = AttentionRequest(clip.encoded, tuple(questions), prompt, layers or self.layers)
+        """Return attention rows, and answers where wanted, through the backend's hook."""
+        request = AttentionRequest(clip.encoded, tuple(questions), prompt, layers or self.layers, answers)
         return (session or self.session).capture_attention(request)
 
     def logits(

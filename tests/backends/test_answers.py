@@ -110,7 +110,7 @@ def ground_shifted(subject: Subject, case: Case, margin: float, changes: Mapping
 def test_a_result_says_what_its_prompts_did(subject: Subject, case: Case) -> None:
     """Preset paper on a sure no and on a sure yes: nothing, and far too much; a margin step does the same on both."""
     idle, harmful = (ground_shifted(subject, case, margin, {}) for margin in (-20.0, 20.0))
-    for grounding, told in ((idle, "did nothing"), (harmful, "outweighs the video")):
+    for grounding, told in ((idle, "is negligible"), (harmful, "outweighs the video")):
         assert [warning.split(" prompt ")[0] for warning in grounding.warnings if told in warning] == [
             "the attribute",
             "the action",

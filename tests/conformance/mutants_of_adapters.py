@@ -115,11 +115,11 @@ class Swapped(Bent):
 class _OtherAnswers(Bent):
     yes = "Yes"
 
-    def __init__(self, inner: Any) -> None:
-        super().__init__(inner)
-        tokenizer = inner.checkpoint.tokenizer
-        (number, *_) = tokenizer(self.yes, add_special_tokens=False)["input_ids"]
-        inner._description = replace(inner.description, yes_id=number)
+    def encode(self, frames: Frames, settings: InputSettings, frame_order: tuple[int, ...]) -> EncodedClip:
+        clip = super().encode(frames, settings, frame_order)
+        (number, *_) = self.inner.checkpoint.tokenizer(self.yes, add_special_tokens=False)["input_ids"]
+        ((name, state),) = clip.state.items()
+        return replace(clip, state={name: replace(state, answers=replace(state.answers, yes=(number,)))})
 
 
 @planted("capitalised answer (Yes)", "answer-logits")
@@ -130,6 +130,21 @@ class Capitalised(_OtherAnswers):
 @planted("answer with a space before it", "answer-logits")
 class Spaced(_OtherAnswers):
     yes = " yes"
+
+
+@planted("answers beside attention are without the prompt", "prompted-logits")
+class AnswersWithoutPrompt(Bent):
+    def attention_rows(self, request: AttentionRequest) -> tuple[QuestionAttention, ...]:
+        rows = super().attention_rows(request)
+        bare = super().attention_rows(replace(request, prompt=None))
+        return tuple(replace(own, answer=other.answer) for own, other in zip(rows, bare, strict=True))
+
+
+@planted("answers beside attention are another question's", "answer-logits", "internvl")
+class AnswersOfOthers(Bent):
+    def attention_rows(self, request: AttentionRequest) -> tuple[QuestionAttention, ...]:
+        rows = super().attention_rows(request)
+        return tuple(replace(own, answer=other.answer) for own, other in zip(rows, rows[::-1], strict=True))
 
 
 @planted("one id for yes and for no", "hooks")

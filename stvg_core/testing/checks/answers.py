@@ -55,6 +55,17 @@ def _compare(
         elif _largest(own[:, 1:], plain[:, 1:]) <= bound:
             hint = "; no is right, yes is not: another token's logit is read"
     findings.at_most("largest difference of a logit", far, bound, wrong + hint)
+    beside = [rows.answer for rows in context.rows(clip, QUESTIONS, prompt, answers=True)]
+    # A backend may leave them out.
+    answered = [(number, answer) for number, answer in enumerate(beside) if answer is not None]
+    if answered:
+        given = torch.stack([torch.cat([answer.yes, answer.no]) for _, answer in answered]).double().cpu()
+        findings.at_most(
+            "largest difference of a logit beside attention",
+            _largest(given, plain[[number for number, _ in answered]]),
+            bound,
+            f"answers that come with attention: {wrong}",
+        )
 
 
 def _plain(context: ConformanceContext, clip: ShownClip, prompt: Tensor | None) -> Float[Tensor, "question answer=2"]:

@@ -15,6 +15,7 @@ from stvg_core.backend import EncodedClip
 from stvg_core.config import InputSettings
 from stvg_core.errors import TokenLayoutError, UsageError
 from stvg_core.values import TokenLayout
+from stvg_huggingface.answers import AnswerTokens
 from stvg_huggingface.chat import PromptFrame
 from stvg_huggingface.clips import STATE, ClipPrompt, clip_embeddings, split_clip_tokens
 from stvg_huggingface.family import SequentialPositions, cells_of_clip
@@ -26,7 +27,8 @@ PATTERNS = st.lists(st.booleans(), min_size=1, max_size=12).filter(any)
 def clip_of(tokens: Tensor, cells: Tensor) -> EncodedClip:
     shown, separators = split_clip_tokens(tokens, cells)
     layout = TokenLayout(1, 1, int(cells.sum()), (0,))
-    state = ClipPrompt(PromptFrame("", "", add_special_tokens=False), SequentialPositions(), cells, separators)
+    frame, answers = PromptFrame("", "", add_special_tokens=False), AnswerTokens((1,), (0,))
+    state = ClipPrompt(frame, SequentialPositions(), cells, separators, answers)
     return EncodedClip(shown, layout, (0,), {STATE: state})
 
 

@@ -9,7 +9,7 @@ from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from stvg_core.errors import ModelError, QueryError
-from stvg_huggingface.answers import answer_ids
+from stvg_huggingface.answers import AnswerTokens, answer_tokens
 from stvg_huggingface.chat import PromptFrame, render_frame
 from stvg_huggingface.questions import refuse_markers, tokenize_question
 from stvg_huggingface.testing import QWEN_TEMPLATE, tiny_tokenizer
@@ -141,17 +141,24 @@ def test_missing_template() -> None:
     assert render_frame(tokenizer, QWEN_TEMPLATE, video=True).tail
 
 
+def ids(tokens: AnswerTokens) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    return tokens.yes, tokens.no
+
+
 def test_answers() -> None:
     vocabulary = WORDS.get_vocab()
-    assert answer_ids(WORDS) == (vocabulary["yes"], vocabulary["no"])
+    assert ids(answer_tokens(WORDS, "lowercase", "\n")) == ((vocabulary["yes"],), (vocabulary["no"],))
     alphabet = BYTES.get_vocab()
-    assert answer_ids(BYTES) == (alphabet["y"], alphabet["n"])
+    assert ids(answer_tokens(BYTES, "lowercase", "\n")) == ((alphabet["y"],), (alphabet["n"],))
+    assert ids(answer_tokens(BYTES, "sentence_initial", "\n")) == ((alphabet["Y"],), (alphabet["N"],))
+    both = answer_tokens(BYTES, "any_case", "\n")
+    assert ids(both) == ((alphabet["y"], alphabet["Y"]), (alphabet["n"], alphabet["N"]))
 
 
 def test_answers_that_cannot_be_told() -> None:
     with pytest.raises(ModelError, match="does not know the word 'yes'"):
-        answer_ids(word_level(["<unk>", "no"]))
+        answer_tokens(word_level(["<unk>", "no"]), "lowercase", "")
     same = Tokenizer(models.WordLevel({"<unk>": 0, "_": 1}, unk_token="<unk>"))
     same.normalizer = normalizers.Replace(Regex(r"\w+"), "_")
     with pytest.raises(ModelError, match="different first tokens"):
-        answer_ids(PreTrainedTokenizerFast(tokenizer_object=same, unk_token="<unk>"))
+        answer_tokens(PreTrainedTokenizerFast(tokenizer_object=same, unk_token="<unk>"), "lowercase", "")
