@@ -10,10 +10,12 @@ import torch
 
 from stvg_core.backend import AttentionRequest
 from stvg_core.config import load_settings
+from stvg_core.errors import SettingsError
 from stvg_core.pipeline import ground_frames
 from stvg_core.tracks.from_attention import AttentionTracker
 from stvg_core.values import Grounding, SubQueries
 
+from .conftest import OpenSubject
 from .subjects import ONE_CASE, QUESTIONS, Case, Subject, frames, random_prompt
 
 one_case_a_family = pytest.mark.parametrize("case", ONE_CASE, ids=str)
@@ -91,7 +93,7 @@ def shifted_head(subject: Subject, case: Case, margin: float) -> Iterator[None]:
     question = settings.question(QUERY.attribute)
     with torch.no_grad():
         own = float(subject.session.adapter.answer_logits(subject.encode(case), (question,), None).margins)
-        bias = torch.zeros(head.weight.shape[0])
+        bias = torch.zeros(head.weight.shape[0], dtype=head.weight.dtype)
         bias[description.yes_id] = margin - own
     head.bias = torch.nn.Parameter(bias, requires_grad=False)
     try:
@@ -154,3 +156,24 @@ def test_margins_after_are_those_of_the_question_that_was_learned_on(subject: Su
         assert found.prompts[branch].prompt_norm_share == pytest.approx(float(added.norm() / tokens.norm()), rel=1e-5)
         first = plain_logits(subject, case, settings.question(part), None)
         assert found.answers[branch].first_token == subject.plain.tokenizer.decode([int(first.argmax())])
+
+
+@pytest.mark.parametrize("margin", [12.0, -12.0])
+@pytest.mark.parametrize(
+    "changes", [{}, {"prompt.step_rule": "normalized", "prompt.step_size": 0.01}], ids=["raw", "normalized"]
+)
+def test_float16_grounds_at_large_margins_or_says_what_to_do(
+    open_once: OpenSubject, margin: float, changes: Mapping[str, object]
+) -> None:
+    """A raw step at a margin of 12 is past float16's largest number; the cure in the message works."""
+    case = next(one for one in ONE_CASE if one.family == "llava-next-video")
+    subject = open_once(case.family, "float16")
+    if margin > 0 and not changes:
+        with pytest.raises(SettingsError, match=r"within torch\.float16.*--set prompt\.step_rule=normalized"):
+            ground_shifted(subject, case, margin, changes)
+        return
+    found = ground_shifted(subject, case, margin, changes)
+    assert found.prompts["spatial"].margin_before == pytest.approx(margin, abs=0.05)
+    if changes:
+        assert found.prompts["spatial"].margin_after > margin
+        assert found.prompts["spatial"].prompt_norm_share == pytest.approx(0.01, rel=1e-2)
