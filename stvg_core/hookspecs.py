@@ -73,7 +73,8 @@ def stvg_regularize_logits(
     """Return the scalar that the visual prompt minimises.
 
     Called once per gradient step. Question 0 is the sub-query; question 1, present when
-    settings.contrast_neutral, is the neutral question. None is an error.
+    settings.contrast_neutral, is the neutral question. Logits are float64 leaves, apart from the model. None is
+    an error.
     """
 
 
