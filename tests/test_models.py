@@ -11,8 +11,9 @@ import huggingface_hub.constants
 import pytest
 
 from stvg_core.errors import ModelError, StvgError, UsageError
+from stvg_core.hub import download_command
 from stvg_core.identity import ModelReference
-from stvg_core.models import ResolvedModel, download_command, named_models, read_architecture, resolve_model
+from stvg_core.models import ResolvedModel, named_models, read_architecture, resolve_model
 
 ID = "Some-Org/Tiny-VL"
 COMMITS = {"1" * 40: "FirstModel", "2" * 40: "SecondModel"}

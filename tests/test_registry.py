@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from stvg_core.errors import ModelError, PluginError
+from stvg_core.known_models import PUBLISHED_BACKENDS
 from stvg_core.models import read_architecture, resolve_model
-from stvg_core.registry import PUBLISHED_BACKENDS, FoundBackend, backend_for, find_backends
+from stvg_core.registry import FoundBackend, backend_for, find_backends
 from tests.conftest import found_backend
 
 MANIFEST = """
