@@ -286,4 +286,4 @@ def _causes(error: BaseException) -> list[BaseException]:
 
 
 def _shown(error: BaseException) -> str:
-    return one_line(str(error), _LONGEST_REASON) or type(error).__name__
+    return one_line(str(error), _LONGEST_REASON).rstrip(".") or type(error).__name__

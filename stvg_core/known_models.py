@@ -31,14 +31,13 @@ KNOWN_CHECKPOINTS: Final = (
     *(f"Qwen/Qwen2.5-VL-{size}-Instruct" for size in ("3B", "7B", "32B", "72B")),
     *(f"OpenGVLab/InternVL3-{size}-hf" for size in ("1B", "2B", "8B", "14B", "38B", "78B")),
     *(f"OpenGVLab/InternVL3_5-{size}-HF" for size in ("1B", "2B", "4B", "8B", "14B", "38B")),
-    *(f"OpenGVLab/InternVL2_5-{size}-MPO-hf" for size in ("1B", "2B", "4B", "8B")),
     *(f"llava-hf/LLaVA-NeXT-Video-{size}-hf" for size in ("7B", "7B-DPO", "7B-32K", "34B", "34B-DPO")),
     *(f"llava-hf/llava-onevision-qwen2-{size}-ov-hf" for size in ("0.5b", "7b", "72b")),
 )
 """Hub ids of the families above, to tell a slip of the pen."""
 
 _SIMILAR: Final = 0.85
-_TWIN_ENDINGS: Final = ("-hf", "-HF", "-MPO-hf")
+_TWIN_ENDINGS: Final = ("-hf", "-HF")
 _LANGUAGE_MODELS: Final = ("ForCausalLM", "LMHeadModel")
 
 
