@@ -95,7 +95,8 @@ def hub_errors() -> tuple[type[Exception], ...]:
 
     # httpx's base of connection errors, of httpx or httpx2 as huggingface_hub's version has it.
     bases = (base for base in HfHubHTTPError.__mro__ if base.__name__ == "HTTPError" and issubclass(base, Exception))
-    return (OSError, ValueError, *bases)
+    # RuntimeError is what hf_xet, which carries large files, makes of a connection that fails or a disk that is full.
+    return (OSError, ValueError, RuntimeError, *bases)
 
 
 @contextmanager
@@ -200,7 +201,8 @@ def _reach(model: str, revision: str | None) -> None:
     from huggingface_hub import constants, get_hf_file_metadata, hf_hub_url
     from huggingface_hub.errors import FileMetadataError
 
-    if get_hf_file_metadata(hf_hub_url(model, CONFIG, revision=revision)).commit_hash is None:
+    url = hf_hub_url(model, CONFIG, revision=revision)
+    if get_hf_file_metadata(url, timeout=constants.HF_HUB_ETAG_TIMEOUT).commit_hash is None:
         raise FileMetadataError(f"no hub at {constants.ENDPOINT}")
 
 

@@ -488,11 +488,15 @@ def test_a_hub_without_safetensors(hub: Hub, first: Path, name: str, said: str) 
             OSError(errno.ENOSPC, "No space left on device"),
             "no space is left on the disk of {}; free some, or set HF_HOME",
         ),
+        (
+            RuntimeError("Data processing error: No space left on device (os error 28)"),
+            "no space is left on the disk of {}",
+        ),
         (PermissionError(errno.EACCES, "Permission denied", "x"), "the cache {} cannot be written to; set HF_HOME to"),
     ],
 )
 def test_a_disk_that_takes_nothing(
-    hub: Hub, first: Path, refused: Run, monkeypatch: pytest.MonkeyPatch, name: str, error: OSError, said: str
+    hub: Hub, first: Path, refused: Run, monkeypatch: pytest.MonkeyPatch, name: str, error: Exception, said: str
 ) -> None:
     hub.files |= {path.name: path.read_bytes() for path in first.iterdir()}
     download = huggingface_hub.file_download.http_get
@@ -509,6 +513,12 @@ def test_a_disk_that_takes_nothing(
     else:
         with pytest.raises(ModelError, match=f"expected weights as safetensors .* found none, {re.escape(said)}"):
             load()
+
+
+def test_a_disk_that_is_nearly_full_is_no_warning(hub: Hub, first: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hub.files |= {path.name: path.read_bytes() for path in first.iterdir()}
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10, 10, 0))
+    assert same_weights(load(), first)
 
 
 def test_an_answer_that_is_no_hubs(hub: Hub, refused: Run) -> None:
@@ -591,12 +601,22 @@ def test_a_hub_whose_name_is_unknown(refused: Run, tmp_path: Path, monkeypatch: 
 
 
 @pytest.mark.usefixtures("never_waits")
+def test_a_firewall_is_no_unwritable_cache(refused: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+
+    def forbid(*_: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(socket.socket, "connect", forbid)
+    point_to(1, monkeypatch)
+    assert "cannot be reached ([Errno 1] Operation not permitted); run `hf download" in refused()
+
+
+@pytest.mark.usefixtures("never_waits")
 def test_a_hub_that_does_not_answer(hub: Hub, refused: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     silent = socket.create_server(("127.0.0.1", 0))
     point_to(silent.getsockname()[1], monkeypatch)
-    monkeypatch.setattr(
-        huggingface_hub.get_hf_file_metadata.__wrapped__, "__defaults__", (None, 0.05, *[None] * 5, False)
-    )
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_ETAG_TIMEOUT", 0.05)
     with silent:
         assert re.search(r"and the hub at \S+ does not answer \(timeout\); check the network", refused())
 
