@@ -601,6 +601,14 @@ def test_a_hub_whose_name_is_unknown(refused: Run, tmp_path: Path, monkeypatch: 
 
 
 @pytest.mark.usefixtures("never_waits")
+def test_a_proxy_that_lets_nothing_through(hub: Hub, refused: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{hub.server_address[1]}")
+    for name in ("ENDPOINT", "HUGGINGFACE_CO_URL_TEMPLATE"):
+        monkeypatch.setattr(huggingface_hub.constants, name, "https://hub.invalid/{repo_id}/{revision}/{filename}")
+    assert re.search(r"and the proxy does not let the hub through \(.*\); check HTTPS_PROXY, or run `hf dow", refused())
+
+
+@pytest.mark.usefixtures("never_waits")
 def test_a_firewall_is_no_unwritable_cache(refused: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
 
