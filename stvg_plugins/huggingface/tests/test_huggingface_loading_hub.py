@@ -188,6 +188,8 @@ def point_to(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
         constants, "HUGGINGFACE_CO_URL_TEMPLATE", constants.ENDPOINT + "/{repo_id}/resolve/{revision}/{filename}"
     )
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+    # Once in a process, telemetry asks for one file more.
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_TELEMETRY", True)
 
 
 class Hub(ThreadingHTTPServer):
