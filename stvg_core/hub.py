@@ -225,7 +225,7 @@ def _no_config(model: str, revision: str | None, error: Exception) -> str:
             base_model = base_model_of(Path(hf_hub_download(model, ADAPTER, revision=revision)))
         except hub_errors():
             base_model = None
-    return f"expected a checkpoint with {CONFIG} in {model}, found none: {without_config(names, base_model)}"
+    return f"expected a checkpoint with {CONFIG} in {model}, found none; {without_config(names, base_model)}"
 
 
 def _refusal(model: str, revision: str | None, error: "HfHubHTTPError") -> str:  # noqa: PLR0911  # the same
@@ -238,12 +238,8 @@ def _refusal(model: str, revision: str | None, error: "HfHubHTTPError") -> str: 
     logged_in = "authorization" in response.request.headers
     if "resource is disabled" in message:
         return f"the hub has disabled it ({status}); use another model, its page may say why: {_page(model)}"
-    if code == "GatedRepo" and "awaiting" in message:
-        return f"it is gated, and your request waits for its authors ({status}); try again once they have granted it"
-    if code == "GatedRepo" and logged_in:
-        return f"it is gated, and your token has no access ({status}); accept its terms on {_page(model)}"
     if code == "GatedRepo":
-        return f"it is gated ({status}); accept its terms on {_page(model)}, then {LOGIN}"
+        return _gate(model, status, message, logged_in=logged_in)
     if code == "RevisionNotFound":
         return (
             f"the hub's {model} has no revision {revision or 'main'!r} ({status}); check --revision: a branch, tag or "
@@ -260,6 +256,8 @@ def _refusal(model: str, revision: str | None, error: "HfHubHTTPError") -> str: 
     if status == _UNAUTHORIZED:
         return f"the hub wants a login for it ({status}); {LOGIN}"
     said = f"{status} {one_line(message, _LONGEST_REASON)}".strip()
+    if status == _FORBIDDEN and not logged_in:
+        return f"the hub refuses it without a login ({said}); {LOGIN}"
     if status == _FORBIDDEN:
         return f"your token may not read it ({said}); allow that in {constants.ENDPOINT}/settings/tokens, or {LOGIN}"
     if status == _TOO_MANY:
@@ -269,6 +267,14 @@ def _refusal(model: str, revision: str | None, error: "HfHubHTTPError") -> str: 
     if status >= _SERVER_ERROR:
         return f"the hub is out of order ({said}); try again later"
     return f"the hub refuses ({said}); `{download_command(model, revision)}` tells more"
+
+
+def _gate(model: str, status: int, message: str, *, logged_in: bool) -> str:
+    if "awaiting" in message:
+        return f"it is gated, and your request waits for its authors ({status}); try again once they have granted it"
+    if logged_in:
+        return f"it is gated, and your token has no access ({status}); accept its terms on {_page(model)}"
+    return f"it is gated ({status}); accept its terms on {_page(model)}, then {LOGIN}"
 
 
 def _page(model: str) -> str:

@@ -353,7 +353,7 @@ REFUSALS = {
     ),
     "forbidden": (
         (403, {"X-Error-Message": "needs read permission"}),
-        r"your token may not read it \(403 needs read permission\); allow that in http://127.0.0.1:\d+/settings/tokens",
+        r"the hub refuses it without a login \(403 needs read permission\); `hf auth login`, or set HF_TOKEN",
     ),
     "too many": ((429, {}), r"the hub has had too many requests from here \(429\); wait some minutes, or log in"),
     "out of order": ((503, {}), r"the hub is out of order \(503\); try again later"),
@@ -395,6 +395,7 @@ def test_a_token_that_has_no_access(hub: Hub, refused: Run, monkeypatch: pytest.
         (403, "GatedRepo", r"it is gated, and your token has no access \(403\); accept its terms on http://"),
         (404, "RepoNotFound", r"the hub has no such model \(404\)"),
         (401, "", r"the hub does not accept your token \(401\)"),
+        (403, "", r"your token may not read it \(403\); allow that in http://127.0.0.1:\d+/settings/tokens"),
     ):
         hub.refusal = (status, {"X-Error-Code": code} if code else {})
         assert re.search(said, refused())
@@ -456,7 +457,7 @@ def test_a_hub_without_the_configuration(
     hub: Hub, refused: Run, tmp_path: Path, files: dict[str, bytes], said: str
 ) -> None:
     hub.files = files
-    assert re.search(rf"expected a checkpoint with config\.json in {ID}, found none: {said}", refused())
+    assert re.search(rf"expected a checkpoint with config\.json in {ID}, found none; {said}", refused())
     with pytest.raises(ModelError, match=said):
         load_checkpoint(ModelReference(ID), LoadOptions("cpu"), QWEN)
     folder = tmp_path / "folder"
