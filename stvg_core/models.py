@@ -7,13 +7,14 @@ whose config.json is in the local cache or can be downloaded.
 import difflib
 import json
 import re
-import shlex
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
 from stvg_core.errors import ModelError, PluginError, UsageError
+from stvg_core.hub import ADAPTER, CONFIG, base_model_of, fetch_config, without_config
 from stvg_core.identity import ModelReference
+from stvg_core.known_models import closest_checkpoint, describes_language_model
 from stvg_core.registry.loading import call_entry_point
 from stvg_core.registry.metadata import InstalledEntry
 from stvg_core.registry.selection import find_entries
@@ -25,10 +26,17 @@ _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 @dataclass(frozen=True)
 class ResolvedModel:
-    """A reference and the architecture that its config.json names."""
+    """A reference and what its config.json says.
+
+    Attributes:
+        reference: how the user named it.
+        architecture: the first that config.json names.
+        is_language_model: config.json describes nothing that sees.
+    """
 
     reference: ModelReference
     architecture: str
+    is_language_model: bool = False
 
 
 def named_models() -> dict[str, EntryPoint]:
@@ -62,32 +70,22 @@ def resolve_model(model: str, revision: str | None = None) -> ResolvedModel:
         )
     if model in named:
         folder = _named_folder(named[model])
-        return ResolvedModel(ModelReference(model, folder), read_architecture(folder / "config.json"))
+        return _read(ModelReference(model, folder), folder / CONFIG)
     if path is not None and path.is_dir():
-        return ResolvedModel(ModelReference(model, path.resolve()), read_architecture(path / "config.json"))
+        return _read(ModelReference(model, path.resolve()), path / CONFIG)
     if path is not None:
         raise ModelError(f"expected a checkpoint folder, got the file {model}; name the folder that holds config.json")
     if _HUB_ID.fullmatch(model):
-        config = _hub_config(model, revision)
-        return ResolvedModel(ModelReference(model, revision=revision), read_architecture(config))
+        return _read(ModelReference(model, revision=revision), fetch_config(model, revision)[0])
     for entry, disabled in find_entries(MODEL_GROUP):
         if entry.point.name == model and disabled:
             raise ModelError(f"model {model!r} of {entry.distribution.name} is disabled: {disabled}")
-    near = difflib.get_close_matches(model, named, n=1)
-    hint = f"did you mean {near[0]!r}? " if near else ""
+    near = next(iter(difflib.get_close_matches(model, named, n=1)), None) or closest_checkpoint(model)
+    hint = f"did you mean {near!r}? " if near else ""
     raise ModelError(
         f"unknown model {model!r}: {hint}expected a folder, a hub id such as Qwen/Qwen2-VL-7B-Instruct, "
         f"or one of {', '.join(named) or 'no named models (pip install stvg-tiny has some)'}"
     )
-
-
-def download_command(model: str, revision: str | None = None) -> str:
-    """Return the command that puts a hub model into the local cache.
-
-    >>> download_command("Qwen/Qwen2-VL-7B-Instruct", "v1.0")
-    'hf download Qwen/Qwen2-VL-7B-Instruct --revision v1.0'
-    """
-    return f"hf download {model}" + ("" if revision is None else f" --revision {shlex.quote(revision)}")
 
 
 def read_architecture(config: Path) -> str:
@@ -96,10 +94,14 @@ def read_architecture(config: Path) -> str:
     Raises:
         ModelError: the file is missing, too large, no JSON, or names no architecture.
     """
+    return _read(ModelReference(str(config.parent), config.parent), config).architecture
+
+
+def _read(reference: ModelReference, config: Path) -> ResolvedModel:
     if not config.is_file():
-        raise ModelError(
-            f"expected a checkpoint with config.json in {config.parent}, found none; is it the right folder?"
-        )
+        names = [path.name for path in config.parent.iterdir()] if config.parent.is_dir() else []
+        advice = without_config(names, base_model_of(config.parent / ADAPTER))
+        raise ModelError(f"expected a checkpoint with {CONFIG} in {config.parent}, found none; {advice}")
     if config.stat().st_size > _CONFIG_BYTES:
         raise ModelError(f"expected a config.json below {_CONFIG_BYTES} bytes, got {config.stat().st_size} in {config}")
     try:
@@ -109,7 +111,7 @@ def read_architecture(config: Path) -> str:
     architectures = data.get("architectures") if isinstance(data, dict) else None
     if not isinstance(architectures, list) or not architectures or not isinstance(architectures[0], str):
         raise ModelError(f"expected 'architectures' in {config}, found none; it is not a model's configuration")
-    return architectures[0]
+    return ResolvedModel(reference, architectures[0], describes_language_model(architectures[0], frozenset(data)))
 
 
 def _local_path(model: str) -> Path | None:
@@ -141,19 +143,3 @@ def _named_folder(entry: InstalledEntry) -> Path:
     if not isinstance(folder, Path):
         raise ModelError(f"expected {entry.point.value} of {owner} to return a folder, got {type(folder).__name__}")
     return folder
-
-
-def _hub_config(model: str, revision: str | None) -> Path:
-    try:
-        from huggingface_hub import hf_hub_download
-        from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-    except ImportError as error:
-        raise ModelError(f"hub id {model!r} needs huggingface_hub; pip install stvg-huggingface") from error
-    try:
-        return Path(hf_hub_download(model, "config.json", revision=revision))
-    except (LocalEntryNotFoundError, HfHubHTTPError, OSError, ValueError) as error:
-        wanted = model if revision is None else f"{model} at revision {revision}"
-        raise ModelError(
-            f"{wanted!r} is neither a folder nor in the local hub cache, and the hub did not give it; "
-            f"download it where there is a network: {download_command(model, revision)}"
-        ) from error

@@ -120,7 +120,16 @@ def open_session(
     wrappers = open_hook_extensions(extensions)
     resolved = model if isinstance(model, ResolvedModel) else resolve_model(model)
     backends = find_backends()
-    found = backend_named(backend, backends) if backend is not None else backend_for(resolved.architecture, backends)
+    found = (
+        backend_named(backend, backends)
+        if backend is not None
+        else backend_for(
+            resolved.architecture,
+            backends,
+            resolved.reference.id,
+            is_language_model=resolved.is_language_model,
+        )
+    )
     return open_backend(
         load_plugin(found), found, resolved.reference, options or LoadOptions(), extensions=wrappers, trace=trace
     )

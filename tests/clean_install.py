@@ -15,8 +15,9 @@ import numpy as np
 
 import stvg_core
 from stvg_core.demos import find_demos
+from stvg_core.known_models import PUBLISHED_BACKENDS
 from stvg_core.models import resolve_model
-from stvg_core.registry import PUBLISHED_BACKENDS, find_backends
+from stvg_core.registry import find_backends
 from stvg_core.tracks.catalog import tracker_names
 
 FAMILIES = {"internvl": "internvl", "llava-next": "llava-next-video", "qwen2-vl": "qwen2-vl"}

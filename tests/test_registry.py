@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from stvg_core.errors import ModelError, PluginError
+from stvg_core.known_models import AUTHORS_FORMATS, EXAMPLE_BACKENDS, KNOWN_CHECKPOINTS, PUBLISHED_BACKENDS
 from stvg_core.models import read_architecture, resolve_model
-from stvg_core.registry import PUBLISHED_BACKENDS, FoundBackend, backend_for, find_backends
+from stvg_core.registry import FoundBackend, backend_for, find_backends
 from tests.conftest import found_backend
 
 MANIFEST = """
@@ -100,6 +101,11 @@ def test_the_advice_is_what_the_manifests_say() -> None:
         project = tomllib.loads((manifest.parents[1] / "pyproject.toml").read_text())["project"]["name"]
         declared |= dict.fromkeys(tomllib.loads(manifest.read_text())["architectures"], project)
     assert declared == PUBLISHED_BACKENDS
+    source_tree = Path(__file__).parents[1]
+    for architecture, folder in EXAMPLE_BACKENDS.items():
+        (manifest,) = (source_tree / folder).glob("*/stvg-backend.toml")
+        assert architecture in tomllib.loads(manifest.read_text())["architectures"]
+    assert set(AUTHORS_FORMATS.values()) <= set(KNOWN_CHECKPOINTS)
 
 
 def test_listings_import_no_torch_and_no_plugin() -> None:

@@ -16,8 +16,9 @@ from packaging.version import Version
 
 from stvg_core.comparison.rows import ComparisonRow
 from stvg_core.errors import PluginError, UsageError
+from stvg_core.known_models import PUBLISHED_BACKENDS
 from stvg_core.models import named_entries, resolve_model
-from stvg_core.registry import PUBLISHED_BACKENDS, find_backends
+from stvg_core.registry import find_backends
 from stvg_core.registry.choice import matching_backends
 from stvg_core.registry.metadata import CORE, normalized
 from stvg_core.registry.selection import find_entries

@@ -12,11 +12,11 @@ from pathlib import Path
 
 from stvg_core.doctor.document import Folder, Hub, Machine
 from stvg_core.errors import OutputError
+from stvg_core.hub import OFFLINE_VARIABLES
 from stvg_core.plain_text import one_line
 from stvg_core.report.staging import check_output_folder
 
 TOKEN_VARIABLES = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
-OFFLINE_VARIABLES = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
 _TRUE = {"1", "ON", "YES", "TRUE"}
 """What huggingface_hub takes for yes, in any case."""
 

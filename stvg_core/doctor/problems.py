@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 from stvg_core.codecs import H264_ENCODERS, REINSTALL
 from stvg_core.doctor.document import Facts, Problem, Severity
-from stvg_core.registry.choice import PUBLISHED_BACKENDS
+from stvg_core.known_models import backend_advice
 from stvg_core.registry.found import DISABLED, HARMLESS, OK, UNMET_REQUIREMENTS
 
 _GIGA, _GIBI = 10**9, 2**30
@@ -170,11 +170,10 @@ def models(facts: Facts) -> Iterator[Problem]:
             reinstall = f"pip install --force-reinstall {found.distribution}"
             yield _error("models", f"named model {found.name} cannot be used: {found.reason}", reinstall)
         elif found.architecture not in healthy:
-            advice = PUBLISHED_BACKENDS.get(found.architecture)
             yield _warning(
                 "models",
                 f"no usable backend opens named model {found.name} ({found.architecture})",
-                f"pip install {advice}" if advice else "stvg plugins",
+                backend_advice(found.architecture, found.name) or "stvg plugins",
             )
 
 

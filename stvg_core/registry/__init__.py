@@ -5,7 +5,7 @@ A backend distribution has an entry point in group `stvg.backends` and a static 
 docs/plugins.md has every status with its cure.
 """
 
-from stvg_core.registry.choice import PUBLISHED_BACKENDS, backend_for, backend_named
+from stvg_core.registry.choice import backend_for, backend_named
 from stvg_core.registry.discovery import find_backends, find_backends_and_warnings
 from stvg_core.registry.found import FoundBackend
 from stvg_core.registry.manifest import MANIFEST_FILE, BackendManifest
@@ -14,7 +14,6 @@ from stvg_core.registry.selection import BACKEND_GROUP
 __all__ = [
     "BACKEND_GROUP",
     "MANIFEST_FILE",
-    "PUBLISHED_BACKENDS",
     "BackendManifest",
     "FoundBackend",
     "backend_for",

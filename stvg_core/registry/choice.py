@@ -5,21 +5,22 @@ import shlex
 from collections.abc import Iterable
 
 from stvg_core.errors import PluginError
+from stvg_core.known_models import PUBLISHED_BACKENDS, backend_advice
 from stvg_core.plain_text import one_line
 from stvg_core.registry.found import DUPLICATE, OK, SHADOWED, FoundBackend
 from stvg_core.registry.metadata import normalized
 
-PUBLISHED_BACKENDS = {
-    "InternVLForConditionalGeneration": "stvg-internvl",
-    "LlavaNextVideoForConditionalGeneration": "stvg-llava-next",
-    "Qwen2VLForConditionalGeneration": "stvg-qwen2-vl",
-    "Qwen2_5_VLForConditionalGeneration": "stvg-qwen2-vl",
-}
-"""Which distribution to install for an architecture: advice for those who lack it, never read where one is found."""
 
-
-def backend_for(architecture: str, backends: tuple[FoundBackend, ...]) -> FoundBackend:
+def backend_for(
+    architecture: str, backends: tuple[FoundBackend, ...], model: str | None = None, *, is_language_model: bool = False
+) -> FoundBackend:
     """Return the one healthy backend that declares an architecture of config.json.
+
+    Args:
+        architecture: as config.json names it.
+        backends: those that were found.
+        model: the folder or hub id of that architecture, for advice.
+        is_language_model: its config.json describes nothing that sees; for advice.
 
     Raises:
         PluginError: none does, it is not healthy, or several do.
@@ -27,7 +28,8 @@ def backend_for(architecture: str, backends: tuple[FoundBackend, ...]) -> FoundB
     matching = _by_weight(backend for backend in backends if architecture in backend.architectures)
     if not matching:
         raise PluginError(
-            f"no installed backend handles architecture {architecture!r}; {_advice(architecture, backends)}"
+            f"no installed backend handles architecture {architecture!r}; "
+            + (backend_advice(architecture, model, is_language_model=is_language_model) or _how_to_write_one(backends))
         )
     usable = [backend for backend in matching if backend.status in {OK, DUPLICATE}]
     if not usable:
@@ -86,11 +88,10 @@ def _choices(backends: list[FoundBackend]) -> str:
     return " or ".join(f"--backend {shlex.quote(backend.selector)}" for backend in backends)
 
 
-def _advice(architecture: str, backends: tuple[FoundBackend, ...]) -> str:
-    if architecture in PUBLISHED_BACKENDS:
-        return f"pip install {PUBLISHED_BACKENDS[architecture]}"
+def _how_to_write_one(backends: tuple[FoundBackend, ...]) -> str:
     installed = {name: backend.distribution for backend in backends for name in backend.architectures}
     supported = ", ".join(f"{name} ({owner})" for name, owner in sorted((PUBLISHED_BACKENDS | installed).items()))
     return (
-        f"supported: {supported}; for another, `stvg new-backend` writes a backend to fill in: docs/write_an_adapter.md"
+        f"supported: {supported}; for another, `stvg new-backend NAME` writes a backend to fill in, and --plugin FILE "
+        "takes one from a single file: docs/write_an_adapter.md"
     )

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from stvg_core.errors import UsageError
+from stvg_core.known_models import PUBLISHED_BACKENDS
 from stvg_core.plain_text import one_line
-from stvg_core.registry import PUBLISHED_BACKENDS, FoundBackend
+from stvg_core.registry import FoundBackend
 
 _PREFIX = "stvg-"
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")

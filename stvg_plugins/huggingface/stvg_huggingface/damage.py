@@ -6,8 +6,8 @@ from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 
 from stvg_core import plain_text
+from stvg_core.hub import download_command
 from stvg_core.identity import ModelReference
-from stvg_core.models import download_command
 
 DAMAGE: Final = (
     OSError,

@@ -5,32 +5,34 @@ hub ids go through the same checks and never mix two revisions. Cache and offlin
 huggingface_hub's own: HF_HOME, HF_HUB_CACHE, HF_HUB_OFFLINE.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import sys
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Final
 
-from huggingface_hub import hf_hub_download, snapshot_download
-from huggingface_hub.errors import HfHubHTTPError
-from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+from huggingface_hub import snapshot_download
 
 from stvg_core.errors import ModelError
+from stvg_core.hub import (
+    ADAPTER,
+    CONFIG,
+    base_model_of,
+    fetch_config,
+    hub_errors,
+    hub_trouble,
+    list_files,
+    quiet,
+    without_config,
+)
 from stvg_core.identity import ModelReference
-from stvg_huggingface.damage import download_again, one_line
+from stvg_huggingface.damage import download_again
 from stvg_huggingface.files import read_optional_json
 
 WEIGHTS: Final = "model.safetensors"
 INDEX: Final = "model.safetensors.index.json"
 
 _SMALL_FILES: Final = ("*.json", "*.jinja", "*.txt", "tokenizer.model")
-_NO_ANSWER: Final[tuple[type[Exception], ...]] = (
-    OSError,
-    ValueError,
-    # httpx's base of connection errors, of httpx or httpx2 as huggingface_hub's version has it.
-    *(base for base in HfHubHTTPError.__mro__ if base.__name__ == "HTTPError" and issubclass(base, Exception)),
-)
-"""What huggingface_hub raises where it is offline, gets no connection, or a hub refuses."""
-_PICKLED: Final = ("*.bin", "*.pt", "*.pth", "pytorch_model.bin.index.json")
+_PICKLED: Final = (".bin", ".pt", ".pth", "pytorch_model.bin.index.json")
 
 
 def checkpoint_folder(reference: ModelReference) -> Path:
@@ -45,11 +47,11 @@ def checkpoint_folder(reference: ModelReference) -> Path:
         folder, trouble = _snapshot(reference)
     elif not folder.is_dir():
         raise ModelError(f"expected a checkpoint folder, {folder} is not there; check --model")
-    if not (folder / "config.json").is_file():
-        cure = "name the folder of a whole checkpoint" if reference.folder is not None else download_again(reference)
-        raise ModelError(f"expected config.json in {folder}, found none; {cure}")
-    if (folder / "adapter_config.json").is_file():
-        raise ModelError(f"expected a whole model in {folder}, found an adapter; merge it into its model and save that")
+    if not (folder / CONFIG).is_file():
+        raise ModelError(f"expected config.json in {folder}, found none; name the folder of a whole checkpoint")
+    if (folder / ADAPTER).is_file():
+        advice = without_config((ADAPTER,), base_model_of(folder / ADAPTER))
+        raise ModelError(f"expected a whole model in {folder}; {advice}")
     _check_weights(reference, folder, trouble)
     return folder
 
@@ -83,66 +85,53 @@ def _is_inside(name: str) -> bool:
     )
 
 
-def _check_weights(reference: ModelReference, folder: Path, trouble: BaseException | None) -> None:
+def _check_weights(reference: ModelReference, folder: Path, trouble: Exception | None) -> None:
     names = weight_files(folder)
     absent = [name for name in names if not (folder / name).is_file()]
     if not absent:
         return
-    cure = download_again(reference) if trouble is None else f"{one_line(trouble)}: {download_again(reference)}"
+    if trouble is not None:
+        cure = f"and {hub_trouble(reference.id, reference.revision, trouble)}"
+    else:
+        cure = download_again(reference)
     if names != (WEIGHTS,):
         raise ModelError(
             f"{len(absent)} of {len(names)} weight files of {reference.id} are missing, the first {absent[0]}; {cure}"
         )
-    pickled = sorted(path.name for pattern in _PICKLED for path in folder.glob(pattern))
-    found = (
-        f"found pickled ones alone ({pickled[0]}), which can run code when they are read and are never opened; "
-        "use a revision or conversion of the model with *.safetensors files"
-        if pickled
-        else f"found none; {cure}"
-    )
-    raise ModelError(f"expected weights as safetensors ({WEIGHTS} or {INDEX}) in {reference.id}, {found}")
+    files = {path.name for path in folder.iterdir()}
+    if reference.folder is None and trouble is None:
+        # The hub answered and gave no such file, so what it has instead is the reason.
+        files |= set(list_files(reference.id, folder.name))
+    pickled = sorted(name for name in files if name.endswith(_PICKLED))
+    if pickled:
+        cure = (
+            f"found pickled ones alone ({pickled[0]}), which can run code when they are read and are never opened; "
+            "use a revision or conversion of the model with *.safetensors files"
+        )
+    elif any(name.endswith(".gguf") for name in files):
+        cure = f"found none; {without_config(sorted(files))}"
+    else:
+        cure = f"found none; {cure}" if trouble is None else f"found none, {cure}"
+    raise ModelError(f"expected weights as safetensors ({WEIGHTS} or {INDEX}) in {reference.id}, {cure}")
 
 
-def _snapshot(reference: ModelReference) -> tuple[Path, BaseException | None]:
-    """Return a hub id's folder, and what kept its weights from being fetched, if anything."""
-    with _without_bars():
-        folder, trouble = _fetch(reference, reference.revision, _SMALL_FILES)
-    if folder is None:
-        at = "" if reference.revision is None else f" at revision {reference.revision!r}"
-        reason = "" if trouble is None else f" ({one_line(trouble)})"
-        raise ModelError(
-            f"model {reference.id!r}{at} is not in the local cache and could not be fetched{reason}; "
-            f"{download_again(reference)} where there is a network, or name a folder"
-        ) from trouble
-    absent = [name for name in weight_files(folder) if not (folder / name).is_file()]
-    if not absent:
-        return folder, None
+def _snapshot(reference: ModelReference) -> tuple[Path, Exception | None]:
+    """Return a hub id's folder, and what kept files of it from being fetched, if anything."""
+    config, trouble = fetch_config(reference.id, reference.revision)
+    folder = config.parent
     # The folder's name is its commit: a branch that moves meanwhile is not followed.
-    return folder, _fetch(reference, folder.name, absent)[1]
+    trouble = trouble or _fetch(reference, folder.name, _SMALL_FILES)
+    absent = [name for name in weight_files(folder) if not (folder / name).is_file()]
+    if absent and trouble is None:
+        trouble = _fetch(reference, folder.name, absent, bars=sys.stderr.isatty())
+    return folder, trouble
 
 
-def _fetch(
-    reference: ModelReference, revision: str | None, patterns: Sequence[str]
-) -> tuple[Path | None, BaseException | None]:
-    """Return the snapshot of a revision, fetched or else as far as it is cached, and what went wrong."""
-    try:
-        return Path(snapshot_download(reference.id, revision=revision, allow_patterns=list(patterns))), None
-    except _NO_ANSWER as error:
+def _fetch(reference: ModelReference, commit: str, patterns: Sequence[str], *, bars: bool = False) -> Exception | None:
+    """Fetch files of a commit that are not cached yet, and return what went wrong, if anything."""
+    with quiet(bars=bars):
         try:
-            config = hf_hub_download(reference.id, "config.json", revision=revision, local_files_only=True)
-        except _NO_ANSWER:
-            return None, error
-        return Path(config).parent, error
-
-
-@contextmanager
-def _without_bars() -> Iterator[None]:
-    """Hold bars of small files back: stderr belongs to the command line."""
-    if are_progress_bars_disabled():
-        yield
-        return
-    disable_progress_bars()
-    try:
-        yield
-    finally:
-        enable_progress_bars()
+            snapshot_download(reference.id, revision=commit, allow_patterns=list(patterns))
+        except hub_errors() as error:
+            return error
+    return None

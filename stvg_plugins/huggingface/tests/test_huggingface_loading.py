@@ -168,7 +168,7 @@ def cut_short(folder: Path) -> None:
         (changed_config(architectures=None), "unnamed"),
         (sliding(64), r"full attention in every layer.*sliding_window 64, max_position_embeddings 4096"),
         (changed_config(transformers_weights="other.safetensors"), "other.safetensors.*rename the file"),
-        (holding("adapter_config.json", "{}"), "found an adapter; merge it"),
+        (holding("adapter_config.json", "{}"), "it is an adapter, no whole model; merge it"),
         (with_more_tokens, "at most 512 tokens .* it has 600; tokenizer and weights are of different models"),
         (without_rows, r"at most \d+ tokens .* different models"),
         (without_a_shard, r"1 of \d weight files of tiny are missing, the first model-00002-of"),

@@ -274,7 +274,7 @@ def test_the_wrong_checkpoint_is_told(folders: dict[str, Path], video: Path, tmp
         dino_sam2(folders, detector=str(folders["sam2"])).propose(request(sampled(video)))
     with pytest.raises(ModelError, match=r"type sam2_video, .* is grounding-dino"):
         dino_sam2(folders, segmenter=str(folders["detector"])).propose(request(sampled(video)))
-    with pytest.raises(ModelError, match="not in the local cache"):
+    with pytest.raises(ModelError, match="nor in the local hub cache, and offline mode is on"):
         Sam3Tracker().configure({"cache": "off"}).propose(request(sampled(video)))
     broken = save_sam2(tmp_path / "broken")
     (broken / "model.safetensors").write_bytes(b"no weights")
