@@ -207,7 +207,7 @@ def ground_maps(
         tracks, warnings = propose_tracks(tracker, TrackRequest(frames, sub_queries, read.spatial, read.temporal))
     with watch.stage("tube"):
         rows, columns = read.spatial.values.shape[1:]
-        coverage = cell_coverage(tracks, frames.indices, frames.info, rows, columns)
+        coverage = cell_coverage(tracks, frames.indices, frames.info, rows, columns, settings.track_cells)
         joined = join_branches(frames, tracks, coverage, read.spatial, read.temporal, settings)
     return Grounding(
         frames=frames,
@@ -239,6 +239,6 @@ def join_branches(
     """Choose a track and a span from both branches' maps (paper section 3.5, joint inference)."""
     track_scores = scores.score_tracks(spatial_maps, temporal_maps, coverage, settings)
     chosen = int(track_scores.argmax())
-    frame_scores = scores.score_frames(temporal_maps, coverage[chosen])
+    frame_scores = scores.score_frames(temporal_maps, tracks[chosen], coverage[chosen], frames, settings)
     span = choose_span(frame_scores, settings)
     return Joined(chosen, track_scores, frame_scores, span, assemble_tube(tracks[chosen], span, frames, settings))

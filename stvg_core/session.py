@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from stvg_core.backend import AnswerLogits, AttentionRequest, EncodedClip, MLLMAdapter, QuestionAttention
-from stvg_core.config import InputSettings, PromptSettings, TokenSettings
+from stvg_core.config import FamilyPresets, InputSettings, PromptSettings, TokenSettings
 from stvg_core.errors import ModelError
 from stvg_core.hook_extensions import CHECKS, HookExtension, add_checks, open_hook_extensions
 from stvg_core.identity import HOOK_API, LoadOptions, ModelReference
@@ -23,7 +23,15 @@ from stvg_core.registry import FoundBackend, backend_for, backend_named, find_ba
 from stvg_core.tracing import HookCall, trace_calls
 from stvg_core.values import Frames
 
-__all__ = ["REQUIRED_HOOKS", "Session", "SessionIdentity", "open_backend", "open_session"]
+__all__ = [
+    "REQUIRED_HOOKS",
+    "Session",
+    "SessionIdentity",
+    "family_presets",
+    "find_backend",
+    "open_backend",
+    "open_session",
+]
 
 
 @dataclass(frozen=True)
@@ -47,6 +55,7 @@ class Session:
         identity: SessionIdentity,
         options: LoadOptions | None = None,
         extensions: tuple[HookExtension, ...] = (),
+        family: FamilyPresets | None = None,
     ) -> None:
         """Hold an opened backend; the manager must hold this backend alone, wrapped by its extensions."""
         self._hooks = manager.hook
@@ -54,6 +63,7 @@ class Session:
         self.identity = identity
         self.options = options or LoadOptions()
         self.extensions = extensions
+        self.family = family or FamilyPresets()
 
     def capture_attention(self, request: AttentionRequest) -> tuple[QuestionAttention, ...]:
         """Call `stvg_capture_attention`."""
@@ -94,6 +104,21 @@ class Session:
         del self.adapter
 
 
+def find_backend(resolved: ResolvedModel, backend: str | None = None) -> FoundBackend:
+    """Return the backend of a name, or the one that declares a checkpoint's architecture; runs no code of it.
+
+    Raises:
+        PluginError: there is none, it is not healthy, or several are meant.
+    """
+    backends = find_backends()
+    return backend_named(backend, backends) if backend is not None else backend_for(resolved.architecture, backends)
+
+
+def family_presets(found: FoundBackend) -> FamilyPresets:
+    """Return what a backend's manifest says that its family has differently in presets."""
+    return FamilyPresets(found.selector, found.presets)
+
+
 def open_session(
     model: str | ResolvedModel,
     options: LoadOptions | None = None,
@@ -119,8 +144,7 @@ def open_session(
     """
     wrappers = open_hook_extensions(extensions)
     resolved = model if isinstance(model, ResolvedModel) else resolve_model(model)
-    backends = find_backends()
-    found = backend_named(backend, backends) if backend is not None else backend_for(resolved.architecture, backends)
+    found = find_backend(resolved, backend)
     return open_backend(
         load_plugin(found), found, resolved.reference, options or LoadOptions(), extensions=wrappers, trace=trace
     )
@@ -151,4 +175,4 @@ def open_backend(
     if adapter is None:
         raise ModelError(f"backend {found.name!r} of {found.distribution} does not take {reference.id!r}")
     identity = SessionIdentity(reference.id, found.name, found.distribution, found.version, found.hook_api or HOOK_API)
-    return Session(manager, adapter, identity, options, extensions)
+    return Session(manager, adapter, identity, options, extensions, family_presets(found))

@@ -212,8 +212,8 @@ class _Evaluation:
             proposed = self._recall(key, lambda: noisy.propose(request))
         rows, columns = read.temporal.values.shape[1:]
         coverage = self._recall(
-            ("coverage", *key, rows, columns),
-            lambda: cell_coverage(proposed, frames.indices, frames.info, rows, columns),
+            ("coverage", *key, rows, columns, settings.joint.track_cells),
+            lambda: cell_coverage(proposed, frames.indices, frames.info, rows, columns, settings.joint.track_cells),
         )
         return _Seen(frames, clip, proposed, coverage, read)
 
@@ -261,8 +261,10 @@ class _Evaluation:
             float(box_iou(track.boxes_at(truth.frames * step)[0], truth.boxes_xyxy).mean()) for track in seen.tracks
         ]
         best = int(np.argmax(fits))
-        span = choose_span(scores.score_frames(seen.read.temporal, seen.coverage[best]), settings.joint)
-        found[BEST_TRACK] = self._score(span, seen, best, settings)
+        rated = scores.score_frames(
+            seen.read.temporal, seen.tracks[best], seen.coverage[best], seen.frames, settings.joint
+        )
+        found[BEST_TRACK] = self._score(choose_span(rated, settings.joint), seen, best, settings)
         found[BEST_TRACK_TRUE_SPAN] = self._score_source((truth.start_frame * step, truth.end_frame * step), seen, best)
         return found
 
