@@ -17,13 +17,14 @@ from stvg_core.errors import UsageError
 from stvg_core.hook_extensions import HookExtension, open_hook_extensions
 from stvg_core.identity import LoadOptions
 from stvg_core.long_videos import WindowReading, ground_windows, read_windows
-from stvg_core.models import ResolvedModel, resolve_model
+from stvg_core.model_settings import settings_before_loading
+from stvg_core.models import resolve_model
 from stvg_core.pipeline import BranchMaps, EncodedViews, Stopwatch, encode_views, ground_maps, read_views
 from stvg_core.query.catalog import open_decomposer
 from stvg_core.query.sentence import clean_sentence
 from stvg_core.report.document import GroundingDocument, ModelIdentity, build_document
 from stvg_core.report.folder import write_output_folder
-from stvg_core.session import Session, family_presets, find_backend, open_session
+from stvg_core.session import Session, open_session
 from stvg_core.tracing import HookCall
 from stvg_core.tracks.catalog import open_tracker
 from stvg_core.tracks.description import describe_tracker, describe_tracks
@@ -322,22 +323,6 @@ def settings_of(session: Session, preset: str | None = None, overrides: Mapping[
         SettingsError: the preset or a value is not possible.
     """
     return choose_settings(session.adapter.description.checkpoint, preset, overrides, session.family)
-
-
-def settings_before_loading(
-    resolved: ResolvedModel,
-    backend: str | None,
-    preset: str | None = None,
-    overrides: Mapping[str, Any] | None = None,
-) -> Settings:
-    """Return what `settings_of` will once the model is loaded.
-
-    Raises:
-        PluginError: no healthy backend handles it.
-        SettingsError: the preset or a value is not possible.
-    """
-    family = family_presets(find_backend(resolved, backend))
-    return choose_settings(resolved.reference.folder, preset, overrides, family)
 
 
 def lost_frames(frames: Frames, settings: Settings) -> tuple[str, ...]:

@@ -22,6 +22,7 @@ from stvg_core.presets import CALIBRATED, PRESET_NAMES, PRESETS
 __all__ = [
     "CALIBRATED_FILE",
     "PRESET_NAMES",
+    "PROVENANCE",
     "AugmentSettings",
     "BranchSettings",
     "FamilyPresets",
@@ -41,6 +42,8 @@ __all__ = [
 
 CALIBRATED_FILE = "stvg-settings.json"
 _LONGEST_SYSTEM_PROMPT = 4096
+PROVENANCE = ("preset", "preset_frame_count")
+"""Fields of `Settings` that tell where the others come from: written by `load_settings`, and by nobody else."""
 _COUNTING_RULES = ("top_k", "contiguous")
 
 
@@ -440,9 +443,9 @@ def load_settings(
         _set(data, name, value)
     source = f" of preset {preset} in the manifest of {family.owner}" if family is not None and own else ""
     base = _with_share(_validated(data, source))
-    data = base.model_dump(exclude=set(_PROVENANCE))
+    data = base.model_dump(exclude=set(PROVENANCE))
     for name, value in (overrides or {}).items():
-        if name in _PROVENANCE:
+        if name in PROVENANCE:
             raise SettingsError(
                 f"expected a setting, got {name!r}, which tells where settings come from; give a preset"
             )
@@ -473,10 +476,6 @@ def choose_settings(
 def has_calibration(checkpoint: Path | None) -> bool:
     """Return whether a checkpoint folder carries calibrated settings."""
     return checkpoint is not None and (checkpoint / CALIBRATED_FILE).is_file()
-
-
-_PROVENANCE = ("preset", "preset_frame_count")
-"""What `load_settings` writes, and nobody else."""
 
 
 def _with_share(settings: Settings) -> Settings:

@@ -7,8 +7,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from stvg_core.config import JointSettings
-from stvg_core.tracks.cells import peaks_in_pixels
-from stvg_core.values import FrameMaps, Frames, Track
+from stvg_core.values import FrameMaps
 
 
 def score_tracks(
@@ -35,23 +34,14 @@ def score_tracks(
 
 
 def score_frames(
-    temporal: FrameMaps,
-    track: Track,
-    coverage: Float64[np.ndarray, "frame row column"],
-    frames: Frames,
-    settings: JointSettings,
+    temporal: FrameMaps, coverage: Float64[np.ndarray, "frame row column"]
 ) -> Float64[np.ndarray, " frame"]:
-    """Return the peak of the action branch's attention inside one track, per frame.
+    """Return the peak of the action branch's attention over the cells of one track, per frame.
 
-    Args:
-        temporal: attention of the action branch.
-        track: the track.
-        coverage: share of each cell that it covers.
-        frames: what the maps are of.
-        settings: whether token cells are looked at, or pixels.
+    >>> maps = FrameMaps(np.array([[[1.0, 5.0]], [[3.0, 0.0]]]))
+    >>> score_frames(maps, np.array([[[1.0, 0.5]], [[0.5, 1.0]]])).tolist()
+    [2.5, 1.5]
     """
-    if settings.frame_scores == "pixels":
-        return peaks_in_pixels(temporal, track, frames.indices, frames.info)
     peaks: Float64[np.ndarray, " frame"] = (temporal.values * coverage).max(axis=(1, 2))
     return peaks
 

@@ -17,21 +17,14 @@ from stvg_core.errors import ModelError
 from stvg_core.hook_extensions import CHECKS, HookExtension, add_checks, open_hook_extensions
 from stvg_core.identity import HOOK_API, LoadOptions, ModelReference
 from stvg_core.memory import LOADING_CURE, memory_errors
+from stvg_core.model_settings import family_presets, find_backend
 from stvg_core.models import ResolvedModel, resolve_model
 from stvg_core.plugin_loading import REQUIRED_HOOKS, hook_manager, load_plugin
-from stvg_core.registry import FoundBackend, backend_for, backend_named, find_backends
+from stvg_core.registry import FoundBackend
 from stvg_core.tracing import HookCall, trace_calls
 from stvg_core.values import Frames
 
-__all__ = [
-    "REQUIRED_HOOKS",
-    "Session",
-    "SessionIdentity",
-    "family_presets",
-    "find_backend",
-    "open_backend",
-    "open_session",
-]
+__all__ = ["REQUIRED_HOOKS", "Session", "SessionIdentity", "open_backend", "open_session"]
 
 
 @dataclass(frozen=True)
@@ -102,21 +95,6 @@ class Session:
     def __exit__(self, *exception: object) -> None:
         """Let go of the model, so that its memory can be freed."""
         del self.adapter
-
-
-def find_backend(resolved: ResolvedModel, backend: str | None = None) -> FoundBackend:
-    """Return the backend of a name, or the one that declares a checkpoint's architecture; runs no code of it.
-
-    Raises:
-        PluginError: there is none, it is not healthy, or several are meant.
-    """
-    backends = find_backends()
-    return backend_named(backend, backends) if backend is not None else backend_for(resolved.architecture, backends)
-
-
-def family_presets(found: FoundBackend) -> FamilyPresets:
-    """Return what a backend's manifest says that its family has differently in presets."""
-    return FamilyPresets(found.selector, found.presets)
 
 
 def open_session(

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from jaxtyping import Float64
 
-from stvg_core import scores
 from stvg_core.ablation.measures import consistency, pointing, true_track
 from stvg_core.ablation.paper_tables import ORACLE_TRACKS
 from stvg_core.ablation.sources import AblationSample, FixedTracks
@@ -20,7 +19,7 @@ from stvg_core.branches import BranchMaps, read_queries
 from stvg_core.config import JointSettings, Settings
 from stvg_core.errors import ScoreError
 from stvg_core.metrics import Protocol, box_iou, score_sample
-from stvg_core.pipeline import Joined, Stopwatch, join_branches
+from stvg_core.pipeline import Joined, Stopwatch, join_branches, score_track_frames
 from stvg_core.prompts import LearnedPrompt
 from stvg_core.recall import Recall
 from stvg_core.runs.scoring import predicted_tube
@@ -261,8 +260,8 @@ class _Evaluation:
             float(box_iou(track.boxes_at(truth.frames * step)[0], truth.boxes_xyxy).mean()) for track in seen.tracks
         ]
         best = int(np.argmax(fits))
-        rated = scores.score_frames(
-            seen.read.temporal, seen.tracks[best], seen.coverage[best], seen.frames, settings.joint
+        rated = score_track_frames(
+            seen.frames, seen.tracks[best], seen.coverage[best], seen.read.temporal, settings.joint
         )
         found[BEST_TRACK] = self._score(choose_span(rated, settings.joint), seen, best, settings)
         found[BEST_TRACK_TRUE_SPAN] = self._score_source((truth.start_frame * step, truth.end_frame * step), seen, best)

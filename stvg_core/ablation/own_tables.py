@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from stvg_core.ablation.paper_tables import FULL, IDENTIFIED, PLAIN, prompted
 from stvg_core.ablation.variants import ModelFacts, Variant
-from stvg_core.config import Settings, load_settings
+from stvg_core.config import PROVENANCE, Settings, load_settings
 
 _ADAPTIVE: Final = {"joint.boundary": "max_sum", "joint.span_scale": "log"}
 _THREE_TOKENS: Final = {"spatial.tokens.count": 3, "temporal.tokens.count": 3}
@@ -56,7 +56,7 @@ def ours(base: Settings, _model: ModelFacts) -> tuple[Variant, ...]:
 
 def presets(base: Settings, model: ModelFacts) -> tuple[Variant, ...]:
     """Return every preset, as the model's family has it, on the frames and tokens of the model's own settings."""
-    left_out = {"sampling", "input", "preset", "preset_frame_count"}
+    left_out = {"sampling", "input", *PROVENANCE}
     own = _leaves(base.model_dump(exclude=left_out))
     rows = []
     for name in ("paper", "released"):

@@ -89,8 +89,9 @@ def peaks_in_pixels(
         box = boxes[place] if mask is None else mask.box_xyxy()
         if box is None:
             continue
-        (x0, y0), (x1, y1) = np.maximum(np.floor(box[:2]), 0).astype(int), np.ceil(box[2:]).astype(int)
-        window = slice(y0, min(y1, height)), slice(x0, min(x1, width))
+        edges = np.concatenate([np.floor(box[:2]), np.ceil(box[2:])])
+        x0, y0, x1, y1 = np.clip(edges, 0, [width, height, width, height]).astype(int).tolist()
+        window = slice(y0, y1), slice(x0, x1)
         seen = bilinear(maps.values[place], height, width, window)
         inside = seen if mask is None else seen[mask.pixels()[window]]
         peaks[place] = inside.max(initial=0.0)
