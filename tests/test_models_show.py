@@ -9,10 +9,13 @@ from typing import Any
 
 import pytest
 
+from stvg_core.ablation.tables import make_tables
 from stvg_core.api import ground, settings_of
+from stvg_core.attending import attend
 from stvg_core.cli.listing import details
 from stvg_core.config import PROVENANCE, load_settings
 from stvg_core.demos import find_demos
+from stvg_core.runs.evaluation import ModelChoice
 from stvg_core.session import open_session
 from tests.test_cli import Run, stvg
 
@@ -124,3 +127,69 @@ def test_a_result_says_where_its_span_was_scaled(tmp_path: Path) -> None:
     assert told[20] == []
     assert len(told[8]) == 1
     assert told[8][0].startswith("the span is 3 of 8 sampled frames: preset paper's 7 of 20, scaled")
+
+
+def test_every_way_to_a_model_takes_its_familys_settings(tmp_path: Path) -> None:
+    """By name and opened, for tubes, for maps, for runs, as a row of a comparison in another process."""
+    case = next(case for case in find_demos() if case.name == "easy")
+    expected = details("tiny:internvl", "released", None, None)["settings"]
+    assert expected["sampling"]["frame_count"] == 10
+    quick = {"prompt.steps": 0}
+    with open_session("tiny:internvl") as session:
+        for model in (session, "tiny:internvl"):
+            told = ground(case.video, case.query, model=model, preset="released", overrides=quick).document.settings
+            assert {name: told[name] for name in expected} == expected | {"prompt": expected["prompt"] | {"steps": 0}}
+            looked = attend(case.video, case.query, model=model, preset="released").document.settings
+            shown = {name for name in looked if name in expected}
+            assert {"sampling", "input", "spatial"} <= shown
+            assert {name: looked[name] for name in shown} == {name: expected[name] for name in shown}
+    grounder = ModelChoice("tiny:internvl", "released", tracks_folder=None).open()
+    assert grounder.settings.model_dump(mode="json") == expected
+    (table,) = make_tables(("presets",), load_settings("paper"), 4, grounder.session.family)
+    own = {variant.name: variant for variant in table.variants}["released"].settings(load_settings("paper"))
+    assert (own.joint.span_share, own.augment.enabled) == (0.6, False)
+
+
+PLUGIN = """
+STVG_BACKEND = {
+    "name": "mine",
+    "display_name": "Qwen from a file",
+    "hook_api": 1,
+    "architectures": ["Qwen2VLForConditionalGeneration", "Qwen2_5_VLForConditionalGeneration"],
+    "plugin": "Mine",
+    "presets": {"paper": {"sampling": {"frame_count": 4}, "joint.span_share": 0.5}, "released": {%s}},
+}
+
+
+def Mine():
+    from stvg_qwen2_vl.hooks import Qwen2VLBackend
+
+    return Qwen2VLBackend()
+"""
+
+
+@pytest.fixture
+def forgetful() -> Iterator[None]:
+    """Let go of what was imported from files."""
+    yield
+    for name in [name for name in sys.modules if name.startswith("stvg_file_plugin_")]:
+        del sys.modules[name]
+
+
+@pytest.mark.usefixtures("forgetful")
+def test_a_backend_in_a_file_has_presets_too(stvg: Run, tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(PLUGIN % '"prompt": {"stepz": 1}', encoding="utf-8")
+    chosen = ("tiny:qwen2-vl", "--backend", "mine.py:mine", "--plugin", file)
+    shown = json.loads(stvg("models", "show", *chosen, "--preset", "paper", "--json").out)
+    assert {one["setting"]: one["value"] for one in shown["differences"]} == {
+        "sampling.frame_count": 4,
+        "joint.span_share": 0.5,
+    }
+    case = next(case for case in find_demos() if case.name == "easy")
+    ran = stvg("ground", case.video, case.query, "--model", *chosen, "--preset", "paper", "--json")
+    told = json.loads(ran.out)["settings"]
+    assert (told["sampling"]["frame_count"], told["preset_frame_count"]) == (4, 4)
+    ran = stvg("ground", case.video, case.query, "--model", *chosen, "--preset", "released")
+    assert ran.code == 1
+    assert "setting prompt.stepz of preset released in the manifest of mine.py:mine: Extra inputs" in ran.error
