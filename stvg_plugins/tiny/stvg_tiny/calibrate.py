@@ -102,12 +102,13 @@ def read_scene(scene: Scene, session: Session, settings: Settings) -> Reading:
         asked, neutral = session.capture_attention(AttentionRequest(view, questions, None, layers))
         return view, asked, neutral
 
-    flat = FrameMaps(np.ones((len(frames), *clip.layout.shape[1:])))
+    rows, columns = clip.layout.rows, clip.layout.columns
+    flat = FrameMaps(np.ones((len(frames), rows, columns)))
     tracks = open_tracker(TRACKER).propose(TrackRequest(frames, sub_queries, flat, flat))
     return Reading(
         frames,
         tracks,
-        cell_coverage(tracks, frames.indices, frames.info, *clip.layout.shape[1:], rule=settings.joint.track_cells),
+        cell_coverage(tracks, frames.indices, frames.info, rows, columns, settings.joint.track_cells),
         true_tube(scene, CLIP_PIXELS),
         (attended(clip, sub_queries.attribute), attended(backward, sub_queries.attribute)),
         attended(clip, sub_queries.action),
