@@ -146,13 +146,13 @@ def bilinear(
 
 
 def sampled(
-    values: Float64[np.ndarray, "line cell"] | Bool[np.ndarray, "line cell"], cells: int, window: slice = slice(None)
-) -> Float64[np.ndarray, "line other_cell"]:
-    """Return lines of values sampled at the centres of other cells, linearly between the nearest two.
+    values: Float64[np.ndarray, "row column"] | Bool[np.ndarray, "row column"], cells: int, window: slice = slice(None)
+) -> Float64[np.ndarray, "row cell"]:
+    """Return rows of values sampled at the centres of other cells, linearly between the nearest two.
 
     Args:
-        values: of cells that divide each line evenly.
-        cells: that divide the same line.
+        values: of columns that divide each row evenly.
+        cells: that divide the same row.
         window: which of them are wanted.
     """
     before, after, share = (part[window] for part in _neighbours(values.shape[1], cells))

@@ -18,6 +18,7 @@ from stvg_core.config import (
     load_settings,
 )
 from stvg_core.errors import SettingsError
+from stvg_core.registry.manifest import read_manifest, read_presets
 
 
 def test_paper_is_the_text_and_released_is_the_code() -> None:
@@ -199,3 +200,40 @@ def test_what_a_family_cannot_set_is_told_with_its_backend(differences: dict[str
 def test_where_settings_come_from_is_nothing_to_set(name: str) -> None:
     with pytest.raises(SettingsError, match=f"expected a setting, got '{name}'"):
         load_settings("paper", overrides={name: "mine"})
+
+
+METHOD = Path(__file__).parents[1] / "docs" / "method.md"
+MANIFESTS = {
+    "llava-next": "stvg_plugins/llava_next/stvg_llava_next",
+    "qwen2-vl": "stvg_plugins/qwen2_vl/stvg_qwen2_vl",
+    "internvl": "stvg_plugins/internvl/stvg_internvl",
+    "llava-onevision": "examples/llava_onevision_backend/stvg_llava_onevision",
+}
+
+
+def test_the_docs_hold_every_familys_preset_against_the_paper() -> None:
+    """docs/method.md: the columns of presets say what the code holds, and no difference is left out."""
+    columns: dict[str, dict[str, object]] = {"paper": dict(leaves(load_settings("paper")))}
+    for name, package in MANIFESTS.items():
+        manifest, _ = read_manifest((METHOD.parents[1] / package,))
+        family = FamilyPresets(name, read_presets(manifest.presets))
+        columns[name] = dict(leaves(load_settings("released", family=family)))
+    lines = METHOD.read_text(encoding="utf-8").splitlines()
+    start = next(number for number, line in enumerate(lines) if line.startswith("| setting | paper | `paper` |"))
+    heads = [cell.strip(" `") for cell in lines[start].split("|")[1:-1]]
+    assert heads == ["setting", "paper", "paper", "released tree", "research tree", "released`: llava-next", *heads[6:]]
+    assert heads[6:] == ["qwen2-vl", "internvl", "llava-onevision"]
+    rows = {}
+    for line in lines[start + 2 :]:
+        if not line.startswith("|"):
+            break
+        name, *cells = (cell.strip() for cell in line.split("|")[1:-1])
+        rows[name.strip("`")] = [cells[1], *cells[4:]]
+    for setting, cells in rows.items():
+        for cell, values in zip(cells, columns.values(), strict=True):
+            text, value = cell.strip("`"), json.dumps(values[setting], ensure_ascii=False)
+            assert value.startswith(text[:-1]) if text.endswith("…") else value == text, (setting, cell, value)
+    differing = {
+        name for name, value in columns["paper"].items() if any(one[name] != value for one in columns.values())
+    }
+    assert differing <= set(rows)
