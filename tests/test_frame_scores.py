@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 
 from stvg_core.config import JointSettings
 from stvg_core.masks import RunLengthMask, bilinear
-from stvg_core.pipeline import join_branches
+from stvg_core.pipeline import BranchMaps, Stopwatch, ground_maps, join_branches
 from stvg_core.tracks.cells import cell_coverage, peaks_in_pixels
-from stvg_core.values import FrameMaps, Frames, Track, VideoInfo
+from stvg_core.tracks.tracker import TrackRequest
+from stvg_core.values import FrameMaps, Frames, SubQueries, Track, VideoInfo
 
 SIZES = st.integers(1, 12)
 
@@ -117,3 +118,23 @@ def test_what_lies_between_the_centres_is_seen_by_share_alone() -> None:
         assert share.sum() == pytest.approx(25 / 400)
         assert not cell_coverage([track], np.array([0]), info, 3, 3, "centre").any()
         assert peaks_in_pixels(FrameMaps(np.ones((1, 3, 3))), track, np.array([0]), info).tolist() == [1.0]
+
+
+def test_the_setting_of_cells_reaches_the_tracks_scores() -> None:
+    """An object between the centres: seen by share, where a larger one has nothing; not seen by centre."""
+    info = VideoInfo("clip.mp4", 60, 60, 5.0, 0.2, np.zeros(1))
+    frames = Frames(info, np.array([0]), np.zeros((1, 1, 1, 3), np.uint8))
+    small, large = np.array([[1.0, 1.0, 6.0, 6.0]]), np.array([[20.0, 0.0, 60.0, 60.0]])
+    corner = FrameMaps(np.array([[[9.0, 0.1, 0.1], [0.0, 0.0, 0.0], [0.0, 0.0, 0.0]]]))
+
+    class Two:
+        name = "two"
+
+        def propose(self, request: TrackRequest) -> tuple[Track, ...]:
+            return Track(np.array([0]), small), Track(np.array([0]), large)
+
+    query = SubQueries("it", "it", "it", "given")
+    for rule, chosen in (("share", 0), ("centre", 1)):
+        joint = JointSettings(track_cells=rule)
+        found = ground_maps(frames, query, BranchMaps(corner, corner, {}), Two(), joint, Stopwatch())
+        assert found.chosen_track == chosen, rule
