@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 import stvg_core
-from stvg_core.api import choose_settings, ground, installed_versions, lost_frames
-from stvg_core.config import CALIBRATED_FILE, load_settings
+from stvg_core.api import ground, installed_versions, lost_frames
+from stvg_core.config import CALIBRATED_FILE, choose_settings, load_settings
 from stvg_core.demos import find_demos
 from stvg_core.errors import SettingsError
 from stvg_core.session import Session, open_session

@@ -139,7 +139,7 @@ class HuggingFaceAdapter:
         encoded = tokenizer(frame.head, add_special_tokens=frame.add_special_tokens, return_attention_mask=False)
         ids = torch.tensor(encoded["input_ids"])
         # Before any pixel is touched: a clip that is far too long would fill the memory first.
-        self._check_context(ids.numel(), layout)
+        self._check_context(ids.numel(), layout, settings.system_prompt)
         places = self._visual_places(ids, cells.numel())
         pixels = normalize(square_frames(frames.pixels[list(frame_order)], size), self._checkpoint.statistics)
         device, dtype = self._checkpoint.device, self._checkpoint.dtype
@@ -270,11 +270,12 @@ class HuggingFaceAdapter:
         kind = PassKind(packed.prefix_length, recompute, self._checkpoint.options.attention == "eager")
         return PreparedQuestions(packed, tensors, kind, [len(span) for span in spans])
 
-    def _check_context(self, token_count: int, layout: TokenLayout) -> None:
+    def _check_context(self, token_count: int, layout: TokenLayout, system_prompt: str | None = None) -> None:
         """Refuse a prompt that the model has no positions for; nothing is ever cut off."""
         if self._context_tokens is None or token_count <= self._context_tokens:
             return
-        fixed = self._template_tokens + _QUESTION_TOKENS
+        fixed = self._template_tokens + len(self._checkpoint.tokenizer(system_prompt or "")["input_ids"])
+        fixed += _QUESTION_TOKENS
         steps = max(0, (self._context_tokens - fixed) * layout.time_steps // token_count)
         raise SettingsError(
             f"expected at most {self._context_tokens} tokens (the model's context), {layout.frame_count} frames make "
