@@ -73,7 +73,6 @@ def counted(model: str, level: str, frame_count: int) -> tuple[int, dict[str, in
         frame_count: frames of the clip.
     """
     options = LoadOptions("cpu", recompute=level)
-    settings = load_settings("released")
     # One layer with numbers is enough for a clip's layout and positions; the tokens' numbers do not matter.
     small = random_session(model, options, device=torch.device("cpu"), dtype=torch.bfloat16, layers=1)
     sides = encode_sides(small, BenchmarkRequest(model, options, frame_count))
@@ -82,6 +81,7 @@ def counted(model: str, level: str, frame_count: int) -> tuple[int, dict[str, in
     adapter: Any = session.adapter
     adapter.checkpoint.language_model.rotary_emb.rope_type = "default"
     clip = replace(sides.clip, visual_tokens=sides.clip.visual_tokens.to("meta"))
+    settings = load_settings("released", family=session.family)
     asked = [settings.question(part) for part in (ATTRIBUTE, ACTION)]
     layers = settings.spatial.layers.layers(session.adapter.description.layer_count)
 

@@ -12,11 +12,12 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from stvg_core.config import Settings, has_calibration, load_settings
+from stvg_core.config import Settings, choose_settings
 from stvg_core.errors import UsageError
 from stvg_core.hook_extensions import HookExtension, open_hook_extensions
 from stvg_core.identity import LoadOptions
 from stvg_core.long_videos import WindowReading, ground_windows, read_windows
+from stvg_core.model_settings import settings_before_loading
 from stvg_core.models import resolve_model
 from stvg_core.pipeline import BranchMaps, EncodedViews, Stopwatch, encode_views, ground_maps, read_views
 from stvg_core.query.catalog import open_decomposer
@@ -157,8 +158,10 @@ def open_for(
         raise UsageError("expected a model's name beside extensions or trace, got an opened session; open it with them")
     wrappers = open_hook_extensions(extensions)
     wanted = model if isinstance(model, Session) else resolve_model(model, revision)
-    checkpoint = wanted.adapter.description.checkpoint if isinstance(wanted, Session) else wanted.reference.folder
-    settings = choose_settings(checkpoint, preset, overrides)
+    if isinstance(wanted, Session):
+        settings = settings_of(wanted, preset, overrides)
+    else:
+        settings = settings_before_loading(wanted, backend, preset, overrides)
     with watch.stage("video"):
         seen = read(video, settings)
     if isinstance(wanted, Session):
@@ -239,8 +242,8 @@ class Grounder:
         if maps is None:
             (maps,) = self.read(views, (sub_queries,), watch)
         grounding = ground_maps(views.frames, sub_queries, maps, self.tracker, self.settings.joint, watch)
-        grounding = replace(grounding, warnings=(*grounding.warnings, *lost_frames(views.frames, self.settings)))
-        return self._result(grounding)
+        warnings = (*lost_frames(views.frames, self.settings), *self._scaled_span(len(views.frames)))
+        return self._result(replace(grounding, warnings=(*grounding.warnings, *warnings)))
 
     def read_windows(
         self, video: WindowedVideo, queries: Sequence[SubQueries], watch: Stopwatch
@@ -258,7 +261,14 @@ class Grounder:
         Raises:
             StvgError: what was expected, what came, and the cure.
         """
-        return self._result(ground_windows(reading, self.tracker, self.settings, watch))
+        grounding = ground_windows(reading, self.tracker, self.settings, watch)
+        warnings = self._scaled_span(reading.merged.window_frames)
+        return self._result(replace(grounding, warnings=(*grounding.warnings, *warnings)))
+
+    def _scaled_span(self, sampled_frames: int) -> tuple[str, ...]:
+        """Return a warning where the span is of another number of frames than the preset chose it for."""
+        warning = self.settings.scaled_span(sampled_frames)
+        return () if warning is None else (warning,)
 
     def _result(self, grounding: Grounding) -> GroundingResult:
         session = self.session
@@ -306,17 +316,13 @@ def wrapped_in(session: Session) -> list[dict[str, Any]]:
     ]
 
 
-def choose_settings(
-    checkpoint: Path | None, preset: str | None = None, overrides: Mapping[str, Any] | None = None
-) -> Settings:
-    """Return the settings of a preset; None: calibrated where the checkpoint carries it, else paper.
+def settings_of(session: Session, preset: str | None = None, overrides: Mapping[str, Any] | None = None) -> Settings:
+    """Return the settings of a preset for an opened model; None: calibrated where it has a calibration, else paper.
 
     Raises:
         SettingsError: the preset or a value is not possible.
     """
-    if preset is None:
-        preset = "calibrated" if has_calibration(checkpoint) else "paper"
-    return load_settings(preset, checkpoint=checkpoint, overrides=overrides)
+    return choose_settings(session.adapter.description.checkpoint, preset, overrides, session.family)
 
 
 def lost_frames(frames: Frames, settings: Settings) -> tuple[str, ...]:

@@ -3,20 +3,48 @@
 Every place where the paper's text and the authors' code differ is a setting of its own.
 Preset `paper` follows the text of arXiv 2509.15178, preset `released` what the authors'
 code does ("C" below), preset `fast` is what the measurements of docs/evidence.md leave of
-`paper`. A checkpoint may carry settings calibrated for it (preset `calibrated`, file
-stvg-settings.json in its folder); they are never mixed into the others.
+`paper`. A backend may state what its family has differently in a preset. A checkpoint may
+carry settings calibrated for it (preset `calibrated`, file stvg-settings.json in its
+folder); they are never mixed into the others.
 """
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from stvg_core.errors import SettingsError
+from stvg_core.presets import CALIBRATED, PRESET_NAMES, PRESETS
+
+__all__ = [
+    "CALIBRATED_FILE",
+    "PRESET_NAMES",
+    "PROVENANCE",
+    "AugmentSettings",
+    "BranchSettings",
+    "FamilyPresets",
+    "InputSettings",
+    "JointSettings",
+    "LayerSettings",
+    "PromptSettings",
+    "RelativeSettings",
+    "SamplingSettings",
+    "Settings",
+    "TokenSettings",
+    "WindowSettings",
+    "choose_settings",
+    "has_calibration",
+    "load_settings",
+]
 
 CALIBRATED_FILE = "stvg-settings.json"
+_LONGEST_SYSTEM_PROMPT = 4096
+PROVENANCE = ("preset", "preset_frame_count")
+"""Fields of `Settings` that tell where the others come from: written by `load_settings`, and by nobody else."""
+_COUNTING_RULES = ("top_k", "contiguous")
 
 
 class _Settings(BaseModel):
@@ -105,8 +133,17 @@ class InputSettings(_Settings):
         description="tokens whose logits are yes and no: lowercase: the bare pieces yes and no (C); sentence_initial: "
         "Yes and No as an answer begins with them; any_case: all of them, their exponentials added (ours)",
     )
-    position_rule: Literal["original", "transformers"] = Field(
-        "original", description="rotary position of text after a video: the family's own rule, or transformers 5.x's"
+    position_rule: Literal["original", "transformers", "sequential"] = Field(
+        "original",
+        description="families with rotary positions on three axes: the family's own rule, transformers 5.x's (another "
+        "place for text after a video), or 0, 1, 2, ... on every axis (C)",
+    )
+    system_prompt: str | None = Field(
+        None,
+        min_length=1,
+        max_length=_LONGEST_SYSTEM_PROMPT,
+        description="text of a system turn before the user's; None: what the checkpoint's chat template writes by "
+        "itself, which may be nothing",
     )
 
 
@@ -259,6 +296,18 @@ class JointSettings(_Settings):
     track_pooling: Literal["max", "mean"] = Field(
         "max", description="attention inside a track: peak (paper, C) or mean"
     )
+    track_cells: Literal["share", "centre"] = Field(
+        "share",
+        description="how much of a token cell a track covers: share: a box the exact share of its area, a mask what is "
+        "sampled at its centre, or its share where no centre lies in the mask; centre: boxes as well as masks are "
+        "sampled at the centres alone, so that what lies between them is not seen (C)",
+    )
+    frame_scores: Literal["cells", "pixels"] = Field(
+        "cells",
+        description="a frame's score is the highest attention inside the track: cells: of token cells, each multiplied "
+        "by what the track covers of it; pixels: of the pixels of its mask (or box), to which the map is up-sampled "
+        "bilinearly (C)",
+    )
     boundary: Literal["top_k", "contiguous", "threshold", "max_sum", "two_level"] = Field(
         "top_k",
         description="top_k: hull of the K best frames (paper); contiguous: greedy growth around the peak (C); without "
@@ -267,8 +316,17 @@ class JointSettings(_Settings):
     threshold_share: float = Field(
         0.5, ge=0, le=1, description="threshold: how far between the lowest and the highest frame score the level lies"
     )
-    span_frame_count: int = Field(
-        7, ge=1, description="sampled frames in the span. Paper K=7; C grows to K+1 (11 for K=10)"
+    span_share: float = Field(
+        7 / 20,
+        gt=0,
+        le=1,
+        description="top_k, contiguous: frames in the span, as a share of the sampled ones (of one window's). Paper "
+        "K=7 of 20; C grows to K+1 (11 of 20 for K=10)",
+    )
+    span_frame_count: int | None = Field(
+        None,
+        ge=1,
+        description="top_k, contiguous: so many sampled frames instead, whatever their share; None: the share",
     )
     span_scale: Literal["linear", "log"] = Field(
         "linear",
@@ -280,11 +338,27 @@ class JointSettings(_Settings):
         description="sample: the span ends at the outer sampled frames (C); midpoint: half-way to the next ones",
     )
 
+    def span_length(self, sampled_frames: int) -> int:
+        """Return how many of so many sampled frames the rules with a length want in the span; at least one.
+
+        >>> JointSettings().span_length(20), JointSettings().span_length(8), JointSettings().span_length(1)
+        (7, 3, 1)
+        >>> JointSettings(span_frame_count=7).span_length(8)
+        7
+        """
+        return (
+            max(1, round(self.span_share * sampled_frames)) if self.span_frame_count is None else self.span_frame_count
+        )
+
 
 class Settings(_Settings):
     """Everything that decides a result besides video, query, model, decomposer and tracker."""
 
     preset: str = Field("paper", description="name of the preset these settings started from")
+    preset_frame_count: int | None = Field(
+        None,
+        description="sampled frames for which the preset chose the span's share; None: the share is not a preset's",
+    )
     sampling: SamplingSettings = SamplingSettings()
     windows: WindowSettings = WindowSettings()
     input: InputSettings = InputSettings()
@@ -313,62 +387,125 @@ class Settings(_Settings):
         """
         return self.question_template.replace("{}", sub_query.strip().rstrip(".?! "))
 
+    def scaled_span(self, sampled_frames: int) -> str | None:
+        """Return a sentence where the span's length follows another number of frames than the preset's; else None.
 
-_RELEASED_BRANCH = {
-    "tokens": {"candidates": "role", "rule": "fixed"},
-    "layers": {"start": 6 / 32, "stop": 26 / 32},
-}
-_PRESETS: Mapping[str, Mapping[str, Any]] = {
-    "paper": {},
-    "fast": {"prompt": {"steps": 0}, "augment": {"enabled": False}},
-    "released": {
-        "input": {"pooling_order": "after_projector"},
-        "relative": {"neutral_question": "please describe this video"},
-        "prompt": {"steps": 2, "objective": "linear", "contrast_neutral": True, "momentum": 0.5},
-        "spatial": _RELEASED_BRANCH,
-        "temporal": _RELEASED_BRANCH,
-        "joint": {"boundary": "contiguous", "span_frame_count": 11, "stop_growth_at_ties": True},
-    },
-}
-PRESET_NAMES = (*_PRESETS, "calibrated")
+        >>> load_settings("paper", overrides={"sampling.frame_count": 8}).scaled_span(8)
+        "the span is 3 of 8 sampled frames: preset paper's 7 of 20, scaled; joint.span_frame_count sets another number"
+        >>> load_settings("paper").scaled_span(20)
+        """
+        own, joint = self.preset_frame_count, self.joint
+        if own in (None, sampled_frames) or joint.boundary not in _COUNTING_RULES or joint.span_frame_count is not None:
+            return None
+        return (
+            f"the span is {joint.span_length(sampled_frames)} of {sampled_frames} sampled frames: preset "
+            f"{self.preset}'s {joint.span_length(own)} of {own}, scaled; joint.span_frame_count sets another number"
+        )
+
+
+@dataclass(frozen=True)
+class FamilyPresets:
+    """What the family of one backend has differently in presets, as the backend's manifest says it.
+
+    Attributes:
+        owner: the backend, for messages.
+        presets: by preset, dotted setting names to values (`stvg_core.registry.FoundBackend.presets`).
+    """
+
+    owner: str = ""
+    presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 def load_settings(
-    preset: str, *, checkpoint: Path | None = None, overrides: Mapping[str, Any] | None = None
+    preset: str,
+    *,
+    checkpoint: Path | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    family: FamilyPresets | None = None,
 ) -> Settings:
-    """Return the settings of a preset, with single values replaced.
+    """Return the settings of a preset: its own values, the family's in their place, and single values replaced.
 
     Args:
         preset: one of PRESET_NAMES.
         checkpoint: the checkpoint's folder, needed for `calibrated`.
         overrides: dotted names to values, such as {"prompt.steps": 0}.
+        family: what the model's family has differently; None: nothing.
 
     Raises:
-        SettingsError: the preset is unknown, the checkpoint carries no calibration, or a value is out of range.
+        SettingsError: the preset is unknown, the checkpoint carries no calibration, the family names a setting that
+            does not exist, or a value is out of range.
 
     >>> load_settings("released", overrides={"prompt.steps": 1}).prompt.momentum
     0.5
+    >>> qwen = FamilyPresets("stvg-qwen2-vl:qwen2-vl", {"released": {"input.position_rule": "sequential"}})
+    >>> load_settings("released", family=qwen).input.position_rule
+    'sequential'
     """
-    if preset == "calibrated":
+    if preset == CALIBRATED:
         data = _calibrated(checkpoint)
-    elif preset in _PRESETS:
-        data = json.loads(json.dumps(_PRESETS[preset]))
+    elif preset in PRESETS:
+        data = json.loads(json.dumps(PRESETS[preset]))
     else:
         raise SettingsError(f"unknown preset {preset!r}; choose one of {', '.join(PRESET_NAMES)}")
-    data["preset"] = preset
-    for name, value in (overrides or {}).items():
+    own = (family or FamilyPresets()).presets.get(preset, {})
+    for name, value in own.items():
         _set(data, name, value)
-    try:
-        return Settings.model_validate(data)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise SettingsError(f"setting {where}: {first['msg']}, got {first['input']!r}; see docs/settings.md") from error
+    source = f" of preset {preset} in the manifest of {family.owner}" if family is not None and own else ""
+    base = _with_share(_validated(data, source))
+    data = base.model_dump(exclude=set(PROVENANCE))
+    for name, value in (overrides or {}).items():
+        if name in PROVENANCE:
+            raise SettingsError(
+                f"expected a setting, got {name!r}, which tells where settings come from; give a preset"
+            )
+        _set(data, name, value)
+    settings = _validated(data)
+    # A share that the user sets is nothing that was scaled.
+    counted = base.sampling.mode == "uniform" and settings.joint.span_share == base.joint.span_share
+    frame_count = base.sampling.frame_count if counted else None
+    return settings.model_copy(update={"preset": preset, "preset_frame_count": frame_count})
+
+
+def choose_settings(
+    checkpoint: Path | None,
+    preset: str | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    family: FamilyPresets | None = None,
+) -> Settings:
+    """Return the settings of a preset; None: calibrated where the checkpoint carries it, else paper.
+
+    Raises:
+        SettingsError: the preset or a value is not possible.
+    """
+    if preset is None:
+        preset = CALIBRATED if has_calibration(checkpoint) else "paper"
+    return load_settings(preset, checkpoint=checkpoint, overrides=overrides, family=family)
 
 
 def has_calibration(checkpoint: Path | None) -> bool:
     """Return whether a checkpoint folder carries calibrated settings."""
     return checkpoint is not None and (checkpoint / CALIBRATED_FILE).is_file()
+
+
+def _with_share(settings: Settings) -> Settings:
+    """Return a preset that counts the frames of its span with their share instead, so that it scales."""
+    joint, sampling = settings.joint, settings.sampling
+    if joint.span_frame_count is None or sampling.mode != "uniform":
+        return settings
+    share = min(1.0, joint.span_frame_count / sampling.frame_count)
+    joint = joint.model_copy(update={"span_share": share, "span_frame_count": None})
+    return settings.model_copy(update={"joint": joint})
+
+
+def _validated(data: Mapping[str, Any], source: str = "") -> Settings:
+    try:
+        return Settings.model_validate(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise SettingsError(
+            f"setting {where}{source}: {first['msg']}, got {first['input']!r}; see docs/settings.md"
+        ) from error
 
 
 def _calibrated(checkpoint: Path | None) -> dict[str, Any]:

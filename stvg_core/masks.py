@@ -95,24 +95,68 @@ class RunLengthMask:
         rows, columns = (np.arange(height) + 0.5) * self.height / height, (np.arange(width) + 0.5) * self.width / width
         return RunLengthMask.of(self.pixels()[np.ix_(rows.astype(np.int64), columns.astype(np.int64))])
 
+    def at_centres(self, rows: int, columns: int) -> Float64[np.ndarray, "row column"]:
+        """Return how much of the object lies at the centre of each cell of a grid, 0..1.
+
+        Bilinear between the pixels around a centre, as the released code samples its masks
+        (spatial_tuning.py:300-306; `torch.nn.functional.interpolate`). What lies between the centres is not seen.
+
+        >>> RunLengthMask.of(np.array([[False, False, True, True]])).at_centres(1, 2).tolist()
+        [[0.0, 1.0]]
+        """
+        return bilinear(self.pixels(), rows, columns)
+
     def on_grid(self, rows: int, columns: int) -> Float64[np.ndarray, "row column"]:
         """Return how much of each cell of a grid shows the object, 0..1.
 
-        Bilinear between the pixels around each cell's centre, as the released code samples its masks
-        (spatial_tuning.py:300-306; `torch.nn.functional.interpolate`). Of a mask that lies between all those
-        points nothing would be left; it is given as the exact share of each cell instead.
+        What lies at the cells' centres; of a mask that lies between all of them nothing would be left, and it is given
+        as the exact share of each cell instead.
 
-        >>> RunLengthMask.of(np.array([[False, False, True, True]])).on_grid(1, 2).tolist()
-        [[0.0, 1.0]]
+        >>> RunLengthMask.of(np.array([[True, False, False, False]])).on_grid(1, 1).tolist()
+        [[0.25]]
         """
-        mask = self.pixels()
-        (top, bottom, down), (left, right, across) = _neighbours(self.height, rows), _neighbours(self.width, columns)
-        upper = mask[np.ix_(top, left)] * (1 - across) + mask[np.ix_(top, right)] * across
-        lower = mask[np.ix_(bottom, left)] * (1 - across) + mask[np.ix_(bottom, right)] * across
-        sampled = np.asarray(upper * (1 - down[:, None]) + lower * down[:, None], dtype=np.float64)
+        sampled = self.at_centres(rows, columns)
         if sampled.any() or not self.area_pixels:
             return sampled
-        return np.asarray(_shares(self.height, rows) @ mask @ _shares(self.width, columns).T, dtype=np.float64)
+        return np.asarray(_shares(self.height, rows) @ self.pixels() @ _shares(self.width, columns).T, dtype=np.float64)
+
+
+def bilinear(
+    values: Float64[np.ndarray, "height width"] | Bool[np.ndarray, "height width"],
+    rows: int,
+    columns: int,
+    window: tuple[slice, slice] = (slice(None), slice(None)),
+) -> Float64[np.ndarray, "row column"]:
+    """Return a picture or map sampled bilinearly at the centres of a grid, coarser or finer than itself.
+
+    The numbers are those of `torch.nn.functional.interpolate(mode="bilinear", align_corners=False)`, without smoothing
+    where the grid is coarser.
+
+    Args:
+        values: of cells that divide the picture evenly.
+        rows: of the grid over the same picture.
+        columns: of the grid.
+        window: rows and columns of the grid that are wanted.
+
+    >>> bilinear(np.array([[0.0, 4.0]]), 1, 4).tolist()
+    [[0.0, 1.0, 3.0, 4.0]]
+    """
+    down, across = window
+    return sampled(sampled(values, columns, across).T, rows, down).T
+
+
+def sampled(
+    values: Float64[np.ndarray, "row column"] | Bool[np.ndarray, "row column"], cells: int, window: slice = slice(None)
+) -> Float64[np.ndarray, "row cell"]:
+    """Return rows of values sampled at the centres of other cells, linearly between the nearest two.
+
+    Args:
+        values: of columns that divide each row evenly.
+        cells: that divide the same row.
+        window: which of them are wanted.
+    """
+    before, after, share = (part[window] for part in _neighbours(values.shape[1], cells))
+    return np.asarray(values[:, before] * (1 - share) + values[:, after] * share, dtype=np.float64)
 
 
 def _neighbours(pixels: int, cells: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

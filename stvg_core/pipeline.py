@@ -17,7 +17,7 @@ from stvg_core.config import JointSettings, Settings
 from stvg_core.determinism import deterministic_algorithms
 from stvg_core.session import Session
 from stvg_core.stages import Stopwatch, device_stage
-from stvg_core.tracks.cells import cell_coverage
+from stvg_core.tracks.cells import cell_coverage, peaks_in_pixels
 from stvg_core.tracks.proposing import propose_tracks
 from stvg_core.tracks.tracker import Tracker, TrackRequest
 from stvg_core.tube import assemble_tube, choose_span
@@ -36,6 +36,7 @@ __all__ = [
     "join_branches",
     "read_branches",
     "read_views",
+    "score_track_frames",
 ]
 
 
@@ -207,7 +208,7 @@ def ground_maps(
         tracks, warnings = propose_tracks(tracker, TrackRequest(frames, sub_queries, read.spatial, read.temporal))
     with watch.stage("tube"):
         rows, columns = read.spatial.values.shape[1:]
-        coverage = cell_coverage(tracks, frames.indices, frames.info, rows, columns)
+        coverage = cell_coverage(tracks, frames.indices, frames.info, rows, columns, settings.track_cells)
         joined = join_branches(frames, tracks, coverage, read.spatial, read.temporal, settings)
     return Grounding(
         frames=frames,
@@ -241,6 +242,19 @@ def join_branches(
     """Choose a track and a span from both branches' maps (paper section 3.5, joint inference)."""
     track_scores = scores.score_tracks(spatial_maps, temporal_maps, coverage, settings)
     chosen = int(track_scores.argmax())
-    frame_scores = scores.score_frames(temporal_maps, coverage[chosen])
+    frame_scores = score_track_frames(frames, tracks[chosen], coverage[chosen], temporal_maps, settings)
     span = choose_span(frame_scores, settings)
     return Joined(chosen, track_scores, frame_scores, span, assemble_tube(tracks[chosen], span, frames, settings))
+
+
+def score_track_frames(
+    frames: Frames,
+    track: Track,
+    coverage: Float64[np.ndarray, "frame row column"],
+    temporal_maps: FrameMaps,
+    settings: JointSettings,
+) -> Float64[np.ndarray, " frame"]:
+    """Return how strongly the action branch looks at one track in each frame (S_frame), by cells or by pixels."""
+    if settings.frame_scores == "pixels":
+        return peaks_in_pixels(temporal_maps, track, frames.indices, frames.info)
+    return scores.score_frames(temporal_maps, coverage)

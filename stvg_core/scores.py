@@ -36,7 +36,7 @@ def score_tracks(
 def score_frames(
     temporal: FrameMaps, coverage: Float64[np.ndarray, "frame row column"]
 ) -> Float64[np.ndarray, " frame"]:
-    """Return the peak of the action branch's attention inside one track, per frame.
+    """Return the peak of the action branch's attention over the cells of one track, per frame.
 
     >>> maps = FrameMaps(np.array([[[1.0, 5.0]], [[3.0, 0.0]]]))
     >>> score_frames(maps, np.array([[[1.0, 0.5]], [[0.5, 1.0]]])).tolist()

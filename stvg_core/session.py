@@ -12,14 +12,15 @@ from jaxtyping import Float
 from torch import Tensor
 
 from stvg_core.backend import AnswerLogits, AttentionRequest, EncodedClip, MLLMAdapter, QuestionAttention
-from stvg_core.config import InputSettings, PromptSettings, TokenSettings
+from stvg_core.config import FamilyPresets, InputSettings, PromptSettings, TokenSettings
 from stvg_core.errors import ModelError
 from stvg_core.hook_extensions import CHECKS, HookExtension, add_checks, open_hook_extensions
 from stvg_core.identity import HOOK_API, LoadOptions, ModelReference
 from stvg_core.memory import LOADING_CURE, memory_errors
+from stvg_core.model_settings import family_presets, find_backend
 from stvg_core.models import ResolvedModel, resolve_model
 from stvg_core.plugin_loading import REQUIRED_HOOKS, hook_manager, load_plugin
-from stvg_core.registry import FoundBackend, backend_for, backend_named, find_backends
+from stvg_core.registry import FoundBackend
 from stvg_core.tracing import HookCall, trace_calls
 from stvg_core.values import Frames
 
@@ -47,6 +48,7 @@ class Session:
         identity: SessionIdentity,
         options: LoadOptions | None = None,
         extensions: tuple[HookExtension, ...] = (),
+        family: FamilyPresets | None = None,
     ) -> None:
         """Hold an opened backend; the manager must hold this backend alone, wrapped by its extensions."""
         self._hooks = manager.hook
@@ -54,6 +56,7 @@ class Session:
         self.identity = identity
         self.options = options or LoadOptions()
         self.extensions = extensions
+        self.family = family or FamilyPresets()
 
     def capture_attention(self, request: AttentionRequest) -> tuple[QuestionAttention, ...]:
         """Call `stvg_capture_attention`."""
@@ -119,17 +122,7 @@ def open_session(
     """
     wrappers = open_hook_extensions(extensions)
     resolved = model if isinstance(model, ResolvedModel) else resolve_model(model)
-    backends = find_backends()
-    found = (
-        backend_named(backend, backends)
-        if backend is not None
-        else backend_for(
-            resolved.architecture,
-            backends,
-            resolved.reference.id,
-            is_language_model=resolved.is_language_model,
-        )
-    )
+    found = find_backend(resolved, backend)
     return open_backend(
         load_plugin(found), found, resolved.reference, options or LoadOptions(), extensions=wrappers, trace=trace
     )
@@ -160,4 +153,4 @@ def open_backend(
     if adapter is None:
         raise ModelError(f"backend {found.name!r} of {found.distribution} does not take {reference.id!r}")
     identity = SessionIdentity(reference.id, found.name, found.distribution, found.version, found.hook_api or HOOK_API)
-    return Session(manager, adapter, identity, options, extensions)
+    return Session(manager, adapter, identity, options, extensions, family_presets(found))

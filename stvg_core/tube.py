@@ -17,13 +17,14 @@ _LOWEST_SHARE: Final = 1e-4
 def choose_span(scores: Float64[np.ndarray, " frame"], settings: JointSettings) -> tuple[int, int]:
     """Return the first and last sampled frame of the span, inclusive.
 
-    top_k: hull of the K best frames (earlier frames win ties). contiguous: start at the
-    peak and take the better neighbour until K frames are in. The others need no length.
-    threshold: the frames around the peak that reach a level between the lowest and the
-    highest score. max_sum: the segment with the largest sum of scores less their mean.
-    two_level: the segment whose frames differ most from the others, as two constants
-    (Otsu's between-class variance, IEEE Transactions SMC 1979, over segments). With
-    settings.span_scale `log` these three see logarithms, as attention falls off by factors.
+    K is settings.span_length of the frames. top_k: hull of the K best frames (earlier frames
+    win ties). contiguous: start at the peak and take the better neighbour until K frames are
+    in. The others need no length. threshold: the frames around the peak that reach a level
+    between the lowest and the highest score. max_sum: the segment with the largest sum of
+    scores less their mean. two_level: the segment whose frames differ most from the others,
+    as two constants (Otsu's between-class variance, IEEE Transactions SMC 1979, over
+    segments). With settings.span_scale `log` these three see logarithms, as attention falls
+    off by factors.
 
     >>> scores = np.array([0.0, 1.0, 9.0, 2.0, 0.0, 3.0])
     >>> choose_span(scores, JointSettings(boundary="top_k", span_frame_count=2))
@@ -40,7 +41,7 @@ def choose_span(scores: Float64[np.ndarray, " frame"], settings: JointSettings) 
         if settings.boundary == "threshold":
             return _around_peak(scaled, settings.threshold_share)
         return _best_segment(scaled, settings.boundary)
-    count = min(settings.span_frame_count, len(scores))
+    count = min(settings.span_length(len(scores)), len(scores))
     if settings.boundary == "top_k":
         best = np.argsort(-scores, kind="stable")[:count]
         return int(best.min()), int(best.max())

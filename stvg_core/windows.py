@@ -37,11 +37,13 @@ class MergedFrames:
         places: which of that window's sampled frames it is.
         inner_count: frames that lie after the first window's end and before the last one's start. All windows hold
             the event, so it lasts through these.
+        window_frames: sampled frames of one window (of the one with the most).
     """
 
     owners: Int64[np.ndarray, " frame"]
     places: Int64[np.ndarray, " frame"]
     inner_count: int
+    window_frames: int
 
 
 def choose_windows(margins: Sequence[float | None], settings: WindowSettings) -> range:
@@ -108,7 +110,8 @@ def merge_frames(windows: Sequence[WindowFrames]) -> MergedFrames:
         places.append(own.astype(np.int64))
         frames = window.indices[own]
         inner += int(((frames > windows[0].last_frame) & (frames < windows[-1].first_frame)).sum())
-    return MergedFrames(np.concatenate(owners), np.concatenate(places), inner)
+    most = max(len(window.indices) for window in windows)
+    return MergedFrames(np.concatenate(owners), np.concatenate(places), inner, most)
 
 
 def _border(before: WindowFrames, after: WindowFrames) -> float:
@@ -172,7 +175,8 @@ def _weights(margins: Sequence[float], settings: WindowSettings) -> Float64[np.n
 def widened(settings: JointSettings, merged: MergedFrames) -> JointSettings:
     """Return the settings by which the span of merged frames is chosen.
 
-    `span_frame_count` is what an event takes of one window. One that reaches through whole windows between the first
-    and the last takes their frames as well.
+    The span's length is what an event takes of one window, whose frames are as far apart as the merged ones. One that
+    reaches through whole windows between the first and the last takes their frames as well.
     """
-    return settings.model_copy(update={"span_frame_count": settings.span_frame_count + merged.inner_count})
+    length = settings.span_length(merged.window_frames) + merged.inner_count
+    return settings.model_copy(update={"span_frame_count": length})

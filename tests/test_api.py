@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 import stvg_core
-from stvg_core.api import choose_settings, ground, installed_versions, lost_frames
-from stvg_core.config import CALIBRATED_FILE, load_settings
+from stvg_core.api import ground, installed_versions, lost_frames
+from stvg_core.config import CALIBRATED_FILE, choose_settings, load_settings
 from stvg_core.demos import find_demos
 from stvg_core.errors import SettingsError
 from stvg_core.session import Session, open_session
@@ -85,6 +85,9 @@ def test_a_long_video_is_searched_and_saved(session: Session, tmp_path: Path) ->
     windows = result.document.windows
     assert (len(windows), windows[0].start_frame, windows[-1].end_frame) == (7, 0, 99)
     assert any(window.joined for window in windows)
+    # Of one window, whatever number of windows joined.
+    (said,) = [warning for warning in result.document.warnings if "the span is" in warning]
+    assert said.startswith("the span is 2 of 6 sampled frames: preset paper's 7 of 20, scaled")
     assert "window 7 of 7: search" in told
     folder = result.save(tmp_path / "out")
     assert sorted(file.name for file in folder.iterdir()) == [

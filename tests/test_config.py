@@ -1,14 +1,24 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from stvg_core.config import CALIBRATED_FILE, LayerSettings, Settings, load_settings
+from stvg_core.config import (
+    CALIBRATED_FILE,
+    PROVENANCE,
+    FamilyPresets,
+    LayerSettings,
+    Settings,
+    choose_settings,
+    load_settings,
+)
 from stvg_core.errors import SettingsError
+from stvg_core.registry.manifest import read_manifest, read_presets
 
 
 def test_paper_is_the_text_and_released_is_the_code() -> None:
@@ -16,13 +26,14 @@ def test_paper_is_the_text_and_released_is_the_code() -> None:
     assert (paper.prompt.steps, paper.prompt.step_size, paper.prompt.objective) == (1, 8.0, "exponential")
     assert paper.prompt.momentum is None
     assert paper.spatial.tokens.rule == "max_activation"
-    assert (paper.joint.boundary, paper.joint.span_frame_count) == ("top_k", 7)
+    assert (paper.joint.boundary, paper.joint.span_length(20), paper.sampling.frame_count) == ("top_k", 7, 20)
     assert paper.relative.neutral_question == "Describe this video in details."
     assert (released.prompt.steps, released.prompt.objective, released.prompt.momentum) == (2, "linear", 0.5)
     assert released.prompt.contrast_neutral
     assert (released.temporal.tokens.rule, released.temporal.tokens.fixed_position) == ("fixed", None)
-    assert released.spatial.layers.layers(32) == tuple(range(6, 26))
-    assert (released.joint.boundary, released.joint.span_frame_count) == ("contiguous", 11)
+    assert released.spatial.layers.layers(32) == tuple(range(32))
+    assert (released.joint.boundary, released.joint.span_length(20)) == ("contiguous", 11)
+    assert (released.joint.track_cells, released.joint.frame_scores) == ("centre", "pixels")
     assert released.relative.neutral_question == "please describe this video"
 
 
@@ -86,7 +97,7 @@ def leaves(model: BaseModel, prefix: str = "") -> Iterator[tuple[str, object]]:
         value = getattr(model, name)
         if isinstance(value, BaseModel):
             yield from leaves(value, f"{prefix}{name}.")
-        elif prefix + name != "preset":
+        elif prefix + name not in PROVENANCE:
             yield prefix + name, value
 
 
@@ -105,4 +116,124 @@ def test_the_docs_list_every_setting_with_both_presets() -> None:
 def test_fast_is_the_paper_without_what_costs_gradients_and_a_second_view() -> None:
     fast, paper = dict(leaves(load_settings("fast"))), dict(leaves(load_settings("paper")))
     changed = {name: value for name, value in fast.items() if paper[name] != value}
-    assert changed == {"prompt.steps": 0, "augment.enabled": False} | ({"preset": "fast"} if "preset" in fast else {})
+    assert changed == {"prompt.steps": 0, "augment.enabled": False}
+
+
+@pytest.mark.parametrize(("preset", "count"), [("paper", 7), ("fast", 7), ("released", 11)])
+def test_at_a_presets_own_frames_the_span_is_what_it_was_and_nothing_is_said(preset: str, count: int) -> None:
+    settings = load_settings(preset)
+    assert settings.joint.span_length(settings.sampling.frame_count) == count
+    assert settings.preset_frame_count == 20
+    assert settings.scaled_span(20) is None
+
+
+def test_another_number_of_frames_scales_the_span_and_says_so() -> None:
+    said = "the span is 3 of 8 sampled frames: preset paper's 7 of 20, scaled"
+    assert (load_settings("paper", overrides={"sampling.frame_count": 8}).scaled_span(8) or "").startswith(said)
+    by_rate = load_settings("released", overrides={"sampling.mode": "fps"})
+    assert "the span is 22 of 40 sampled frames: preset released's 11 of 20" in (by_rate.scaled_span(40) or "")
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        {"joint.span_frame_count": 3},
+        {"joint.span_share": 0.5},
+        {"joint": {"span_share": 0.5}},
+        {"joint.boundary": "max_sum"},
+    ],
+)
+def test_a_span_that_the_user_chose_is_nobody_elses(overrides: dict[str, object]) -> None:
+    assert load_settings("paper", overrides={"sampling.frame_count": 8} | overrides).scaled_span(8) is None
+
+
+def test_a_number_of_frames_wins_over_their_share() -> None:
+    settings = load_settings("paper", overrides={"joint.span_frame_count": 3, "joint.span_share": 1.0})
+    assert [settings.joint.span_length(count) for count in (1, 8, 400)] == [3, 3, 3]
+
+
+@given(st.integers(1, 400), st.data())
+def test_a_calibration_that_counts_frames_scales_from_its_own(frame_count: int, data: st.DataObject) -> None:
+    span = data.draw(st.integers(1, frame_count))
+    with TemporaryDirectory() as folder:
+        counted = {"sampling": {"frame_count": frame_count}, "joint": {"span_frame_count": span}}
+        (Path(folder) / CALIBRATED_FILE).write_text(json.dumps(counted), encoding="utf-8")
+        settings = load_settings("calibrated", checkpoint=Path(folder))
+    assert settings.joint.span_length(frame_count) == span
+    assert settings.scaled_span(frame_count) is None
+    assert settings.joint.span_length(2 * frame_count) == 2 * span
+    assert settings.scaled_span(2 * frame_count) is not None
+
+
+FAMILY = FamilyPresets(
+    "stvg-x:x", {"released": {"sampling.frame_count": 10, "joint.span_share": 0.6, "augment.enabled": False}}
+)
+
+
+def test_a_family_stands_between_preset_and_user() -> None:
+    plain, own = load_settings("released"), load_settings("released", family=FAMILY)
+    changed = {name for name, value in leaves(own) if dict(leaves(plain))[name] != value}
+    assert changed == {"sampling.frame_count", "joint.span_share", "augment.enabled"}
+    assert (own.preset, own.preset_frame_count, own.joint.span_length(10)) == ("released", 10, 6)
+    user = load_settings("released", family=FAMILY, overrides={"augment.enabled": True, "sampling.frame_count": 20})
+    assert user.augment.enabled
+    assert "the span is 12 of 20 sampled frames: preset released's 6 of 10, scaled" in (user.scaled_span(20) or "")
+    assert load_settings("paper", family=FAMILY) == load_settings("paper")
+    assert choose_settings(None, None, {}, FAMILY) == load_settings("paper")
+
+
+@pytest.mark.parametrize(
+    ("differences", "message"),
+    [
+        ({"augment.enabld": False}, "setting augment.enabld of preset released in the manifest of stvg-x:x: Extra"),
+        ({"sampling.frame_count": 0}, "setting sampling.frame_count of preset released in the manifest of stvg-x:x"),
+        ({"sampling": 3}, "setting sampling of preset released in the manifest of stvg-x:x"),
+        ({"sampling.frame_count": 3, "sampling.frame_count.more": 3}, "holds a value"),
+    ],
+)
+def test_what_a_family_cannot_set_is_told_with_its_backend(differences: dict[str, object], message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
+        load_settings("released", family=FamilyPresets("stvg-x:x", {"released": differences}))
+
+
+@pytest.mark.parametrize("name", PROVENANCE)
+def test_where_settings_come_from_is_nothing_to_set(name: str) -> None:
+    with pytest.raises(SettingsError, match=f"expected a setting, got '{name}'"):
+        load_settings("paper", overrides={name: "mine"})
+
+
+METHOD = Path(__file__).parents[1] / "docs" / "method.md"
+MANIFESTS = {
+    "llava-next": "stvg_plugins/llava_next/stvg_llava_next",
+    "qwen2-vl": "stvg_plugins/qwen2_vl/stvg_qwen2_vl",
+    "internvl": "stvg_plugins/internvl/stvg_internvl",
+    "llava-onevision": "examples/llava_onevision_backend/stvg_llava_onevision",
+}
+
+
+def test_the_docs_hold_every_familys_preset_against_the_paper() -> None:
+    """docs/method.md: the columns of presets say what the code holds, and no difference is left out."""
+    columns: dict[str, dict[str, object]] = {"paper": dict(leaves(load_settings("paper")))}
+    for name, package in MANIFESTS.items():
+        manifest, _ = read_manifest((METHOD.parents[1] / package,))
+        family = FamilyPresets(name, read_presets(manifest.presets))
+        columns[name] = dict(leaves(load_settings("released", family=family)))
+    lines = METHOD.read_text(encoding="utf-8").splitlines()
+    start = next(number for number, line in enumerate(lines) if line.startswith("| setting | paper | `paper` |"))
+    heads = [cell.strip(" `") for cell in lines[start].split("|")[1:-1]]
+    assert heads == ["setting", "paper", "paper", "released tree", "research tree", "released`: llava-next", *heads[6:]]
+    assert heads[6:] == ["qwen2-vl", "internvl", "llava-onevision"]
+    rows = {}
+    for line in lines[start + 2 :]:
+        if not line.startswith("|"):
+            break
+        name, *cells = (cell.strip() for cell in line.split("|")[1:-1])
+        rows[name.strip("`")] = [cells[1], *cells[4:]]
+    for setting, cells in rows.items():
+        for cell, values in zip(cells, columns.values(), strict=True):
+            text, value = cell.strip("`"), json.dumps(values[setting], ensure_ascii=False)
+            assert value.startswith(text[:-1]) if text.endswith("…") else value == text, (setting, cell, value)
+    differing = {
+        name for name, value in columns["paper"].items() if any(one[name] != value for one in columns.values())
+    }
+    assert differing <= set(rows)

@@ -100,6 +100,21 @@ def leads_outside(folder: Path) -> None:
     (folder / "stvg_family" / "stvg-backend.toml").symlink_to(elsewhere)
 
 
+def in_preset(settings: str) -> str:
+    return f"{manifest_text('family')}[presets.released]\n{settings}"
+
+
+def test_a_manifest_tells_what_a_family_has_differently(folder: Path) -> None:
+    settings = 'augment.enabled = false\n"joint.span_share" = 0.6\n[presets.released.spatial.layers]\nstart = 0.25'
+    write_distribution(folder, "family", manifest=in_preset(settings))
+    write_distribution(folder, "plain")
+    assert row().presets == {
+        "released": {"augment.enabled": False, "joint.span_share": 0.6, "spatial.layers.start": 0.25}
+    }
+    assert row("plain").presets == {}
+    assert len({row(), row("plain")}) == 2, "backends can be told apart in sets"
+
+
 @pytest.mark.parametrize(
     ("manifest", "told"),
     [
@@ -120,6 +135,24 @@ def leads_outside(folder: Path) -> None:
         (manifest_text("family").replace('"family"', "3"), "name: expected text"),
         (manifest_text("family").replace('"family"', '"a:b"'), "name: expected text"),
         (manifest_text("family").replace("A family", "long" * 100), "display_name"),
+        (manifest_text("family") + "presets = 3", "presets: expected presets and their settings, got 3"),
+        (
+            manifest_text("family") + "[presets.relesed]",
+            "presets: 'relesed': expected a preset (paper, fast, released)",
+        ),
+        (manifest_text("family") + "[presets.calibrated]", "presets: 'calibrated': expected a preset"),
+        (manifest_text("family") + "[presets]\npaper = 3", "presets: paper: expected settings and their values, got 3"),
+        (in_preset("Prompt.steps = 1"), "presets: released: expected text of the form"),
+        (in_preset('"prompt..steps" = 1'), "presets: released: expected text of the form"),
+        (
+            in_preset("prompt.steps = [1]"),
+            "presets: released: 'prompt.steps': expected a number, a truth value or text",
+        ),
+        (in_preset("prompt.steps = 1979-05-27"), "presets: released: 'prompt.steps': expected a number"),
+        (in_preset("a.b.c.d.e = 1"), "presets: released: 'a.b.c.d.e': expected at most 4 parts, got 5"),
+        (in_preset('prompt.steps = 1\n"prompt.steps" = 2'), "presets: released: 'prompt.steps': expected one value"),
+        (in_preset(f"question_template = '{'x' * 5000}'"), "presets: released: 'question_template': expected a number"),
+        (in_preset("".join(f"a{number} = 1\n" for number in range(129))), "expected at most 128 settings, got 129"),
     ],
 )
 def test_a_manifest_that_cannot_be_read_is_a_row(folder: Path, manifest: str | bytes | None, told: str) -> None:
@@ -167,6 +200,13 @@ def test_a_manifest_of_another_name_is_broken(folder: Path) -> None:
             "display_name": st.text() | st.integers(),
             "hook_api": st.integers() | st.booleans(),
             "architectures": st.lists(st.text() | st.integers()),
+            "presets": st.dictionaries(
+                st.text() | st.sampled_from(["paper", "released"]),
+                st.recursive(
+                    st.none() | st.booleans() | st.floats() | st.text(),
+                    lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from("abc") | st.text(), inner),
+                ),
+            ),
         }
     )
 )

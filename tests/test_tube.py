@@ -5,7 +5,8 @@ from hypothesis import strategies as st
 
 from stvg_core.config import JointSettings
 from stvg_core.metrics import box_iou, tube_overlap
-from stvg_core.scores import score_frames, score_tracks
+from stvg_core.pipeline import score_track_frames
+from stvg_core.scores import score_tracks
 from stvg_core.tube import assemble_tube, choose_span
 from stvg_core.values import FrameMaps, Frames, Track, Tube, VideoInfo
 
@@ -92,7 +93,24 @@ def test_the_action_branch_can_overrule_the_attribute_branch() -> None:
 
 def test_frame_scores_ignore_attention_outside_the_track() -> None:
     maps = FrameMaps(np.array([[[9.0, 1.0]], [[0.0, 2.0]]]))
-    assert score_frames(maps, np.array([[[0.0, 1.0]], [[0.0, 1.0]]])).tolist() == [1.0, 2.0]
+    coverage = np.array([[[0.0, 1.0]], [[0.0, 1.0]]])
+    right = Track(np.array([0, 49]), np.tile([48.0, 0.0, 64.0, 48.0], (2, 1)))
+    frames = video(indices=(0, 49))
+    for rule in ("cells", "pixels"):
+        found = score_track_frames(frames, right, coverage, maps, JointSettings(frame_scores=rule))
+        assert found.tolist() == ([1.0, 2.0] if rule == "cells" else pytest.approx([1.0, 2.0], abs=0.01)), rule
+    halved = score_track_frames(frames, right, coverage / 2, maps, JointSettings())
+    assert halved.tolist() == [0.5, 1.0], "a cell counts by what the track covers of it"
+
+
+@pytest.mark.parametrize("boundary", ["top_k", "contiguous"])
+@given(scores=SCORES, share=st.floats(0.01, 1.0))
+def test_a_span_is_its_share_of_the_frames(boundary: str, scores: list[float], share: float) -> None:
+    settings = JointSettings(boundary=boundary, span_share=share)
+    counted = settings.model_copy(update={"span_frame_count": max(1, round(share * len(scores)))})
+    assert choose_span(np.array(scores), settings) == choose_span(np.array(scores), counted)
+    first, last = choose_span(np.arange(len(scores), dtype=np.float64), settings)
+    assert last - first + 1 == max(1, round(share * len(scores)))
 
 
 def tube(start: int, boxes: list[list[float]]) -> Tube:

@@ -196,13 +196,21 @@ def test_one_window_keeps_its_maps(windows: list[WindowFrames]) -> None:
     assert merged.places.tolist() == list(range(len(window.indices)))
     found = merge_maps([window], merged, [maps], [-3.0], np.arange(window.last_frame + 1.0), WindowSettings())
     assert (found.values == maps.values).all()
-    assert widened(JointSettings(), merged) == JointSettings()
+    count = len(window.indices)
+    assert widened(JointSettings(), merged).span_length(count) == JointSettings().span_length(count)
 
 
 def test_an_event_through_whole_windows_is_as_long_as_they() -> None:
     windows = [WindowFrames(10 * n, 10 * n + 9, np.arange(10 * n, 10 * n + 10)) for n in range(4)]
     assert widened(JointSettings(span_frame_count=7), merge_frames(windows)).span_frame_count == 27
     assert widened(JointSettings(span_frame_count=7), merge_frames(windows[:2])).span_frame_count == 7
+
+
+@given(joined_windows(), st.floats(0.01, 1.0))
+def test_a_share_is_of_one_window_whatever_is_joined(windows: list[WindowFrames], share: float) -> None:
+    merged = merge_frames(windows)
+    in_one = max(1, round(share * max(len(window.indices) for window in windows)))
+    assert widened(JointSettings(span_share=share), merged).span_frame_count == in_one + merged.inner_count
 
 
 def test_windows_are_off_by_default_and_closed() -> None:

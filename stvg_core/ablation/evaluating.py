@@ -8,7 +8,6 @@ from zlib import crc32
 import numpy as np
 from jaxtyping import Float64
 
-from stvg_core import scores
 from stvg_core.ablation.measures import consistency, pointing, true_track
 from stvg_core.ablation.paper_tables import ORACLE_TRACKS
 from stvg_core.ablation.sources import AblationSample, FixedTracks
@@ -19,7 +18,7 @@ from stvg_core.branches import BranchMaps, read_queries
 from stvg_core.config import JointSettings, Settings
 from stvg_core.errors import ScoreError
 from stvg_core.metrics import Protocol, box_iou, score_sample
-from stvg_core.pipeline import Joined, Stopwatch, join_branches
+from stvg_core.pipeline import Joined, Stopwatch, join_branches, score_track_frames
 from stvg_core.recall import Recall
 from stvg_core.runs.scoring import predicted_tube
 from stvg_core.runs.tasks import Failure
@@ -210,8 +209,8 @@ class _Evaluation:
             proposed = self._recall(key, lambda: noisy.propose(request))
         rows, columns = read.temporal.values.shape[1:]
         coverage = self._recall(
-            ("coverage", *key, rows, columns),
-            lambda: cell_coverage(proposed, frames.indices, frames.info, rows, columns),
+            ("coverage", *key, rows, columns, settings.joint.track_cells),
+            lambda: cell_coverage(proposed, frames.indices, frames.info, rows, columns, settings.joint.track_cells),
         )
         return _Seen(frames, clip, proposed, coverage, read)
 
@@ -259,8 +258,10 @@ class _Evaluation:
             float(box_iou(track.boxes_at(truth.frames * step)[0], truth.boxes_xyxy).mean()) for track in seen.tracks
         ]
         best = int(np.argmax(fits))
-        span = choose_span(scores.score_frames(seen.read.temporal, seen.coverage[best]), settings.joint)
-        found[BEST_TRACK] = self._score(span, seen, best, settings)
+        rated = score_track_frames(
+            seen.frames, seen.tracks[best], seen.coverage[best], seen.read.temporal, settings.joint
+        )
+        found[BEST_TRACK] = self._score(choose_span(rated, settings.joint), seen, best, settings)
         found[BEST_TRACK_TRUE_SPAN] = self._score_source((truth.start_frame * step, truth.end_frame * step), seen, best)
         return found
 

@@ -4,15 +4,15 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from stvg_core.ablation.paper_tables import FULL, IDENTIFIED, PLAIN, prompted
-from stvg_core.ablation.variants import Variant
-from stvg_core.config import Settings, load_settings
+from stvg_core.ablation.variants import ModelFacts, Variant
+from stvg_core.config import PROVENANCE, Settings, load_settings
 
 _ADAPTIVE: Final = {"joint.boundary": "max_sum", "joint.span_scale": "log"}
 _THREE_TOKENS: Final = {"spatial.tokens.count": 3, "temporal.tokens.count": 3}
 _SECOND_HALF: Final = {"spatial.layers": {"start": 0.5, "stop": 1.0}, "temporal.layers": {"start": 0.5, "stop": 1.0}}
 
 
-def ours(base: Settings, _depth: int) -> tuple[Variant, ...]:
+def ours(base: Settings, _model: ModelFacts) -> tuple[Variant, ...]:
     """Return what is ours, beside the full method."""
     full = {**prompted(base), **IDENTIFIED, **FULL}
     plain = {**IDENTIFIED, **PLAIN}
@@ -54,15 +54,13 @@ def ours(base: Settings, _depth: int) -> tuple[Variant, ...]:
     )
 
 
-def presets(base: Settings, _depth: int) -> tuple[Variant, ...]:
-    """Return every preset on the frames and tokens that the model's own settings give it."""
-    own = _leaves(base.model_dump(exclude={"sampling", "input", "preset"}))
+def presets(base: Settings, model: ModelFacts) -> tuple[Variant, ...]:
+    """Return every preset, as the model's family has it, on the frames and tokens of the model's own settings."""
+    left_out = {"sampling", "input", *PROVENANCE}
+    own = _leaves(base.model_dump(exclude=left_out))
     rows = []
     for name in ("paper", "released"):
-        preset = load_settings(name)
-        values = _leaves(preset.model_dump(exclude={"sampling", "input", "preset"}))
-        share = preset.joint.span_frame_count / preset.sampling.frame_count
-        values["joint.span_frame_count"] = max(1, round(share * base.sampling.frame_count))
+        values = _leaves(load_settings(name, family=model.family).model_dump(exclude=left_out))
         changed = {key: value for key, value in values.items() if own[key] != value}
         rows.append(Variant(name, changed, controls=True))
     rows.append(Variant("fast", {**rows[0].overrides, **PLAIN}))
@@ -91,7 +89,7 @@ def _leaves(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return found
 
 
-def prompts(base: Settings, _depth: int) -> tuple[Variant, ...]:
+def prompts(base: Settings, _model: ModelFacts) -> tuple[Variant, ...]:
     """Return prompts kept in bounds and views combined otherwise, beside the full method."""
     full = {**prompted(base), **IDENTIFIED, **FULL}
     changes: dict[str, dict[str, Any]] = {
@@ -110,7 +108,7 @@ def prompts(base: Settings, _depth: int) -> tuple[Variant, ...]:
     return tuple(Variant(name, {**full, **change}) for name, change in changes.items())
 
 
-def doubt(base: Settings, _depth: int) -> tuple[Variant, ...]:
+def doubt(base: Settings, _model: ModelFacts) -> tuple[Variant, ...]:
     """Return prompts that are learned where the answer is no alone, beside the plain mean and the full method."""
     mean = {"spatial.tokens.rule": "mean", "temporal.tokens.rule": "mean"}
     full = {**prompted(base), **IDENTIFIED, **FULL}

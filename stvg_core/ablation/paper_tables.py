@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-from stvg_core.ablation.variants import Variant
+from stvg_core.ablation.variants import ModelFacts, Variant
 from stvg_core.comparison.ladder import LADDER
 from stvg_core.config import Settings
 from stvg_core.tracks.noise import TRACK_NOISES
@@ -39,7 +39,7 @@ def ladder(base: Settings, join: Mapping[str, Any]) -> tuple[Variant, ...]:
     )
 
 
-def objective(base: Settings, _depth: int) -> tuple[Variant, ...]:
+def objective(base: Settings, _model: ModelFacts) -> tuple[Variant, ...]:
     """Return what a prompt may be learned on, without TAS as in the paper's Table 3."""
     tuned = {**prompted(base), **IDENTIFIED, **BOTH, "augment.enabled": False}
     objectives = {
@@ -54,7 +54,7 @@ def objective(base: Settings, _depth: int) -> tuple[Variant, ...]:
     )
 
 
-def steps(base: Settings, _depth: int) -> tuple[Variant, ...]:
+def steps(base: Settings, _model: ModelFacts) -> tuple[Variant, ...]:
     """Return steps and step sizes, normalized and raw, against no prompt."""
     # Without TAS, which would double the cost of a table about something else.
     rules = {"normalized": (0.01, 0.03, 0.1, 0.3), "raw": (4.0, 8.0, 16.0)}
@@ -80,7 +80,7 @@ def steps(base: Settings, _depth: int) -> tuple[Variant, ...]:
     )
 
 
-def tokens(_base: Settings, _depth: int) -> tuple[Variant, ...]:
+def tokens(_base: Settings, _model: ModelFacts) -> tuple[Variant, ...]:
     """Return rules for grounding tokens, and each position of the six template tokens."""
     choices: dict[str, dict[str, Any]] = {
         "mean of tokens": {"rule": "mean"},
@@ -107,16 +107,16 @@ def tokens(_base: Settings, _depth: int) -> tuple[Variant, ...]:
     )
 
 
-def layers(_base: Settings, layer_count: int) -> tuple[Variant, ...]:
+def layers(_base: Settings, model: ModelFacts) -> tuple[Variant, ...]:
     """Return halves, the released code's middle, and single layers, or eighths of a deep model."""
-    parts = min(layer_count, _MOST_LAYERS)
+    parts = min(model.layer_count, _MOST_LAYERS)
     ranges = {
         "all": (0.0, 1.0),
         "first half": (0.0, 0.5),
         "second half": (0.5, 1.0),
         "6/32 to 26/32 (C)": (6 / 32, 26 / 32),
     }
-    what = "layer" if parts == layer_count else f"part of {parts}"
+    what = "layer" if parts == model.layer_count else f"part of {parts}"
     ranges |= {f"{what} {part}": (part / parts, (part + 1) / parts) for part in range(parts)}
     parted = {name: {"start": start, "stop": stop} for name, (start, stop) in ranges.items()}
     weighted = {f"{name}, by activation": {**parted[name], "weights": "activation"} for name in ("all", "second half")}
@@ -126,7 +126,7 @@ def layers(_base: Settings, layer_count: int) -> tuple[Variant, ...]:
     )
 
 
-def relative(_base: Settings, _depth: int) -> tuple[Variant, ...]:
+def relative(_base: Settings, _model: ModelFacts) -> tuple[Variant, ...]:
     """Return relative attention with either epsilon, and raw attention."""
     modes: dict[str, dict[str, Any]] = {
         "ratio, epsilon uniform": {"relative.mode": "ratio", "relative.epsilon": "uniform"},
@@ -136,9 +136,9 @@ def relative(_base: Settings, _depth: int) -> tuple[Variant, ...]:
     return tuple(Variant(name, {**PLAIN, **mode}) for name, mode in modes.items())
 
 
-def frames(base: Settings, _depth: int) -> tuple[Variant, ...]:
+def frames(base: Settings, _model: ModelFacts) -> tuple[Variant, ...]:
     """Return half and double the frames, the span scaled with them."""
-    count, span = base.sampling.frame_count, base.joint.span_frame_count
+    count, length = base.sampling.frame_count, base.joint.span_frame_count
     return tuple(
         Variant(
             f"{frames} frames",
@@ -146,18 +146,20 @@ def frames(base: Settings, _depth: int) -> tuple[Variant, ...]:
                 **PLAIN,
                 "sampling.mode": "uniform",
                 "sampling.frame_count": frames,
-                "joint.span_frame_count": max(1, round(span * frames / count)),
+                "joint.span_share": base.joint.span_share if length is None else min(1.0, length / count),
+                "joint.span_frame_count": None,
             },
         )
         for frames in (count, max(2, count // 2), 2 * count)
     )
 
 
-def span(base: Settings, _depth: int) -> tuple[Variant, ...]:
+def span(base: Settings, _model: ModelFacts) -> tuple[Variant, ...]:
     """Return spans of several lengths and spans without one; first the settings' own length."""
     count = base.sampling.frame_count
-    lengths = sorted({max(1, round(share * count)) for share in _SPAN_SHARES} | {base.joint.span_frame_count})
-    rows = [Variant(f"top {base.joint.span_frame_count}", {**PLAIN, "joint.boundary": "top_k"})]
+    own = base.joint.span_length(count)
+    lengths = sorted({max(1, round(share * count)) for share in _SPAN_SHARES} | {own})
+    rows = [Variant(f"top {own}", {**PLAIN, "joint.boundary": "top_k"})]
     rows += [
         Variant(
             f"{'top' if rule == 'top_k' else 'contiguous'} {length}",
@@ -165,7 +167,7 @@ def span(base: Settings, _depth: int) -> tuple[Variant, ...]:
         )
         for rule in ("top_k", "contiguous")
         for length in lengths
-        if (rule, length) != ("top_k", base.joint.span_frame_count)
+        if (rule, length) != ("top_k", own)
     ]
     rows += [
         Variant(f"threshold {share:g}", {**PLAIN, "joint.boundary": "threshold", "joint.threshold_share": share})
@@ -184,7 +186,7 @@ def span(base: Settings, _depth: int) -> tuple[Variant, ...]:
     return tuple(rows)
 
 
-def join(_base: Settings, _depth: int) -> tuple[Variant, ...]:
+def join(_base: Settings, _model: ModelFacts) -> tuple[Variant, ...]:
     """Return every way in which the branches choose a track."""
     names = {"spatial": "attribute (paper)", "product": "product of scores", "cell_product": "product of cells"}
     return tuple(
@@ -194,7 +196,7 @@ def join(_base: Settings, _depth: int) -> tuple[Variant, ...]:
     )
 
 
-def tracker(_base: Settings, _depth: int) -> tuple[Variant, ...]:
+def tracker(_base: Settings, _model: ModelFacts) -> tuple[Variant, ...]:
     """Return the own tracker, that of attention, and the true tracks; own and true ones made worse as well."""
     return (
         Variant("own", PLAIN, controls=True),

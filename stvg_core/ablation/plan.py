@@ -49,7 +49,8 @@ def make_plan(grounder: Grounder, source: AblationSource, names: Sequence[str], 
             "expected settings without windows, got windows.length_seconds: an ablation reads each video as a whole; "
             "compare settings with windows by stvg compare"
         )
-    made = make_tables(names, grounder.settings, grounder.session.adapter.description.layer_count)
+    session = grounder.session
+    made = make_tables(names, grounder.settings, session.adapter.description.layer_count, session.family)
     tables = tuple(
         replace(
             table,

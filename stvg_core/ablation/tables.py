@@ -9,11 +9,11 @@ from types import MappingProxyType
 from typing import Final
 
 from stvg_core.ablation import own_tables, paper_tables
-from stvg_core.ablation.variants import Table, Variant
-from stvg_core.config import Settings
+from stvg_core.ablation.variants import ModelFacts, Table, Variant
+from stvg_core.config import FamilyPresets, Settings
 from stvg_core.errors import UsageError
 
-_Maker = Callable[[Settings, int], tuple[Variant, ...]]
+_Maker = Callable[[Settings, ModelFacts], tuple[Variant, ...]]
 _TABLES: Final[Mapping[str, tuple[str, _Maker]]] = MappingProxyType(
     {
         "ladder": ("The components, one after another (paper Table 2)", lambda base, _: paper_tables.ladder(base, {})),
@@ -39,13 +39,16 @@ _TABLES: Final[Mapping[str, tuple[str, _Maker]]] = MappingProxyType(
 TABLE_NAMES: Final = tuple(_TABLES)
 
 
-def make_tables(names: Sequence[str], base: Settings, layer_count: int) -> tuple[Table, ...]:
+def make_tables(
+    names: Sequence[str], base: Settings, layer_count: int, family: FamilyPresets | None = None
+) -> tuple[Table, ...]:
     """Return tables for one model.
 
     Args:
         names: some of TABLE_NAMES; none: all.
         base: the model's own settings.
         layer_count: decoder layers of the model.
+        family: what the model's family has differently in presets.
 
     Raises:
         UsageError: there is no table of a name.
@@ -53,4 +56,5 @@ def make_tables(names: Sequence[str], base: Settings, layer_count: int) -> tuple
     for name in names:
         if name not in _TABLES:
             raise UsageError(f"expected a table ({', '.join(TABLE_NAMES)}), got {name!r}")
-    return tuple(Table(name, _TABLES[name][0], _TABLES[name][1](base, layer_count)) for name in names or TABLE_NAMES)
+    facts = ModelFacts(layer_count, family)
+    return tuple(Table(name, _TABLES[name][0], _TABLES[name][1](base, facts)) for name in names or TABLE_NAMES)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from functools import reduce
 from typing import Any
 
-from stvg_core.config import Settings
+from stvg_core.config import FamilyPresets, Settings
 from stvg_core.tracks.noise import TrackNoise
 
 
@@ -41,6 +41,19 @@ class Variant:
             level = reduce(lambda level, parent: level[parent], parents, data)
             level[leaf] = value
         return Settings.model_validate(data)
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """What a table may depend on besides a model's own settings.
+
+    Attributes:
+        layer_count: decoder layers.
+        family: what the model's family has differently in presets.
+    """
+
+    layer_count: int
+    family: FamilyPresets | None = None
 
 
 @dataclass(frozen=True)

@@ -1,18 +1,118 @@
-"""`stvg models`: which named checkpoints are installed; imports no torch."""
+"""`stvg models`: which named checkpoints are installed, and what a preset holds for one; imports no torch."""
 
 import json
-from typing import Annotated
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any
 
 import typer
 
+from stvg_core.cli.opening import BackendOption
+from stvg_core.cli.plugin_files import PluginFileOption
 from stvg_core.cli.terminal import one_line, table_lines
-from stvg_core.errors import ModelError
+from stvg_core.errors import ModelError, UsageError
 
 JsonOption = Annotated[bool, typer.Option("--json", help="print one JSON document and nothing else")]
 
 
-def models(as_json: JsonOption = False) -> None:
-    """List the named checkpoints that are installed."""
+def models(
+    action: Annotated[
+        str | None, typer.Argument(metavar="show", help="tell the settings of one", show_default=False)
+    ] = None,
+    name: Annotated[
+        str | None, typer.Argument(metavar="NAME", help="a named model, a folder, or a hub id", show_default=False)
+    ] = None,
+    preset: Annotated[
+        str | None,
+        typer.Option("--preset", help="paper, released, fast, calibrated (default: as stvg ground would choose)"),
+    ] = None,
+    revision: Annotated[str | None, typer.Option("--revision", help="branch, tag or commit of a hub id")] = None,
+    backend: BackendOption = None,
+    as_json: JsonOption = False,
+    plugin: PluginFileOption = None,
+) -> None:
+    """List the named checkpoints that are installed; or tell every setting that a preset holds for a model."""
+    if action is None:
+        _list(as_json)
+    elif action == "show" and name is not None:
+        document = details(name, preset, revision, backend)
+        typer.echo(json.dumps(document) if as_json else "\n".join(detail_lines(document)))
+    else:
+        raise UsageError(f"expected stvg models, or stvg models show NAME, got {action!r}")
+
+
+def details(name: str, preset: str | None, revision: str | None, backend: str | None) -> dict[str, Any]:
+    """Return what a preset holds for a model, as `stvg models show --json` tells it.
+
+    Raises:
+        StvgError: what was expected, what came, and the cure.
+    """
+    from stvg_core.config import PROVENANCE, load_settings
+    from stvg_core.model_settings import find_backend, settings_before_loading
+    from stvg_core.models import resolve_model
+
+    resolved = resolve_model(name, revision)
+    found = find_backend(resolved, backend)
+    settings = settings_before_loading(resolved, found.selector, preset)
+    calibrated = settings.preset == "calibrated"
+    base_name = "paper" if calibrated else settings.preset
+    base = dict(_leaves(load_settings(base_name).model_dump(mode="json")))
+    folder = resolved.reference.folder
+    return {
+        "model": name,
+        "architecture": resolved.architecture,
+        "backend": {"name": found.name, "distribution": found.distribution, "version": found.version},
+        "checkpoint": None if folder is None else str(folder),
+        "preset": settings.preset,
+        "base_preset": base_name,
+        "settings": settings.model_dump(mode="json"),
+        "differences": [
+            {"setting": setting, "value": value, "base": base[setting], "by": "calibration" if calibrated else "family"}
+            for setting, value in _leaves(settings.model_dump(mode="json"))
+            if setting not in PROVENANCE and value != base[setting]
+        ],
+    }
+
+
+def detail_lines(document: Mapping[str, Any]) -> list[str]:
+    """Return what `details` gives as lines for a person."""
+    from stvg_core.config import PROVENANCE
+
+    backend, base_name = document["backend"], document["base_preset"]
+    differences = {one["setting"]: one for one in document["differences"]}
+    pairs = [
+        ("model", document["model"]),
+        ("architecture", document["architecture"]),
+        ("backend", f"{backend['name']} of {backend['distribution']} {backend['version']}"),
+        ("checkpoint", document["checkpoint"] or "on the hub"),
+        ("preset", document["preset"]),
+    ]
+    rows = [("setting", "set by", "value")]
+    for setting, value in _leaves(document["settings"]):
+        if setting in PROVENANCE:
+            continue
+        one, shown = differences.get(setting), _json(value)
+        rows.append(
+            (setting, "", shown)
+            if one is None
+            else (setting, one["by"], f"{shown} ({base_name}: {_json(one['base'])})")
+        )
+    return [*(f"{label:14}{one_line(text)}" for label, text in pairs), "", *table_lines(rows)]
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield nested settings under dotted names."""
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def _list(as_json: bool) -> None:
     from stvg_core.models import named_entries, resolve_model
 
     rows = []

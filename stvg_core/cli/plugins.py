@@ -135,6 +135,7 @@ def details(backend: "FoundBackend", outcome: "CheckOutcome | None" = None) -> d
             "static_is_complete": static.complete,
             "imported": None if outcome is None or not outcome.hooks else list(outcome.hooks),
         },
+        "presets": {preset: dict(settings) for preset, settings in backend.presets.items()},
         "requirements": [{"text": state.text, "installed": state.installed, "met": state.met} for state in states],
         "use": f"stvg ground VIDEO QUERY --model MODEL --backend {backend.selector}",
     }
@@ -160,6 +161,7 @@ def detail_lines(document: dict[str, Any]) -> list[str]:
         ("architectures", ", ".join(document["architectures"]) or "unknown"),
         ("hooks, source", static + unread),
         ("hooks, import", None if hooks["imported"] is None else ", ".join(hooks["imported"])),
+        *((f"preset {name}", ", ".join(settings)) for name, settings in document["presets"].items()),
         *(
             (
                 "needs" if place == 0 else "",
@@ -169,7 +171,7 @@ def detail_lines(document: dict[str, Any]) -> list[str]:
         ),
         ("use", document["use"]),
     ]
-    return [f"{label:14}{one_line(str(text))}" for label, text in pairs if text]
+    return [f"{label:16}{one_line(str(text))}" for label, text in pairs if text]
 
 
 def _checked(

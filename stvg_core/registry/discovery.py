@@ -15,7 +15,7 @@ from stvg_core.plain_text import one_line
 from stvg_core.registry import found as statuses
 from stvg_core.registry.file_plugins import inspect_file, plugin_files
 from stvg_core.registry.found import FoundBackend
-from stvg_core.registry.manifest import MANIFEST_FILE, find_package, read_manifest
+from stvg_core.registry.manifest import MANIFEST_FILE, find_package, read_manifest, read_presets
 from stvg_core.registry.metadata import InstalledDistribution, InstalledEntry, InstalledPlugins, find_installed
 from stvg_core.registry.requirements import requirement_states
 from stvg_core.registry.selection import BACKEND_GROUP, read_selection, selection_warnings, tell_once
@@ -85,6 +85,7 @@ def _inspect(entry: InstalledEntry, installed: InstalledPlugins) -> FoundBackend
         display_name=one_line(manifest.display_name),
         hook_api=manifest.hook_api,
         architectures=manifest.architectures,
+        presets=read_presets(manifest.presets),
         package_path=package,
     )
     if manifest.name != found.name:

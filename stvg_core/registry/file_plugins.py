@@ -18,7 +18,7 @@ from types import ModuleType
 from stvg_core.errors import PluginError
 from stvg_core.plain_text import one_line
 from stvg_core.registry.found import BROKEN, FILE_VERSION, MISSING_MANIFEST, OK, FoundBackend
-from stvg_core.registry.manifest import BackendManifest, check_manifest, check_texts, checked_by
+from stvg_core.registry.manifest import BackendManifest, check_manifest, check_texts, checked_by, read_presets
 from stvg_core.registry.selection import BACKEND_GROUP
 
 FILES_VARIABLE = "STVG_PLUGIN_FILES"
@@ -33,7 +33,7 @@ def _check_class_name(value: object) -> None:
         raise ValueError(f"expected the name of a class, got {one_line(repr(value), _LONGEST_REASON)}")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class FileManifest(BackendManifest):
     """What the literal holds.
 
@@ -104,6 +104,7 @@ def inspect_file(path: Path) -> FoundBackend:
         hook_api=manifest.hook_api,
         architectures=manifest.architectures,
         requirements=manifest.requires,
+        presets=read_presets(manifest.presets),
         entry_point=EntryPoint(manifest.name, f"{path.stem}:{manifest.plugin}", BACKEND_GROUP),
     )
 

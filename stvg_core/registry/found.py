@@ -1,8 +1,10 @@
 """One backend as found on this machine, and its status."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint
 from pathlib import Path
+from typing import Any
 
 OK = "ok"
 DISABLED = "disabled"
@@ -33,6 +35,7 @@ class FoundBackend:
         metadata_path: folder of the distribution's metadata, where it is on disk.
         package_path: folder that holds the manifest, or the single file.
         requirements: Requires-Dist lines.
+        presets: what its family has differently: by preset, dotted setting names to values.
     """
 
     name: str
@@ -48,6 +51,7 @@ class FoundBackend:
     metadata_path: Path | None = None
     package_path: Path | None = None
     requirements: tuple[str, ...] = ()
+    presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, hash=False)
 
     @property
     def selector(self) -> str:

@@ -13,13 +13,18 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from stvg_core.plain_text import one_line
+from stvg_core.presets import PRESETS
 
 MANIFEST_FILE = "stvg-backend.toml"
 _MANIFEST_BYTES = 64 * 1024
 _LONGEST_REASON = 200
 _LONGEST_TEXT = 128
 _LONGEST_LIST = 64
+_LONGEST_VALUE = 4096
+_MOST_SETTINGS = 128
+_DEEPEST_SETTING = 4
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_SETTING_PART = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _ARCHITECTURE = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 
 _Manifest = TypeVar("_Manifest", bound="BackendManifest")
@@ -47,13 +52,17 @@ def _check_architectures(value: object) -> None:
         _check_text(architecture, _ARCHITECTURE)
 
 
+def _check_presets(value: object) -> None:
+    read_presets(value)
+
+
 def checked_by(check: Callable[[object], None], **options: Any) -> Any:  # noqa: ANN401  # as dataclasses.field
     """Return a field of a manifest, with what raises a ValueError where a value is not possible."""
     return field(metadata={"check": check}, **options)
 
 
 # No pydantic here: importing it would take half of what `stvg plugins` may.
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class BackendManifest:
     """The static facts by which a backend introduces itself; made by `check_manifest`.
 
@@ -62,12 +71,73 @@ class BackendManifest:
         display_name: which models it handles, in words.
         hook_api: version of hooks and adapter that it was written for.
         architectures: as in the `architectures` of config.json.
+        presets: what its family has differently in presets, as it stands in the manifest; see `read_presets`.
     """
 
     name: str = checked_by(_check_name)
     display_name: str = checked_by(_check_display_name)
     hook_api: int = checked_by(_check_version)
     architectures: tuple[str, ...] = checked_by(_check_architectures)
+    presets: Mapping[str, Mapping[str, Any]] = checked_by(_check_presets, default_factory=dict, hash=False)
+
+
+def read_presets(value: object) -> dict[str, dict[str, Any]]:
+    """Return a manifest's presets: for each, dotted names of settings and their values.
+
+    Names may be dotted, nested, or both. Whether there is a setting of a name, and whether it can have that value, is
+    told where the preset is used (`stvg_core.config.load_settings`).
+
+    Raises:
+        ValueError: there is no preset of a name, or what is under one are no names and values.
+
+    >>> read_presets({"released": {"augment": {"enabled": False}, "joint.span_share": 0.6}})
+    {'released': {'augment.enabled': False, 'joint.span_share': 0.6}}
+    """
+    if not isinstance(value, Mapping):
+        raise ValueError(f"expected presets and their settings, got {_shown(value)}")  # noqa: TRY004  # as above
+    found: dict[str, dict[str, Any]] = {}
+    for preset, settings in value.items():
+        if preset not in PRESETS:
+            raise ValueError(f"{_shown(preset)}: expected a preset ({', '.join(PRESETS)})")
+        try:
+            found[preset] = _dotted(settings, ())
+        except ValueError as error:
+            raise ValueError(f"{preset}: {error}") from error
+        if len(found[preset]) > _MOST_SETTINGS:
+            raise ValueError(f"{preset}: expected at most {_MOST_SETTINGS} settings, got {len(found[preset])}")
+    return found
+
+
+def _dotted(settings: object, parents: tuple[str, ...]) -> dict[str, Any]:
+    """Return nested settings under dotted names."""
+    if not isinstance(settings, Mapping):
+        raise ValueError(f"expected settings and their values, got {_shown(settings)}")  # noqa: TRY004  # as above
+    found: dict[str, Any] = {}
+    for key, value in settings.items():
+        parts = (*parents, *(key.split(".") if isinstance(key, str) else (key,)))
+        for part in parts:
+            _check_text(part, _SETTING_PART)
+        name = ".".join(parts)
+        if len(parts) > _DEEPEST_SETTING:
+            raise ValueError(f"{_shown(name)}: expected at most {_DEEPEST_SETTING} parts, got {len(parts)}")
+        if not isinstance(value, Mapping):
+            _check_value(name, value)
+        own = _dotted(value, parts) if isinstance(value, Mapping) else {name: value}
+        twice = [known for known in own if known in found]
+        if twice:
+            raise ValueError(f"{_shown(twice[0])}: expected one value, got two")
+        found |= own
+    return found
+
+
+def _check_value(name: str, value: object) -> None:
+    if (
+        value is None
+        or isinstance(value, bool | int | float)
+        or (isinstance(value, str) and len(value) <= _LONGEST_VALUE)
+    ):
+        return
+    raise ValueError(f"{_shown(name)}: expected a number, a truth value or text, got {_shown(value)}")
 
 
 def find_package(package: str) -> tuple[Path, ...]:
@@ -123,7 +193,7 @@ def check_manifest(kind: type[_Manifest], data: object) -> _Manifest:
     values: dict[str, Any] = {}
     for name, each in known.items():
         if name not in data:
-            if each.default is MISSING:
+            if each.default is MISSING and each.default_factory is MISSING:
                 raise ValueError(f"{name}: expected a value, got none")
             continue
         value = data[name]

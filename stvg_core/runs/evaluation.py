@@ -6,12 +6,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from stvg_core.api import DEFAULT_DECOMPOSER, DEFAULT_TRACKER, Grounder, choose_settings
+from stvg_core.api import DEFAULT_DECOMPOSER, DEFAULT_TRACKER, Grounder
 from stvg_core.datasets.opening import Dataset
 from stvg_core.hook_extensions import open_hook_extensions
 from stvg_core.identity import LoadOptions
 from stvg_core.metrics import Protocol
 from stvg_core.metrics.files import parse_annotation
+from stvg_core.model_settings import settings_before_loading
 from stvg_core.models import resolve_model
 from stvg_core.runs.engine import EngineChoice, OpenedEngine
 from stvg_core.runs.provenance import (
@@ -84,7 +85,7 @@ class ModelChoice:
         tracker = open_tracker(self.tracks)
         wrappers = open_hook_extensions(self.extensions)
         resolved = resolve_model(self.model, self.revision)
-        settings = choose_settings(resolved.reference.folder, self.preset, self.overrides)
+        settings = settings_before_loading(resolved, self.backend, self.preset, self.overrides)
 
         def load() -> Session:
             return open_session(resolved, self.options, self.backend, extensions=wrappers)

@@ -1,10 +1,12 @@
 """Variants on a scripted model: equal to the pipeline's own grounding, shared where they may be, with controls."""
 
+from typing import Any
 from zlib import crc32
 
 import numpy as np
 import pytest
 
+from stvg_core.ablation import evaluating
 from stvg_core.ablation.evaluating import (
     ACTION_ONLY,
     ATTRIBUTE_ONLY,
@@ -24,12 +26,14 @@ from stvg_core.ablation.tables import TABLE_NAMES, make_tables
 from stvg_core.ablation.variants import Variant
 from stvg_core.backend import AttentionRequest
 from stvg_core.branches import read_branches
+from stvg_core.config import FamilyPresets
 from stvg_core.errors import UsageError
 from stvg_core.identity import LoadOptions, ModelReference
 from stvg_core.metrics import box_iou
 from stvg_core.pipeline import Stopwatch, encode_views, ground_views
 from stvg_core.runs.tasks import Failure
 from stvg_core.session import Session, open_backend
+from stvg_core.tracks.cells import cell_coverage
 from stvg_core.tracks.noise import NoisyTracker, TrackNoise
 from stvg_core.values import FrameMaps, Frames
 from tests.ablation.support import EXACT, TRUTH, ColumnTracker, ScriptedSource, SensitiveAdapter, grounder, settings
@@ -289,6 +293,39 @@ def test_rows_that_run_the_same_are_run_once_and_a_source_without_true_tracks_ha
     assert all(name.startswith("own, ") for name in names[2:])
     with pytest.raises(UsageError, match="expected a table"):
         make_plan(opened, ScriptedSource(frames), ("nothing",), 1)
+
+
+def test_variants_share_what_tracks_cover_under_one_rule_alone(
+    frames: Frames, session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rules: list[str] = []
+
+    def recording(*given: Any) -> Any:
+        rules.extend(given[5:])
+        return cell_coverage(*given)
+
+    monkeypatch.setattr(evaluating, "cell_coverage", recording)
+    variants = [Variant("a"), Variant("b", {"joint.track_cells": "centre"}), Variant("c", {"augment.enabled": False})]
+    Evaluator(grounder(session), EXACT).evaluate(next(ScriptedSource(frames).samples()), variants)
+    assert rules == ["share", "centre"]
+
+
+def test_presets_are_those_of_the_models_family(frames: Frames, session: Session) -> None:
+    session.family = FamilyPresets("stvg-x:x", {"released": {"augment.enabled": False, "joint.span_share": 0.3}})
+    (table,) = make_plan(grounder(session), ScriptedSource(frames), ("presets",), 1).tables
+    released = {variant.name: variant for variant in table.variants}["released"].settings(settings())
+    assert (released.augment.enabled, released.joint.span_share) == (False, 0.3)
+
+
+def test_half_and_double_the_frames_have_half_and_double_the_span() -> None:
+    for overrides in ({"joint.span_frame_count": 4}, {"joint.span_frame_count": None, "joint.span_share": 0.4}):
+        base = settings(**overrides)
+        (table,) = make_tables(("frames",), base, 4)
+        lengths = {
+            made.sampling.frame_count: made.joint.span_length(made.sampling.frame_count)
+            for made in (variant.settings(base) for variant in table.variants)
+        }
+        assert lengths == {10: 4, 5: 2, 20: 8}
 
 
 def test_windows_are_refused(frames: Frames, session: Session) -> None:

@@ -4,15 +4,17 @@ The tests assert on them; `python -m benchmarks.exactness` prints them.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from stvg_core.api import settings_of
 from stvg_core.augment import flip_time
 from stvg_core.backend import AnswerLogits, AttentionRequest, EncodedClip
-from stvg_core.config import PromptSettings, load_settings
+from stvg_core.config import PromptSettings
 from stvg_core.pipeline import ground_frames
 from stvg_core.prompts import learn_prompt
 from stvg_core.tracks.from_attention import AttentionTracker
@@ -136,20 +138,28 @@ def learned_prompt_difference(subject: Subject, case: Case, settings: PromptSett
 def method_difference(subject: Subject, case: Case) -> float:
     """Largest difference of the whole method's maps from plain runs, as a share of the largest attention.
 
-    Settings are the released code's, but for a step that is large enough to tell. Both branches,
-    the spatial one with its reversed view.
+    Settings are preset `released` as the family has it, but for a step that is large enough to tell. What the authors'
+    code does is said here once more: LLaVA-NeXT-Video reads the clip backwards as well, Qwen2-VL counts positions as
+    of text and asks the whole sentence where it reads the action, and two families have a system turn.
     """
+    released = settings_of(subject.session, "released")
+    qwen, llava = subject.family.startswith("qwen"), subject.family == "llava-next-video"
+    if (released.input.system_prompt is None) != qwen or (released.input.position_rule == "sequential") != qwen:
+        raise AssertionError(f"the family's preset is not the authors': {released.input}")
+    authors = {name: getattr(released.input, name) for name in ("system_prompt", "position_rule")}
+    case = replace(case, settings=case.settings.model_copy(update=authors))
     prompting = PromptSettings(objective="linear", contrast_neutral=True, momentum=0.5, steps=2)
     prompting = telling_step(subject, case, prompting)
-    settings = load_settings("released").model_copy(update={"input": case.settings, "prompt": prompting})
+    settings = released.model_copy(update={"input": case.settings, "prompt": prompting})
     query = SubQueries("The man in red walks to the car.", "the man in red", "the man walks to the car", "given")
     found = ground_frames(frames(case), query, subject.session, AttentionTracker(), settings)
     pictures = frames(case).pixels
     forward, backward = (
         plain_maps(subject, case, prompting, query.attribute, shown) for shown in (pictures, pictures[::-1])
     )
-    spatial = forward + backward[::-1]
-    temporal = plain_maps(subject, case, prompting, query.action, pictures)
+    spatial = forward + backward[::-1] if llava else forward
+    whole = "the man in red walks to the car" if qwen else None
+    temporal = plain_maps(subject, case, prompting, query.action, pictures, whole)
     return max(
         float(np.abs(own.values - plain).max() / plain.max())
         for own, plain in ((found.spatial_maps, spatial), (found.temporal_maps, temporal))

@@ -51,8 +51,8 @@ class PlainModel(ABC):
     tokenizer: Any
 
     @abstractmethod
-    def text(self, clip: str | None, question: str) -> str:
-        """Return the whole prompt; `clip` is the text of the visual tokens, None for no video."""
+    def text(self, clip: str | None, question: str, system: str | None = None) -> str:
+        """Return the whole prompt; `clip` is the text of the visual tokens, `system` that of a system turn."""
 
     @abstractmethod
     def clip_text(self, steps: int, cells: int) -> str:
@@ -75,7 +75,9 @@ class PlainModel(ABC):
 
     def inputs(self, pictures: np.ndarray, question: str, settings: InputSettings) -> dict[str, Tensor]:
         steps, side = self.grid(len(pictures), pictures.shape[1], settings)
-        ids = self.tokenizer(self.text(self.clip_text(steps, side * side), question), return_tensors="pt").input_ids
+        ids = self.tokenizer(
+            self.text(self.clip_text(steps, side * side), question, settings.system_prompt), return_tensors="pt"
+        ).input_ids
         pixels = {
             name: values.to(self.model.device, self.model.dtype if values.is_floating_point() else values.dtype)
             for name, values in self.pixel_inputs(pictures, settings).items()
@@ -159,8 +161,9 @@ def normalized(pictures: np.ndarray) -> np.ndarray:
 class PlainLlava(PlainModel):
     """LLaVA-NeXT-Video: transformers pools 2 x 2 patches before the projector, the rest is done here."""
 
-    def text(self, clip: str | None, question: str) -> str:
-        return f"USER: {'' if clip is None else clip + chr(10)}{question} ASSISTANT:"
+    def text(self, clip: str | None, question: str, system: str | None = None) -> str:
+        before = "" if system is None else f"{system} "
+        return f"{before}USER: {'' if clip is None else clip + chr(10)}{question} ASSISTANT:"
 
     def clip_text(self, steps: int, cells: int) -> str:
         return "<video>" * (steps * cells)
@@ -195,10 +198,10 @@ class PlainLlava(PlainModel):
 class PlainQwen(PlainModel):
     """Qwen2-VL and Qwen2.5-VL: transformers' own positions, or the family's, counted here."""
 
-    def text(self, clip: str | None, question: str) -> str:
+    def text(self, clip: str | None, question: str, system: str | None = None) -> str:
         shown = "" if clip is None else f"<|vision_start|>{clip}<|vision_end|>"
         return (
-            "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n"
+            f"<|im_start|>system\n{system or 'You are a helpful assistant.'}<|im_end|>\n"
             f"<|im_start|>user\n{shown}{question}<|im_end|>\n<|im_start|>assistant\n"
         )
 
@@ -232,6 +235,8 @@ class PlainQwen(PlainModel):
     def positions(self, inputs: Mapping[str, Tensor], settings: InputSettings) -> Tensor | None:
         if settings.position_rule == "transformers":
             return None
+        if settings.position_rule == "sequential":
+            return torch.arange(inputs["input_ids"].shape[1], device=self.model.device).expand(3, 1, -1)
         steps, rows, columns = inputs["video_grid_thw"][0].tolist()
         rows, columns = rows // MERGE, columns // MERGE
         interval = 1.0
@@ -259,9 +264,10 @@ class PlainIntern(PlainModel):
     def visual_id(self) -> int:
         return int(self.model.config.image_token_id)
 
-    def text(self, clip: str | None, question: str) -> str:
+    def text(self, clip: str | None, question: str, system: str | None = None) -> str:
         shown = "" if clip is None else f"{clip}\n"
-        return f"<|im_start|>user\n{shown}{question}<|im_end|>\n<|im_start|>assistant\n"
+        before = "" if system is None else f"<|im_start|>system\n{system}<|im_end|>\n"
+        return f"{before}<|im_start|>user\n{shown}{question}<|im_end|>\n<|im_start|>assistant\n"
 
     def clip_text(self, steps: int, cells: int) -> str:
         lines = []

@@ -66,14 +66,28 @@ def plain_prompt(
 
 
 def plain_maps(
-    subject: Subject, case: Case, prompting: PromptSettings, sub_query: str, pictures: np.ndarray
+    subject: Subject,
+    case: Case,
+    prompting: PromptSettings,
+    sub_query: str,
+    pictures: np.ndarray,
+    asked_query: str | None = None,
 ) -> np.ndarray:
-    """Return relative attention of one branch, [frame, row, column], from plain runs."""
-    questions = (f"Is there {sub_query} in this video?", "please describe this video")
-    added = plain_prompt(subject, case, prompting, questions, pictures)
-    from_end = -5 if subject.family == "llava-next-video" else -3
-    # Of the released code's 32 layers 6 to 25 are read: of 4 layers 1 and 2.
-    asked, neutral = (plain_rows(subject, case, question, (1, 2), added, pictures)[from_end] for question in questions)
+    """Return relative attention of one branch, [frame, row, column], from plain runs.
+
+    The prompt is learned on `sub_query`, and read on `asked_query` where that is another.
+    """
+    neutral_question = "please describe this video"
+    learned, asked_question = (f"Is there {text} in this video?" for text in (sub_query, asked_query or sub_query))
+    added = plain_prompt(subject, case, prompting, (learned, neutral_question), pictures)
+    llava = subject.family == "llava-next-video"
+    from_end = -5 if llava else -3
+    # The released LLaVA code reads layers 6 to 25 of 32: of 4 layers 1 and 2. The others read all.
+    layers = (1, 2) if llava else (0, 1, 2, 3)
+    asked, neutral = (
+        plain_rows(subject, case, question, layers, added, pictures)[from_end]
+        for question in (asked_question, neutral_question)
+    )
     steps, side = subject.plain.grid(len(pictures), pictures.shape[1], case.settings)
     by_step = (asked / (neutral + 1e-4)).reshape(steps, side, side).double().cpu().numpy()
     frames_per_step = 2 if case.settings.temporal_merge == "merge" else 1

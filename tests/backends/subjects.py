@@ -45,16 +45,18 @@ _QWEN: Final = [
     for merge in ("duplicate", "merge")
     for rule in ("original", "transformers")
 ]
+_SYSTEM: Final = {"system_prompt": "A man talks to Is there the man."}
+_AS_THE_AUTHORS: Final = {"frame_size_pixels": 24, "position_rule": "sequential"}
 _LLAVA: Final = [
     {"pooling_stride": stride, "pooling_order": order}
     for stride in (2, 4)
     for order in ("before_projector", "after_projector")
 ]
 CASES: Final = (
-    *_cases("llava-next-video", *_LLAVA),
-    *_cases("qwen2-vl", *_QWEN),
-    *_cases("qwen2.5-vl", *_QWEN),
-    *_cases("internvl", {"frame_size_pixels": 48}, {"frame_size_pixels": 24}),
+    *_cases("llava-next-video", *_LLAVA, _SYSTEM),
+    *_cases("qwen2-vl", *_QWEN, _AS_THE_AUTHORS, {"frame_size_pixels": 24, **_SYSTEM}),
+    *_cases("qwen2.5-vl", *_QWEN, _AS_THE_AUTHORS),
+    *_cases("internvl", {"frame_size_pixels": 48}, {"frame_size_pixels": 24}, {"frame_size_pixels": 24, **_SYSTEM}),
 )
 """Every way to show a clip; InternVL's second size is not the one it has positions for."""
 ONE_CASE: Final = (

@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from stvg_core.api import settings_of
 from stvg_core.backend import AttentionRequest, EncodedClip
 from stvg_core.branches import BranchMaps, read_branches
 from stvg_core.config import InputSettings, Settings, load_settings
@@ -179,7 +180,7 @@ def test_the_whole_method_runs_a_7b_model_on_one_card(
     session = random_session(name, LoadOptions("cuda"), device=torch.device("cuda"), dtype=torch.bfloat16)
     torch.cuda.reset_peak_memory_stats()
     # Random weights give no meaning; the linear loss keeps their large margins finite.
-    settings = load_settings(preset, overrides={"prompt.objective": "linear"})
+    settings = settings_of(session, preset, {"prompt.objective": "linear"})
     grounding = grounded(session, moving_square(20, 336), settings)
     peak = torch.cuda.max_memory_allocated()
     record_property("peak_gigabytes", peak / 1e9)

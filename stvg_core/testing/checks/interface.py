@@ -8,7 +8,8 @@ import tomllib
 from typing import Any, Final
 
 from stvg_core.backend import AttentionRequest, MLLMAdapter
-from stvg_core.errors import StvgError
+from stvg_core.config import FamilyPresets, load_settings
+from stvg_core.errors import SettingsError, StvgError
 from stvg_core.identity import HOOK_API
 from stvg_core.testing.check import Findings, NotApplicable, check
 from stvg_core.testing.context import QUESTIONS, ConformanceContext
@@ -44,7 +45,7 @@ def discovery(context: ConformanceContext, findings: Findings) -> None:
 
 @check(
     "manifest",
-    "stvg-backend.toml says what runs: its name, its hook API, the checkpoint's architecture",
+    "stvg-backend.toml says what runs: its name, its hook API, the checkpoint's architecture, settings that there are",
     needs_session=False,
 )
 def manifest(context: ConformanceContext, findings: Findings) -> None:
@@ -57,6 +58,11 @@ def manifest(context: ConformanceContext, findings: Findings) -> None:
         findings.expect(False, f"package {package} holds no stvg-backend.toml; ship it inside the package")
         return
     told = tomllib.loads(file.read_text(encoding="utf-8"))
+    for preset in context.found.presets:
+        try:
+            load_settings(preset, family=FamilyPresets(context.found.selector, context.found.presets))
+        except SettingsError as error:
+            findings.expect(False, str(error))
     findings.expect(
         told.get("name") == context.found.entry_point.name,
         f"the manifest's name is {told.get('name')!r}, the entry point's {context.found.entry_point.name!r}",

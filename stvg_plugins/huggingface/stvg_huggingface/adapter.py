@@ -18,10 +18,10 @@ from transformers import PreTrainedConfig
 
 from stvg_core.backend import AnswerLogits, AttentionRequest, EncodedClip, ModelDescription, QuestionAttention
 from stvg_core.config import InputSettings
-from stvg_core.errors import SettingsError, TokenLayoutError, UsageError
+from stvg_core.errors import QueryError, SettingsError, TokenLayoutError, UsageError
 from stvg_core.values import Frames, TokenLayout
 from stvg_huggingface.answers import answer_logits, answer_tokens
-from stvg_huggingface.chat import render_frame
+from stvg_huggingface.chat import PromptFrame, render_frame
 from stvg_huggingface.clips import (
     STATE,
     ClipPrompt,
@@ -39,7 +39,7 @@ from stvg_huggingface.packing import pack, suffix_mask
 from stvg_huggingface.passes import PassKind, QuestionTensors, run_pass, split_result
 from stvg_huggingface.pixels import normalize, square_frames
 from stvg_huggingface.prepared import PreparedQuestions
-from stvg_huggingface.questions import tokenize_question
+from stvg_huggingface.questions import refuse_markers, tokenize_question
 from stvg_huggingface.recompute import choose_recompute
 from stvg_huggingface.replay import Replays, cuda_replays
 from stvg_huggingface.transfer import send
@@ -68,9 +68,7 @@ class HuggingFaceAdapter:
         """Ask the tokenizer for its answers, and the template for its frame."""
         self._checkpoint = checkpoint
         self._family = family
-        self._frame = render_frame(
-            checkpoint.tokenizer, checkpoint.chat_template, video=True, content_type=family.content_type
-        )
+        self._frame = self._render(None)
         self._visual_token_id = family.visual_token_id(checkpoint.model.config)
         self._context_tokens = context_tokens(checkpoint.text_config)
         self._template_tokens = len(checkpoint.tokenizer(self._frame.head + self._frame.tail)["input_ids"])
@@ -124,8 +122,8 @@ class HuggingFaceAdapter:
 
         Raises:
             UsageError: frame_order is no permutation of the frames.
-            SettingsError: the frames make more tokens than the model's context holds, or the family
-                cannot read them as the settings say.
+            SettingsError: the frames make more tokens than the model's context holds, the family cannot
+                read them as the settings say, or the chat template has no place for their system turn.
             TokenLayoutError: the prompt or the vision tower disagrees with the family's layout.
         """
         if sorted(frame_order) != list(range(len(frames))):
@@ -134,13 +132,14 @@ class HuggingFaceAdapter:
         size = family.frame_size_pixels(model.config, settings.frame_size_pixels)
         layout = family.layout(model.config, len(frames), size, settings)
         cells = cells_of_clip(family, layout)
-        frame = self._frame.with_clip(
+        frame = self._frame if settings.system_prompt is None else self._render(settings.system_prompt)
+        frame = frame.with_clip(
             family.placeholder(model.config, tokenizer), family.clip_text(model.config, tokenizer, layout)
         )
         encoded = tokenizer(frame.head, add_special_tokens=frame.add_special_tokens, return_attention_mask=False)
         ids = torch.tensor(encoded["input_ids"])
         # Before any pixel is touched: a clip that is far too long would fill the memory first.
-        self._check_context(ids.numel(), layout)
+        self._check_context(ids.numel(), layout, settings.system_prompt)
         places = self._visual_places(ids, cells.numel())
         pixels = normalize(square_frames(frames.pixels[list(frame_order)], size), self._checkpoint.statistics)
         device, dtype = self._checkpoint.device, self._checkpoint.dtype
@@ -216,6 +215,26 @@ class HuggingFaceAdapter:
         model: Any = self._checkpoint.model
         return answer_logits(model.get_output_embeddings(), last, clip_prompt(clip).answers)
 
+    def _render(self, system_prompt: str | None) -> PromptFrame:
+        """Return what the chat template puts around a question about a video, behind a system turn where one is given.
+
+        Raises:
+            SettingsError: the system turn holds the model's own markup, or the template has no place for one.
+        """
+        checkpoint = self._checkpoint
+        if system_prompt is not None:
+            try:
+                refuse_markers(checkpoint.tokenizer, system_prompt)
+            except QueryError as error:
+                raise SettingsError(f"setting input.system_prompt: {error}") from error
+        return render_frame(
+            checkpoint.tokenizer,
+            checkpoint.chat_template,
+            video=True,
+            content_type=self._family.content_type,
+            system_prompt=system_prompt,
+        )
+
     def _prepare(self, clip: EncodedClip, questions: Sequence[str]) -> PreparedQuestions:
         """Return questions as the model reads them, made at their first time and sent to the device once."""
         if not questions:
@@ -258,11 +277,12 @@ class HuggingFaceAdapter:
         kind = PassKind(packed.prefix_length, recompute, self._checkpoint.options.attention == "eager")
         return PreparedQuestions(packed, tensors, kind, [len(span) for span in spans])
 
-    def _check_context(self, token_count: int, layout: TokenLayout) -> None:
+    def _check_context(self, token_count: int, layout: TokenLayout, system_prompt: str | None = None) -> None:
         """Refuse a prompt that the model has no positions for; nothing is ever cut off."""
         if self._context_tokens is None or token_count <= self._context_tokens:
             return
-        fixed = self._template_tokens + _QUESTION_TOKENS
+        fixed = self._template_tokens + len(self._checkpoint.tokenizer(system_prompt or "")["input_ids"])
+        fixed += _QUESTION_TOKENS
         steps = max(0, (self._context_tokens - fixed) * layout.time_steps // token_count)
         raise SettingsError(
             f"expected at most {self._context_tokens} tokens (the model's context), {layout.frame_count} frames make "

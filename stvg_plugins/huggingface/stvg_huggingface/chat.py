@@ -3,16 +3,19 @@
 This module knows templates and placeholders as text; it knows no tokens of any family.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
-from stvg_core.errors import ModelError
+from stvg_core.errors import ModelError, SettingsError
 
 _GAP: Final = "QUESTIONSTANDSHERE"
 """Stands for the question while a template is rendered: plain letters that no template touches."""
+_SYSTEM_GAP: Final = "SYSTEMTURNSTANDSHERE"
+"""Stands for a system turn's text, likewise."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,7 @@ def render_frame(
     *,
     video: bool,
     content_type: Literal["video", "image"] = "video",
+    system_prompt: str | None = None,
 ) -> PromptFrame:
     """Render the chat template for one user turn: a video (or none), then the question.
 
@@ -57,9 +61,11 @@ def render_frame(
         template: a chat template beside the tokenizer (older repositories), or None for the tokenizer's own.
         video: whether the turn shows a video.
         content_type: what the template calls a clip; one that knows images alone is shown one.
+        system_prompt: text of a system turn before it; None: whatever the template writes by itself.
 
     Raises:
         ModelError: there is no chat template, or it cannot be rendered.
+        SettingsError: the template has no place for a system turn.
     """
     if template is None and not tokenizer.chat_template:
         raise ModelError(
@@ -70,17 +76,45 @@ def render_frame(
     if video:
         content.insert(0, {"type": content_type})
     # Its annotation knows plain strings as content only.
-    conversation: list[Any] = [{"role": "user", "content": content}]
-    try:
-        text = tokenizer.apply_chat_template(
-            conversation, chat_template=template, tokenize=False, add_generation_prompt=True
-        )
-    except (TemplateError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise ModelError(
-            f"cannot render the checkpoint's chat template ({error}); download the folder again"
-        ) from error
-    if not isinstance(text, str) or text.count(_GAP) != 1:
-        raise ModelError("expected a chat template that shows a user's text once; the checkpoint's does not")
-    head, tail = text.split(_GAP)
+    turn: list[Any] = [{"role": "user", "content": content}]
+
+    def render(conversation: list[Any]) -> str:
+        try:
+            text = tokenizer.apply_chat_template(
+                conversation, chat_template=template, tokenize=False, add_generation_prompt=True
+            )
+        except (TemplateError, ValueError, TypeError, KeyError, AttributeError) as error:
+            raise ModelError(
+                f"cannot render the checkpoint's chat template ({error}); download the folder again"
+            ) from error
+        if not isinstance(text, str) or text.count(_GAP) != 1:
+            raise ModelError("expected a chat template that shows a user's text once; the checkpoint's does not")
+        return text
+
+    text = render(turn)
+    if system_prompt is not None:
+        text = _with_system_turn(render, turn, system_prompt)
+    head, _, tail = text.rpartition(_GAP)
     begin = tokenizer.bos_token
     return PromptFrame(head, tail, add_special_tokens=not (isinstance(begin, str) and begin and head.startswith(begin)))
+
+
+def _with_system_turn(render: Callable[[list[Any]], str], turn: list[Any], system_prompt: str) -> str:
+    """Return a rendered turn behind a system turn of this text, wherever the template puts it before the question.
+
+    Raises:
+        SettingsError: the template refuses a system turn, or leaves its text out.
+    """
+    # Templates take a system turn's content as parts, as plain text, or either.
+    for content in ([{"type": "text", "text": _SYSTEM_GAP}], _SYSTEM_GAP):
+        try:
+            text = render([{"role": "system", "content": content}, *turn])
+        except ModelError:
+            continue
+        before = text.partition(_GAP)[0]
+        if before.count(_SYSTEM_GAP) == 1 and text.count(_SYSTEM_GAP) == 1:
+            return text.replace(_SYSTEM_GAP, system_prompt)
+    raise SettingsError(
+        "expected a chat template that shows a system turn before the question beside input.system_prompt, the "
+        "checkpoint's does not; set input.system_prompt=null"
+    )

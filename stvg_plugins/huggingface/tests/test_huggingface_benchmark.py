@@ -11,6 +11,8 @@ from stvg_core.benchmark import BenchmarkRequest
 from stvg_core.cli import main
 from stvg_core.errors import UsageError
 from stvg_core.identity import LoadOptions
+from stvg_core.stages import Stopwatch
+from stvg_huggingface.benchmark.measure import encode_sides
 from stvg_huggingface.benchmark.memory import peak_extra_bytes
 from stvg_huggingface.testing import save_tiny_model
 from stvg_huggingface.testing.sessions import published_sizes, random_session
@@ -50,6 +52,15 @@ def test_the_command_prints_both_sides(
             assert report["matmul_rate"] > 0
         else:
             assert "ratio" in out
+
+
+def test_the_plain_procedure_asks_what_the_familys_preset_asks() -> None:
+    session = random_session("qwen2-vl", LoadOptions("cpu"), device=torch.device("cpu"), dtype=torch.float32, layers=2)
+    sides = encode_sides(session, BenchmarkRequest("qwen2-vl", frame_count=2))
+    assert sides.settings.temporal.inference_question == "sentence"
+    assert sides.reversed_clip is None
+    for own, plain in zip(sides.method(Stopwatch()), sides.plain(Stopwatch()), strict=True):
+        assert abs(own.values - plain.values).max() < 1e-3 * plain.values.max()
 
 
 def test_requests_that_make_no_sense_are_refused() -> None:

@@ -8,11 +8,12 @@ from hypothesis import strategies as st
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from stvg_core.errors import ModelError, QueryError
+from stvg_core.errors import ModelError, QueryError, SettingsError
 from stvg_huggingface.answers import AnswerTokens, answer_tokens
 from stvg_huggingface.chat import PromptFrame, render_frame
 from stvg_huggingface.questions import refuse_markers, tokenize_question
 from stvg_huggingface.testing import QWEN_TEMPLATE, tiny_tokenizer
+from stvg_huggingface.testing.templates import INTERNVL_TEMPLATE, LLAVA_TEMPLATE
 
 FRAME = PromptFrame("<|im_start|>user\n", "<|im_end|>\n<|im_start|>assistant\n", add_special_tokens=True)
 BYTES = tiny_tokenizer(trained=False)
@@ -131,6 +132,61 @@ def test_own_begin_token_is_not_written_twice() -> None:
 def test_unfit_templates(template: str, message: str) -> None:
     with pytest.raises(ModelError, match=message):
         render_frame(WORDS, template, video=True).with_clip("<|video_pad|>", "x")
+
+
+VICUNA = "A chat between a curious user and an artificial intelligence assistant."
+# A template whose turns are plain text, as text models' are.
+PLAIN_TEXT_TEMPLATE = (
+    "{% for m in messages %}{% if m.role == 'system' %}<s>{{ m.content.strip() }}</s>"
+    "{% else %}<u>{% for part in m.content %}{{ part.text }}{% endfor %}</u>{% endif %}{% endfor %}"
+)
+
+
+@pytest.mark.parametrize(
+    ("template", "before", "after"),
+    [
+        # As vicuna_v1 writes it: system, separator, USER:
+        (LLAVA_TEMPLATE, f"{VICUNA} USER: <video>\n", " ASSISTANT:"),
+        (
+            INTERNVL_TEMPLATE,
+            f"<|im_start|>system\n{VICUNA}<|im_end|>\n<|im_start|>user\n<video>\n",
+            "<|im_end|>\n<|im_start|>assistant\n",
+        ),
+        (
+            QWEN_TEMPLATE,
+            f"<|im_start|>system\n{VICUNA}<|im_end|>\n<|im_start|>user\n<|vision_start|><|video_pad|><|vision_end|>",
+            "<|im_end|>\n<|im_start|>assistant\n",
+        ),
+        (PLAIN_TEXT_TEMPLATE, f"<s>{VICUNA}</s><u>", "</u>"),
+    ],
+)
+def test_a_system_turn_stands_where_the_template_puts_it(template: str, before: str, after: str) -> None:
+    frame = render_frame(WORDS, template, video=True, system_prompt=VICUNA)
+    assert (frame.head, frame.tail) == (before, after)
+    plain = render_frame(WORDS, template, video=True)
+    assert VICUNA not in plain.head
+
+
+def test_a_system_turn_of_any_wording_is_taken_as_it_is() -> None:
+    # Words that the template writes itself, and its language's own signs.
+    for text in ("You are a helpful assistant.", "  {{ messages }} {% x %} ", "你是书生·万象"):
+        frame = render_frame(WORDS, QWEN_TEMPLATE, video=True, system_prompt=text)
+        assert frame.head.startswith(f"<|im_start|>system\n{text}<|im_end|>\n")
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{% for m in messages if m.role != 'system' %}{% for p in m.content %}{{ p.text }}{% endfor %}{% endfor %}",
+        "{% for m in messages %}{% if m.role == 'system' %}{{ raise_exception('no system role') }}{% endif %}"
+        "{% for p in m.content %}{{ p.text }}{% endfor %}{% endfor %}",
+        "{% for m in messages|reverse %}{% for p in m.content %}{{ p.text }}{% endfor %}{% endfor %}",
+    ],
+)
+def test_a_template_without_a_place_for_a_system_turn_is_refused(template: str) -> None:
+    assert render_frame(WORDS, template, video=True).head == ""
+    with pytest.raises(SettingsError, match=r"set input\.system_prompt=null"):
+        render_frame(WORDS, template, video=True, system_prompt=VICUNA)
 
 
 def test_missing_template() -> None:

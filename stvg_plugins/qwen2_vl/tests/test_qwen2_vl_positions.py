@@ -66,6 +66,29 @@ def test_original_rule_token_by_token(grid: tuple[int, int, int], before: int, a
     assert own.T.tolist() == [list(place) for place in expected]
 
 
+@pytest.mark.parametrize("version", ["2", "2.5"])
+@pytest.mark.parametrize("grid", [(1, 1, 1), (10, 3, 4), (24, 2, 2)])
+def test_sequential_rule_is_what_transformers_counts_without_ids_and_grid(
+    version: str, grid: tuple[int, int, int]
+) -> None:
+    """The authors' call: generate(inputs_embeds=, attention_mask=)."""
+    visual = visual_mask(7, grid[0] * grid[1] * grid[2], 5)
+    model, _ = tiny_qwen2_vl(version, layers=1)
+    seen: list[torch.Tensor] = []
+    model.model.language_model.rotary_emb.register_forward_pre_hook(
+        lambda _module, given, keywords: seen.append(keywords.get("position_ids", given[-1])), with_kwargs=True
+    )
+    width = model.get_input_embeddings().weight.shape[1]
+    with torch.no_grad():
+        model.generate(
+            inputs_embeds=torch.zeros(1, visual.numel(), width),
+            attention_mask=torch.ones(1, visual.numel(), dtype=torch.long),
+            max_new_tokens=1,
+        )
+    own = MultimodalPositions(layout_of(grid), 3.0, "sequential")(visual)
+    assert torch.equal(own, seen[0][:, 0])
+
+
 def test_rules_differ_once_time_outgrows_the_grid() -> None:
     visual = visual_mask(17, 10 * 3 * 4, 1)
     resumed = {

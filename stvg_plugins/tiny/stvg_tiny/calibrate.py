@@ -63,7 +63,7 @@ def start_settings(architecture: Architecture) -> dict[str, Any]:
         },
         "joint": {
             "boundary": "contiguous",
-            "span_frame_count": architecture.grid.frame_count // 2,
+            "span_share": 0.5,
             "boundary_extent": "midpoint",
         },
         "temporal": PAPERS_TOKENS,
@@ -102,12 +102,13 @@ def read_scene(scene: Scene, session: Session, settings: Settings) -> Reading:
         asked, neutral = session.capture_attention(AttentionRequest(view, questions, None, layers))
         return view, asked, neutral
 
-    flat = FrameMaps(np.ones((len(frames), *clip.layout.shape[1:])))
+    rows, columns = clip.layout.rows, clip.layout.columns
+    flat = FrameMaps(np.ones((len(frames), rows, columns)))
     tracks = open_tracker(TRACKER).propose(TrackRequest(frames, sub_queries, flat, flat))
     return Reading(
         frames,
         tracks,
-        cell_coverage(tracks, frames.indices, frames.info, *clip.layout.shape[1:]),
+        cell_coverage(tracks, frames.indices, frames.info, rows, columns, settings.joint.track_cells),
         true_tube(scene, CLIP_PIXELS),
         (attended(clip, sub_queries.attribute), attended(backward, sub_queries.attribute)),
         attended(clip, sub_queries.action),
@@ -136,7 +137,8 @@ def _maps(
 
 def choices(start: Mapping[str, Any]) -> list[Choice]:
     """Return what is chosen in turn: a name, and the candidates as dotted settings."""
-    shortest, longest = (round(share * start["sampling"]["frame_count"]) for share in _SPAN_SHARES)
+    frame_count = start["sampling"]["frame_count"]
+    shortest, longest = (round(share * frame_count) for share in _SPAN_SHARES)
     relative: list[dict[str, Any]] = [{"epsilon": "uniform"}, {"epsilon": 1e-4}]
     return [
         ("relative", [{"relative": {**start["relative"], **choice}} for choice in relative]),
@@ -151,7 +153,7 @@ def choices(start: Mapping[str, Any]) -> list[Choice]:
         (
             "span",
             [
-                {"joint.boundary": rule, "joint.span_frame_count": count}
+                {"joint.boundary": rule, "joint.span_share": count / frame_count}
                 for rule in ("contiguous", "top_k")
                 for count in range(shortest, longest + 1)
             ],

@@ -105,7 +105,7 @@ def joined_tubes(
     """
     tracks = tracker.propose(reading.request)
     rows, columns = reading.action_maps.values.shape[1:]
-    coverage = cell_coverage(tracks, reading.frames.indices, reading.frames.info, rows, columns)
+    coverage = cell_coverage(tracks, reading.frames.indices, reading.frames.info, rows, columns, settings.track_cells)
     tubes = {}
     for name in joins:
         spatial, temporal, joint = JOINS[name](reading.attribute_maps, reading.action_maps, settings)
@@ -117,7 +117,7 @@ def random_tube(scene: Scene, settings: Settings) -> Tube:
     """Return a random true track over a random span of the settings' length; the same one for the same scene."""
     generator = np.random.default_rng([_RANDOM_KEY, scene.texture.seed])
     frames = clip_frames(scene, CLIP_PIXELS, settings.sampling)
-    length = min(settings.joint.span_frame_count, len(frames))
+    length = min(settings.joint.span_length(len(frames)), len(frames))
     first = int(generator.integers(len(frames) - length + 1))
     tracks = OracleTracker(scene, CLIP_PIXELS).tracks()
     track = tracks[int(generator.integers(len(tracks)))]

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import torch
 
-from stvg_core.api import choose_settings
+from stvg_core.api import settings_of
 from stvg_core.cli.ground import read_overrides
 from stvg_core.config import Settings
 from stvg_core.errors import StvgError
@@ -143,10 +143,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             check_output_folder(options.json.parent)
             options.json.parent.mkdir(parents=True, exist_ok=True)
         with open_session(options.model) as session:
-            checkpoint = session.adapter.description.checkpoint
             measured = []
             for preset in options.preset or [None]:
-                settings = choose_settings(checkpoint, preset, read_overrides(options.set))
+                settings = settings_of(session, preset, read_overrides(options.set))
                 _say(f"# {options.model}, preset {settings.preset}, {split.name.lower()}, {options.queries} queries")
                 trackers = options.tracks or ["regions"]
                 measured.append(evaluate_grounding(session, settings, levels, trackers, options.queries, _say))

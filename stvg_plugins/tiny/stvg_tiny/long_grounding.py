@@ -21,7 +21,7 @@ from typing import Any, Final
 
 import torch
 
-from stvg_core.api import choose_settings
+from stvg_core.api import settings_of
 from stvg_core.cli.ground import read_overrides
 from stvg_core.config import Settings
 from stvg_core.errors import StvgError
@@ -217,9 +217,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             check_output_folder(options.json.parent)
             options.json.parent.mkdir(parents=True, exist_ok=True)
         with open_session(options.model) as session:
-            checkpoint, overrides = session.adapter.description.checkpoint, read_overrides(options.set)
-            settings = choose_settings(checkpoint, None, overrides)
-            windowed = choose_settings(checkpoint, None, _WINDOWED | overrides)
+            overrides = read_overrides(options.set)
+            settings = settings_of(session, None, overrides)
+            windowed = settings_of(session, None, _WINDOWED | overrides)
             for times in options.times or [16]:
                 for surroundings in options.surroundings or SURROUNDINGS:
                     clips = _clips(split, 1 if options.cost else options.clips, times, surroundings)

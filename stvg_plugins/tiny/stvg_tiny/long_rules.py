@@ -127,7 +127,8 @@ def _overlap(
     spatial = merge([reading.maps[number].spatial for number in joined])
     temporal = merge([reading.maps[number].temporal for number in joined])
     tracks = clip.true_tracks(size_pixels)
-    coverage = cell_coverage(tracks, indices, info, *spatial.values.shape[1:])
+    rows, columns = spatial.values.shape[1:]
+    coverage = cell_coverage(tracks, indices, info, rows, columns, settings.joint.track_cells)
     # Tracks and tube need no pictures.
     frames = Frames(info, indices, np.zeros((len(indices), 1, 1, 3), np.uint8))
     tube = join_branches(frames, tracks, coverage, spatial, temporal, widened(settings.joint, merged)).tube

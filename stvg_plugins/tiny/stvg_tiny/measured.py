@@ -18,7 +18,7 @@ from typing import Any, Final
 import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from stvg_core.api import choose_settings
+from stvg_core.api import settings_of
 from stvg_core.errors import StvgError
 from stvg_core.report.staging import check_output_folder
 from stvg_core.session import open_session
@@ -111,7 +111,7 @@ def measure_checkpoint(
             found = measure_pointing(session, checkpoint.architecture, seen)
             pointing[level] = {asked: pointing_summary(one) for asked, one in found.items()}
         report("grounding")
-        settings = choose_settings(session.adapter.description.checkpoint, None, {})
+        settings = settings_of(session)
         clips = {level: clips_of(part, level, scenes) for level in LEVELS}
         grounding = evaluate_grounding(session, settings, clips)
     measured = {

@@ -36,7 +36,6 @@ NAMED_FRAMES: Final = 16
 
 _MARKED_TURNS: Final = (
     "{% for message in messages %}"
-    "{% if message['role'] != 'system' %}"
     "{{ '<|im_start|>' + message['role'] + '\\n' }}"
     "{% if message['content'] is string %}{{ message['content'] }}{% else %}"
     "{% for part in message['content'] %}"
@@ -44,24 +43,23 @@ _MARKED_TURNS: Final = (
     "{% elif 'text' in part %}{{ part['text'] }}{% endif %}"
     "{% endfor %}{% endif %}"
     "{{ '<|im_end|>\\n' }}"
-    "{% endif %}{% endfor %}"
+    "{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
 )
 _NAMED_TURNS: Final = (
     "{% for message in messages %}"
-    "{% if message['role'] != 'system' %}"
-    "{{ message['role'].upper() + ': ' }}"
+    "{% if message['role'] != 'system' %}{{ message['role'].upper() + ': ' }}{% endif %}"
     "{% if message['content'] is string %}{{ message['content'] + ' ' }}{% else %}"
     "{% for part in message['content'] if part['type'] == 'video' %}{{ '<video>\\n' }}{% endfor %}"
     "{% for part in message['content'] if part['type'] == 'text' %}{{ part['text'] + ' ' }}{% endfor %}"
-    "{% endif %}{% endif %}{% endfor %}"
+    "{% endif %}{% endfor %}"
     "{% if add_generation_prompt %}{{ 'ASSISTANT:' }}{% endif %}"
 )
 
 
 @dataclass(frozen=True)
 class ChatFormat:
-    """How a family writes a conversation. System turns are left out: no tiny model ever saw one.
+    """How a family writes a conversation. A system turn is written where one is given; no tiny model ever saw one.
 
     Attributes:
         markers: The family's own special tokens.

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from stvg_core import Session, open_session
-from stvg_core.api import choose_settings
+from stvg_core.api import settings_of
 from stvg_core.config import Settings
 from stvg_core.errors import StvgError, TrackError
 from stvg_core.metrics import tube_overlap
@@ -172,7 +172,7 @@ def test_the_random_tube_depends_on_the_scene_alone_and_not_on_its_target() -> N
 def test_the_shared_reading_gives_the_pipelines_own_tube() -> None:
     clip = benchmark_clips("easy", 1)[0]
     with open_session("tiny:qwen2-vl") as session:
-        settings = choose_settings(session.adapter.description.checkpoint)
+        settings = settings_of(session)
         frames = clip_frames(clip.scene, CLIP_PIXELS, settings.sampling)
         sub_queries = RulesDecomposer().decompose(query(clip.scene))
         expected = ground_frames(frames, sub_queries, session, RegionTracker(), settings).tube

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from stvg_core import open_session
-from stvg_core.api import choose_settings
+from stvg_core.api import settings_of
 from stvg_core.config import SamplingSettings, Settings
 from stvg_core.metrics import tube_overlap
 from stvg_core.query.rules import RulesDecomposer
@@ -75,7 +75,7 @@ def test_every_calibration_candidate_is_a_valid_setting() -> None:
         for _, candidates in choices(start):
             for candidate in candidates:
                 settings = Settings.model_validate(_with(start, candidate))
-                assert settings.joint.span_frame_count < settings.sampling.frame_count
+                assert settings.joint.span_length(settings.sampling.frame_count) < settings.sampling.frame_count
                 assert settings.temporal.tokens.rule == "max_activation"
                 assert settings.input == row.inputs
 
@@ -91,7 +91,7 @@ def test_clip_info_lasts_as_long_as_its_frames() -> None:
 def test_a_shipped_checkpoint_grounds_easy_scenes_better_than_chance(name: str) -> None:
     scenes = scenes_of(Split.DEVELOPMENT, "easy", 30)
     with open_session(f"tiny:{name}") as session:
-        settings = choose_settings(session.adapter.description.checkpoint)
+        settings = settings_of(session)
         grounded = measure(session, settings, "regions", scenes).summary()
     chance = random_choice(settings, scenes).summary()
     assert grounded["failures"] == 0

@@ -81,8 +81,10 @@ def test_plain_string_content_and_system_turns() -> None:
         name: build_tokenizer(row.chat).apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
         for name, row in ARCHITECTURES.items()
     }
-    marked = "<|im_start|>user\nWhat moves left?<|im_end|>\n<|im_start|>assistant\n"
-    assert texts == {"qwen2-vl": marked, "internvl": marked, "llava-next": "USER: What moves left? ASSISTANT:"}
+    brief = "<|im_start|>system\nBe brief.<|im_end|>\n"
+    marked = f"{brief}<|im_start|>user\nWhat moves left?<|im_end|>\n<|im_start|>assistant\n"
+    named = "Be brief. USER: What moves left? ASSISTANT:"
+    assert texts == {"qwen2-vl": marked, "internvl": marked, "llava-next": named}
 
 
 def test_every_word_is_known_and_strangers_are_not(checkpoint: Checkpoint) -> None:

@@ -221,7 +221,11 @@ def encode_sides(session: Session, request: BenchmarkRequest) -> Sides:
     """
     frames = noise(request.frame_count)
     # Random weights give large margins: the released step of 8 would leave the range of numbers.
-    settings = load_settings(request.preset, overrides={"prompt.step_size": 0.01, "prompt.objective": "linear"})
+    settings = load_settings(
+        request.preset,
+        overrides={"prompt.step_size": 0.01, "prompt.objective": "linear"},
+        family=session.family,
+    )
     clip = session.adapter.encode(frames, settings.input, tuple(range(len(frames))))
     reversed_clip = session.augment_frames(frames, clip, settings.input) if settings.augment.enabled else None
     return Sides(session, settings, clip, reversed_clip)

@@ -84,15 +84,17 @@ class PlainProcedure:
         self, clip: EncodedClip, reversed_clip: EncodedClip | None, sub_queries: SubQueries
     ) -> tuple[FrameMaps, FrameMaps]:
         """Return the maps of the spatial and the temporal branch, as the method's own."""
-        spatial = [self._branch(clip, sub_queries.attribute, self._settings.spatial)]
+        sentence = sub_queries.text.lower()
+        spatial = [self._branch(clip, sub_queries.attribute, sentence, self._settings.spatial)]
         if reversed_clip is not None:
-            spatial.append(self._branch(reversed_clip, sub_queries.attribute, self._settings.spatial))
-        return assemble(spatial), self._branch(clip, sub_queries.action, self._settings.temporal)
+            spatial.append(self._branch(reversed_clip, sub_queries.attribute, sentence, self._settings.spatial))
+        return assemble(spatial), self._branch(clip, sub_queries.action, sentence, self._settings.temporal)
 
-    def _branch(self, clip: EncodedClip, sub_query: str, branch: BranchSettings) -> FrameMaps:
+    def _branch(self, clip: EncodedClip, sub_query: str, sentence: str, branch: BranchSettings) -> FrameMaps:
         settings = self._settings
-        asked, neutral = settings.question(sub_query), settings.relative.neutral_question
-        tuning = [asked, neutral] if settings.prompt.contrast_neutral else [asked]
+        learned, neutral = settings.question(sub_query), settings.relative.neutral_question
+        asked = settings.question(sentence) if branch.inference_question == "sentence" else learned
+        tuning = [learned, neutral] if settings.prompt.contrast_neutral else [learned]
         prompt: Tensor | None = None
         if settings.prompt.steps > 0:
             with self.watch.stage("prompts"), self._attention("sdpa"):

@@ -188,6 +188,8 @@ class PlainQwen:
         """Return the family's own positions, counted token by token; transformers' are the model's."""
         if settings.position_rule == "transformers":
             return None
+        if settings.position_rule == "sequential":
+            return torch.arange(ids.shape[1]).expand(3, 1, -1)
         steps, rows, columns = (int(side) for side in clip.tensors["video_grid_thw"][0])
         rows, columns = rows // MERGE_PATCHES, columns // MERGE_PATCHES
         interval = 1.0

@@ -110,4 +110,5 @@ def _qwen_settings() -> tuple[InputSettings, ...]:
         InputSettings(frame_size_pixels=24, temporal_merge="duplicate", position_rule="transformers"),
         InputSettings(frame_size_pixels=24, temporal_merge="merge", position_rule="transformers"),
         InputSettings(frame_size_pixels=24, temporal_merge="duplicate", position_rule="original"),
+        InputSettings(frame_size_pixels=24, temporal_merge="duplicate", position_rule="sequential"),
     )
