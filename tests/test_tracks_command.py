@@ -201,7 +201,7 @@ def test_a_result_says_how_its_tracks_were_made(video: Path, tmp_path: Path) -> 
     about = probe_video(video)
     boxes = np.array([box_at(0), box_at(COUNT - 1)], dtype=np.float64)
     track = Track(np.array([0, COUNT - 1]), boxes, "red box")
-    settings = {"prompt.steps": 0, "sampling.frame_count": 4}
+    settings = {"prompt.steps": 0, "sampling.frame_count": 4, "joint.span_frame_count": 2}
     for name, tracks in (("some", (track,)), ("none", ())):
         document = track_document(about, tracks, "mine", {"words": ["box"]}, oracle_categories=name == "some")
         write_document(tmp_path / f"{name}.json", document)
