@@ -3,6 +3,7 @@
 This module knows templates and placeholders as text; it knows no tokens of any family.
 """
 
+import re
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -13,6 +14,9 @@ from stvg_core.errors import ModelError
 
 _GAP: Final = "QUESTIONSTANDSHERE"
 """Stands for the question while a template is rendered: plain letters that no template touches."""
+_THINK: Final = ("<think>", "</think>")
+_THINK_BLOCK: Final = re.compile(r"<think>(?:(?!<think>).)*</think>\s*\Z", re.DOTALL)
+"""What newer templates put before an answer that is to come without thoughts."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,12 @@ class PromptFrame:
     tail: str
     add_special_tokens: bool
 
+    @property
+    def answer_header_end(self) -> int:
+        """Where the tail's template text ends: before an empty think block, or at the tail's own end."""
+        block = _THINK_BLOCK.search(self.tail)
+        return len(self.tail) if block is None else block.start()
+
     def with_clip(self, placeholder: str, expanded: str) -> "PromptFrame":
         """Return the frame with the clip's placeholder replaced by one marker per visual token.
 
@@ -38,7 +48,7 @@ class PromptFrame:
         if self.head.count(placeholder) != 1 or placeholder in self.tail:
             raise ModelError(
                 f"expected the video's placeholder {placeholder!r} once before the question, the chat template gives "
-                f"{self.head + '...' + self.tail!r}; the checkpoint's chat template is not its family's"
+                f"{self.head + '...' + self.tail!r}; template and config.json do not name one token"
             )
         return PromptFrame(self.head.replace(placeholder, expanded), self.tail, self.add_special_tokens)
 
@@ -52,6 +62,8 @@ def render_frame(
 ) -> PromptFrame:
     """Render the chat template for one user turn: a video (or none), then the question.
 
+    Templates that can let a model think first are asked not to: the answer is read where the prompt ends.
+
     Args:
         tokenizer: the checkpoint's tokenizer.
         template: a chat template beside the tokenizer (older repositories), or None for the tokenizer's own.
@@ -59,7 +71,7 @@ def render_frame(
         content_type: what the template calls a clip; one that knows images alone is shown one.
 
     Raises:
-        ModelError: there is no chat template, or it cannot be rendered.
+        ModelError: there is no chat template, it cannot be rendered, or it leaves a think block open.
     """
     if template is None and not tokenizer.chat_template:
         raise ModelError(
@@ -73,7 +85,7 @@ def render_frame(
     conversation: list[Any] = [{"role": "user", "content": content}]
     try:
         text = tokenizer.apply_chat_template(
-            conversation, chat_template=template, tokenize=False, add_generation_prompt=True
+            conversation, chat_template=template, tokenize=False, add_generation_prompt=True, enable_thinking=False
         )
     except (TemplateError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise ModelError(
@@ -82,5 +94,11 @@ def render_frame(
     if not isinstance(text, str) or text.count(_GAP) != 1:
         raise ModelError("expected a chat template that shows a user's text once; the checkpoint's does not")
     head, tail = text.split(_GAP)
+    begun, ended = (tail.rfind(tag) for tag in _THINK)
+    if begun > ended:
+        raise ModelError(
+            "expected a chat template after which the answer comes first, this one lets the model think first (it ends "
+            f"in {tail[begun:]!r}); use the checkpoint's Instruct version"
+        )
     begin = tokenizer.bos_token
     return PromptFrame(head, tail, add_special_tokens=not (isinstance(begin, str) and begin and head.startswith(begin)))
