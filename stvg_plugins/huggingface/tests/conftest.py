@@ -1,4 +1,4 @@
-"""Published tokenizers in the hub's layout, built once per run: see data/vocabularies."""
+"""Published checkpoints in the hub's layout, built once per run: see data/full_size and data/vocabularies."""
 
 import base64
 import json
@@ -11,10 +11,25 @@ from typing import Any, Final
 
 import pytest
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+from transformers import PreTrainedTokenizerBase
 
+from stvg_core.identity import ModelReference
+from stvg_huggingface.family import FamilyDifferences
 from stvg_huggingface.testing import INTERNVL_TEMPLATE, LLAVA_TEMPLATE, QWEN_TEMPLATE
+from stvg_huggingface.testing.sessions import CONFIGS
+from stvg_huggingface.tokenizer import load_tokenizer
 
 VOCABULARIES: Final = Path(__file__).parent / "data" / "vocabularies"
+FULL_SIZE: Final = Path(__file__).parent / "data" / "full_size"
+ONEVISION: Final = Path(__file__).parents[3] / "examples" / "llava_onevision_backend"
+FACTS: Final[Mapping[str, Mapping[str, Any]]] = json.loads((FULL_SIZE / "facts.json").read_text("utf-8"))
+FAMILIES: Final = {
+    "Qwen2VLForConditionalGeneration": ("stvg_qwen2_vl.family", "Qwen2VLFamily"),
+    "Qwen2_5_VLForConditionalGeneration": ("stvg_qwen2_vl.family", "Qwen2VLFamily"),
+    "LlavaNextVideoForConditionalGeneration": ("stvg_llava_next.family", "LlavaNextVideoFamily"),
+    "InternVLForConditionalGeneration": ("stvg_internvl.family", "InternVLFamily"),
+    "LlavaOnevisionForConditionalGeneration": ("stvg_llava_onevision.family", "LlavaOnevisionFamily"),
+}
 KINDS: Final[Mapping[str, Mapping[str, Any]]] = json.loads((VOCABULARIES / "published.json").read_text("utf-8"))
 CHATML: Final = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
@@ -38,28 +53,74 @@ FLAGS: Final = ("single_word", "lstrip", "rstrip", "normalized")
 NO_ADDED_TOKENS: Final = '"added_tokens":[]'
 
 
+class Published:
+    """Published checkpoints but for their weights: configurations, tokenizers, and the families that read them."""
+
+    def __init__(self, make_folder: Callable[[str], Path]) -> None:
+        self._make_folder = make_folder
+        self._folders: dict[str, Path] = {}
+        self._tokenizers: dict[str, PreTrainedTokenizerBase] = {}
+
+    def facts(self, name: str) -> Mapping[str, Any]:
+        """Return what facts.json says of a checkpoint."""
+        return FACTS[name]
+
+    def config(self, name: str) -> dict[str, Any]:
+        """Return a checkpoint's config.json: the one that it is like, with what differs; None takes a key away."""
+        file = f"{FACTS[name]['config']}.config.json"
+        found = next(path for path in (FULL_SIZE / file, CONFIGS / file) if path.is_file())
+        return changed(json.loads(found.read_text()), FACTS[name]["changes"])
+
+    def family(self, architecture: str) -> FamilyDifferences:
+        """Return a backend's table of differences; the test is skipped where the backend is not installed."""
+        module, attribute = FAMILIES[architecture]
+        with pytest.MonkeyPatch.context() as patch:
+            patch.syspath_prepend(ONEVISION)
+            family: FamilyDifferences = getattr(pytest.importorskip(module), attribute)()
+        return family
+
+    def folder(self, kind: str) -> Path:
+        """Return a folder with a kind of tokenizer, its template beside it."""
+        if kind not in self._folders:
+            self._folders[kind] = write_tokenizer(kind, self._make_folder(kind))
+        return self._folders[kind]
+
+    def tokenizer(self, kind: str) -> PreTrainedTokenizerBase:
+        """Return a kind of tokenizer as a checkpoint's is loaded; nobody changes it."""
+        if kind not in self._tokenizers:
+            self._tokenizers[kind] = load_tokenizer(ModelReference(kind), self.folder(kind))
+        return self._tokenizers[kind]
+
+
 @pytest.fixture(scope="session")
-def published_tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """Return what writes a kind of published tokenizer, its template beside it, and returns the folder."""
+def published(tmp_path_factory: pytest.TempPathFactory) -> Published:
+    """Return the published checkpoints; what is built of them is built once."""
+    return Published(tmp_path_factory.mktemp)
 
-    @cache
-    def write(kind: str) -> Path:
-        folder, facts = tmp_path_factory.mktemp(kind), KINDS[kind]
-        plain = qwen() if facts["vocabulary"] == "qwen" else llama(facts)
-        added = [
-            {"id": number, "content": text, "special": run["special"], **dict.fromkeys(FLAGS, False)}
-            for run in facts["added"]
-            for number, text in enumerate(run["tokens"], run["first"])
-        ]
-        assert plain.count(NO_ADDED_TOKENS) == 1
-        written = NO_ADDED_TOKENS.removesuffix("[]") + json.dumps(added)
-        (folder / "tokenizer.json").write_text(plain.replace(NO_ADDED_TOKENS, written), "utf-8")
-        (folder / "tokenizer_config.json").write_text(json.dumps(facts["config"]))
-        name, template = TEMPLATES[facts["template"]]
-        (folder / name).write_text(json.dumps({"chat_template": template}) if name.endswith(".json") else template)
-        return folder
 
-    return write
+def changed(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    merged = {
+        key: changed(values[key], value) if isinstance(value, dict) and key in values else value
+        for key, value in changes.items()
+    }
+    return {key: value for key, value in {**values, **merged}.items() if key not in changes or value is not None}
+
+
+def write_tokenizer(kind: str, folder: Path) -> Path:
+    facts = KINDS[kind]
+    plain = qwen() if facts["vocabulary"] == "qwen" else llama(facts)
+    added = [
+        {"id": number, "content": text, "special": run["special"], **dict.fromkeys(FLAGS, False)}
+        for run in facts["added"]
+        for number, text in enumerate(run["tokens"], run["first"])
+    ]
+    assert plain.count(NO_ADDED_TOKENS) == 1
+    written = NO_ADDED_TOKENS.removesuffix("[]") + json.dumps(added)
+    (folder / "tokenizer.json").write_text(plain.replace(NO_ADDED_TOKENS, written), "utf-8")
+    (folder / "tokenizer_config.json").write_text(json.dumps(facts["config"]))
+    name, template = TEMPLATES[facts["template"]]
+    (folder / name).write_text(json.dumps({"chat_template": template}) if name.endswith(".json") else template)
+    return folder
 
 
 @cache

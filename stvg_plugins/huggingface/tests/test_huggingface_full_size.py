@@ -9,10 +9,7 @@ import json
 import math
 import re
 import struct
-import sys
-from collections.abc import Callable, Mapping
-from functools import cache
-from importlib import import_module
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +19,6 @@ from safetensors import safe_open
 from transformers import (
     AutoConfig,
     AutoModelForImageTextToText,
-    PreTrainedTokenizerBase,
 )
 
 from stvg_core.config import InputSettings
@@ -30,14 +26,12 @@ from stvg_core.errors import DeviceMemoryError, ModelError, QueryError
 from stvg_core.identity import LoadOptions, ModelReference
 from stvg_huggingface.adapter import HuggingFaceAdapter
 from stvg_huggingface.configuration import load_config
-from stvg_huggingface.family import FamilyDifferences
 from stvg_huggingface.files import read_chat_template
 from stvg_huggingface.loading import LoadedCheckpoint, load_checkpoint
 from stvg_huggingface.pixels import PixelStatistics
 from stvg_huggingface.questions import tokenize_question
 from stvg_huggingface.testing import save_tiny_qwen2_vl
-from stvg_huggingface.testing.sessions import CONFIGS
-from stvg_huggingface.tokenizer import load_tokenizer, refuse_foreign_vocabulary
+from stvg_huggingface.tokenizer import refuse_foreign_vocabulary
 
 DATA = Path(__file__).parent / "data" / "full_size"
 FACTS: dict[str, dict[str, Any]] = json.loads((DATA / "facts.json").read_text())
@@ -48,46 +42,8 @@ QUICK = {
     "OpenGVLab/InternVL3-1B-hf",
 }
 """One of each family, a few seconds each; the others are slow only together."""
-FAMILIES = {
-    "Qwen2VLForConditionalGeneration": ("stvg_qwen2_vl.family", "Qwen2VLFamily"),
-    "Qwen2_5_VLForConditionalGeneration": ("stvg_qwen2_vl.family", "Qwen2VLFamily"),
-    "LlavaNextVideoForConditionalGeneration": ("stvg_llava_next.family", "LlavaNextVideoFamily"),
-    "InternVLForConditionalGeneration": ("stvg_internvl.family", "InternVLFamily"),
-    "LlavaOnevisionForConditionalGeneration": ("stvg_llava_onevision.family", "LlavaOnevisionFamily"),
-}
 SHARD_BYTES = 4 * 2**30
 QUESTION = "Is there a man in a red shirt who walks to the car in this video?"
-
-Published = Callable[[str], Path]
-
-
-def family_of(architecture: str) -> FamilyDifferences:
-    module, attribute = FAMILIES[architecture]
-    if module == "stvg_llava_onevision.family":
-        sys.path.append(str(Path(__file__).parents[3] / "examples" / "llava_onevision_backend"))
-    try:
-        family: FamilyDifferences = getattr(import_module(module), attribute)()
-    except ImportError:
-        pytest.skip(f"{module} is not installed")
-    finally:
-        if module == "stvg_llava_onevision.family":
-            sys.path.pop()
-    return family
-
-
-def config_of(name: str) -> dict[str, Any]:
-    """Return a checkpoint's config.json: the one that it is like, with what differs; None takes a key away."""
-    file = f"{FACTS[name]['config']}.config.json"
-    found = next(path for path in (DATA / file, CONFIGS / file) if path.is_file())
-    return changed(json.loads(found.read_text()), FACTS[name]["changes"])
-
-
-def changed(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    merged = {
-        key: changed(values[key], value) if isinstance(value, dict) and key in values else value
-        for key, value in changes.items()
-    }
-    return {key: value for key, value in {**values, **merged}.items() if key not in changes or value is not None}
 
 
 def weights_of(name: str) -> dict[str, list[int]]:
@@ -151,33 +107,26 @@ def write_shards(folder: Path, shapes: Mapping[str, list[int]]) -> None:
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
 
 
-def write_small_files(name: str, folder: Path, published_tokenizer: Published) -> tuple[str, ...]:
+def write_small_files(name: str, folder: Path, published: Any) -> tuple[str, ...]:
     """Write all files but the weights, and return the architectures."""
-    config = config_of(name)
+    config = published.config(name)
     (folder / "config.json").write_text(json.dumps(config))
-    for path in published_tokenizer(FACTS[name]["tokenizer"]).iterdir():
+    for path in published.folder(FACTS[name]["tokenizer"]).iterdir():
         (folder / path.name).hardlink_to(path)
     return tuple(config["architectures"])
 
 
-def load(name: str, folder: Path, shapes: Mapping[str, list[int]], published_tokenizer: Published) -> LoadedCheckpoint:
+def load(name: str, folder: Path, shapes: Mapping[str, list[int]], published: Any) -> LoadedCheckpoint:
     if not (folder / "config.json").is_file():
-        write_small_files(name, folder, published_tokenizer)
+        write_small_files(name, folder, published)
     write_shards(folder, shapes)
     architectures = json.loads((folder / "config.json").read_text())["architectures"]
     return load_checkpoint(ModelReference(name, folder), LoadOptions("cpu", "bfloat16"), architectures)
 
 
-@cache
-def opened_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
-    return load_tokenizer(ModelReference(folder.name, folder), folder)
-
-
-def without_weights(
-    name: str, folder: Path, published_tokenizer: Published, rows: int | None = None
-) -> LoadedCheckpoint:
+def without_weights(name: str, folder: Path, published: Any, rows: int | None = None) -> LoadedCheckpoint:
     """Return what `load_checkpoint` does, the model on the meta device, perhaps with other embedding rows."""
-    architectures = write_small_files(name, folder, published_tokenizer)
+    architectures = write_small_files(name, folder, published)
     reference = ModelReference(name, folder)
     config = load_config(reference, folder, architectures)
     if rows is not None:
@@ -187,7 +136,7 @@ def without_weights(
     checkpoint = LoadedCheckpoint(
         reference,
         model,
-        opened_tokenizer(published_tokenizer(FACTS[name]["tokenizer"])),
+        published.tokenizer(FACTS[name]["tokenizer"]),
         read_chat_template(folder),
         PixelStatistics(),
         LoadOptions("cpu"),
@@ -197,10 +146,10 @@ def without_weights(
     return checkpoint
 
 
-def check_prompt(name: str, checkpoint: LoadedCheckpoint) -> None:
+def check_prompt(name: str, checkpoint: LoadedCheckpoint, published: Any) -> None:
     """Open the adapter, which asks for template, markers, answers and rows, and write a prompt with three frames."""
     facts, config, tokenizer = FACTS[name], checkpoint.model.config, checkpoint.tokenizer
-    family = family_of(config.architectures[0])
+    family = published.family(config.architectures[0])
     adapter = HuggingFaceAdapter(checkpoint, family)
     assert adapter.visual_token_id == facts["visual_token_id"]
     size = family.frame_size_pixels(config, None)
@@ -217,7 +166,7 @@ def check_prompt(name: str, checkpoint: LoadedCheckpoint) -> None:
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=() if n in QUICK else pytest.mark.slow) for n in FACTS])
 def test_every_weight_has_its_place(
-    name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture, published_tokenizer: Published
+    name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture, published: Any
 ) -> None:
     """Nothing missing or of another shape (an error), nothing left over (a warning); then the prompt of a clip."""
     shapes, facts = weights_of(name), FACTS[name]
@@ -225,7 +174,7 @@ def test_every_weight_has_its_place(
     if facts["parameters"] is not None:
         assert total == facts["parameters"]
     try:
-        checkpoint = load(name, tmp_path, shapes, published_tokenizer)
+        checkpoint = load(name, tmp_path, shapes, published)
         assert not caplog.records
         model: Any = checkpoint.model
         assert sum(weight.numel() for weight in model.parameters()) == total
@@ -236,58 +185,56 @@ def test_every_weight_has_its_place(
         assert text.num_hidden_layers == facts["sizes"]["layer"] == len(checkpoint.language_model.layers)
         assert text.num_attention_heads == facts["heads"]
         assert checkpoint.dtype == torch.bfloat16
-        check_prompt(name, checkpoint)
+        check_prompt(name, checkpoint, published)
     finally:
         for path in tmp_path.glob("*.safetensors"):
             path.unlink()
 
 
 @pytest.mark.parametrize("name", FACTS)
-def test_a_published_checkpoint_opens(name: str, tmp_path: Path, published_tokenizer: Published) -> None:
+def test_a_published_checkpoint_opens(name: str, tmp_path: Path, published: Any) -> None:
     """What loading asks of files that are not weights: no checkpoint is refused, and its prompts can be embedded."""
-    check_prompt(name, without_weights(name, tmp_path, published_tokenizer))
+    check_prompt(name, without_weights(name, tmp_path, published), published)
 
 
-def test_a_placeholder_beyond_the_embedding_is_there(published_tokenizer: Published) -> None:
+def test_a_placeholder_beyond_the_embedding_is_there(published: Any) -> None:
     """What the test above must get past: InternVL 3 writes `<video>` with an id that has no row."""
-    tokenizer = opened_tokenizer(published_tokenizer("internvl3"))
+    tokenizer = published.tokenizer("internvl3")
     assert tokenizer.convert_tokens_to_ids("<video>") == FACTS["OpenGVLab/InternVL3-8B-hf"]["sizes"]["vocabulary"]
 
 
-def test_tokens_that_a_prompt_holds_need_a_row(tmp_path: Path, published_tokenizer: Published) -> None:
+def test_tokens_that_a_prompt_holds_need_a_row(tmp_path: Path, published: Any) -> None:
     """One row less at a time: a word of the user's, a marker of the template, a word of the vocabulary."""
     for part in range(4):
         (tmp_path / str(part)).mkdir()
-    name, family = "Qwen/Qwen2.5-VL-3B-Instruct", family_of("Qwen2_5_VLForConditionalGeneration")
-    checkpoint = without_weights(name, tmp_path / "0", published_tokenizer, rows=151657)
+    name, family = "Qwen/Qwen2.5-VL-3B-Instruct", published.family("Qwen2_5_VLForConditionalGeneration")
+    checkpoint = without_weights(name, tmp_path / "0", published, rows=151657)
     adapter: Any = HuggingFaceAdapter(checkpoint, family)
     with pytest.raises(QueryError, match=r"\(151657 rows\), got token 151657 \('<tool_call>'\); leave it out"):
         adapter.generate_text("What does <tool_call> mean?", 1)
-    checkpoint = without_weights(name, tmp_path / "1", published_tokenizer, rows=151656)
+    checkpoint = without_weights(name, tmp_path / "1", published, rows=151656)
     with pytest.raises(ModelError, match=r"template of tokens below 151656 .* writes 151656 \('<\|video_pad\|>'\)"):
         HuggingFaceAdapter(checkpoint, family)
-    without_weights(name, tmp_path / "2", published_tokenizer, rows=151643)
+    without_weights(name, tmp_path / "2", published, rows=151643)
     with pytest.raises(ModelError, match=r"ids below 151642 \(rows of .* got 151642 \('â½Ĺ'\); .* different models"):
-        without_weights(name, tmp_path / "3", published_tokenizer, rows=151642)
+        without_weights(name, tmp_path / "3", published, rows=151642)
 
 
-def test_a_weight_too_many_or_too_few_is_told(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, published_tokenizer: Published
-) -> None:
+def test_a_weight_too_many_or_too_few_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture, published: Any) -> None:
     """The check above can fail."""
     name = "OpenGVLab/InternVL3-1B-hf"
     shapes = weights_of(name)
-    load(name, tmp_path, {**shapes, "vision_tower.embeddings.mask_token": [1, 1, 1024]}, published_tokenizer)
+    load(name, tmp_path, {**shapes, "vision_tower.embeddings.mask_token": [1, 1, 1024]}, published)
     assert "no place for, ['model.vision_tower.embeddings.mask_token']" in caplog.text
     for change in (
         {"vision_tower.embeddings.cls_token": [1, 1, 1023]},
         {"multi_modal_projector.linear_1.bias": [895]},
     ):
         with pytest.raises(Exception, match="cannot load"):
-            load(name, tmp_path, {**shapes, **change}, published_tokenizer)
+            load(name, tmp_path, {**shapes, **change}, published)
     del shapes["language_model.model.layers.23.self_attn.q_proj.bias"]
     with pytest.raises(Exception, match=r"1 weights are missing .* model\.language_model\.layers\.23\.self_attn"):
-        load(name, tmp_path, shapes, published_tokenizer)
+        load(name, tmp_path, shapes, published)
 
 
 @pytest.mark.parametrize("name", [name for name, facts in FACTS.items() if "billions" in facts])
@@ -337,10 +284,10 @@ def test_memory_really_runs_out(quantized: bool, tmp_path: Path) -> None:
         (folder / "model.safetensors").unlink()
 
 
-def test_sizes_without_any_file(tmp_path: Path) -> None:
+def test_sizes_without_any_file(tmp_path: Path, published: Any) -> None:
     """The largest configurations, built on the meta device, have the parameters that their files hold."""
     for name in ("Qwen/Qwen2-VL-7B-Instruct", "llava-hf/LLaVA-NeXT-Video-7B-hf", "OpenGVLab/InternVL3-8B-hf"):
-        (tmp_path / "config.json").write_text(json.dumps(config_of(name)))
+        (tmp_path / "config.json").write_text(json.dumps(published.config(name)))
         config = AutoConfig.from_pretrained(tmp_path)
         # What the hub's InternVL files say by holding a head of their own.
         config.tie_word_embeddings = False
