@@ -48,7 +48,8 @@ class PromptFrame:
         if self.head.count(placeholder) != 1 or placeholder in self.tail:
             raise ModelError(
                 f"expected the video's placeholder {placeholder!r} once before the question, the chat template gives "
-                f"{self.head + '...' + self.tail!r}; template and config.json do not name one token"
+                f"{self.head + '...' + self.tail!r}; the template is another family's, or "
+                "config.json names another token as the video's: correct it there"
             )
         return PromptFrame(self.head.replace(placeholder, expanded), self.tail, self.add_special_tokens)
 

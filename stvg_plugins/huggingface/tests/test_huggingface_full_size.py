@@ -203,6 +203,17 @@ def test_a_placeholder_beyond_the_embedding_is_there(published: Any) -> None:
     assert tokenizer.convert_tokens_to_ids("<video>") == FACTS["OpenGVLab/InternVL3-8B-hf"]["sizes"]["vocabulary"]
 
 
+def test_a_configuration_that_names_another_token_than_the_template_is_told(tmp_path: Path, published: Any) -> None:
+    """As the conversion script writes LLaVA-NeXT-Video-34B: 64000, where the tokenizer has `<video>` at 64003."""
+    checkpoint = without_weights("llava-hf/LLaVA-NeXT-Video-34B-hf", tmp_path, published)
+    config: Any = checkpoint.model.config
+    config.video_token_id = 64000
+    with pytest.raises(
+        ModelError, match=r"placeholder '\[64000\]' once .* config.json names another token as the video"
+    ):
+        HuggingFaceAdapter(checkpoint, published.family(config.architectures[0]))
+
+
 def test_tokens_that_a_prompt_holds_need_a_row(tmp_path: Path, published: Any) -> None:
     """One row less at a time: a word of the user's, a marker of the template, a word of the vocabulary."""
     for part in range(4):
