@@ -9,12 +9,14 @@ from typing import Any
 
 import pytest
 import torch
+from transformers import LlamaConfig, PreTrainedConfig, Qwen3Config
 
 from stvg_core.attention import select_tokens
 from stvg_core.backend import QuestionAttention
 from stvg_core.cli import main
 from stvg_core.config import TokenSettings
 from stvg_core.demos import find_demos
+from stvg_core.testing import run_conformance
 from stvg_huggingface.chat import render_frame
 from stvg_huggingface.questions import tokenize_question
 from stvg_huggingface.testing import INTERNVL_TEMPLATE, tiny_internvl
@@ -22,6 +24,7 @@ from stvg_huggingface.testing.models import ModelSize
 
 INTERNVL = "InternVLForConditionalGeneration"
 INTERNVL3_ROWS = 151674
+CHECKS = ["prompt-tokens", "answer-logits", "prompted-logits", "attention-rows", "gradient", "token-selection"]
 QWEN3_ENDING = (
     "{% if enable_thinking is defined and enable_thinking is false %}{{'<think>\n\n</think>\n\n'}}{% endif %}"
 )
@@ -115,6 +118,20 @@ def test_an_empty_think_block_is_passed_over(tmp_path: Path, published: Any, gro
         attention, attention.rows, TokenSettings(rule="fixed"), published.family(INTERNVL).token_position
     )
     assert tokens[fixed[0]].text == "<|im_start|>"
+
+
+@pytest.mark.parametrize("decoder", [LlamaConfig, Qwen3Config])
+def test_other_decoders_of_internvl_conform(decoder: type[PreTrainedConfig], tmp_path: Path, published: Any) -> None:
+    """InternLM2 (2.5) and Qwen3 (3.5), whose heads have norms and a width of their own; here with a think block."""
+    published.family(INTERNVL)
+    model, tokenizer = tiny_internvl(layers=2, decoder=decoder)
+    tokenizer.chat_template = thinking(QWEN3_ENDING)
+    model.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    report = run_conformance("internvl", checkpoint=tmp_path, only=CHECKS)
+    assert {check.name: (check.outcome, check.message) for check in report.checks} == dict.fromkeys(
+        CHECKS, ("passed", "")
+    )
 
 
 def test_a_checkpoint_that_thinks_first_is_refused(tmp_path: Path, published: Any, ground: Ground) -> None:
