@@ -56,6 +56,8 @@ def select_tokens(
     relative attention over all cells of all frames (section 3.2; the released research code
     computes it on relative attention).
 
+    An empty think block at the prompt's end is passed over by every rule: places are counted without it.
+
     Args:
         attention: rows of the question's tokens.
         relative: the same rows against a neutral question.
@@ -69,12 +71,10 @@ def select_tokens(
     """
     if settings.rule == "fixed":
         from_end = family_position if settings.fixed_position is None else settings.fixed_position
-        position = len(attention.tokens) + from_end
-        if position < 0:
-            raise SettingsError(
-                f"expected tokens.fixed_position within the last {len(attention.tokens)} tokens, got {from_end}"
-            )
-        return (position,)
+        places = [position for position, token in enumerate(attention.tokens) if token.kind != "thinking"]
+        if len(places) + from_end < 0:
+            raise SettingsError(f"expected tokens.fixed_position within the last {len(places)} tokens, got {from_end}")
+        return (places[from_end],)
     candidates = candidate_tokens(attention, settings)
     if settings.rule == "mean":
         return tuple(candidates)
@@ -95,11 +95,8 @@ def candidate_tokens(attention: QuestionAttention, settings: TokenSettings) -> l
     Raises:
         TokenLayoutError: the backend marked no token as a candidate.
     """
-    candidates = [
-        position
-        for position, token in enumerate(attention.tokens)
-        if settings.candidates == "question" or token.kind != "word"
-    ]
+    passed_over = ("thinking",) if settings.candidates == "question" else ("word", "thinking")
+    candidates = [position for position, token in enumerate(attention.tokens) if token.kind not in passed_over]
     if not candidates:
         raise TokenLayoutError(
             f"expected template tokens after {attention.question!r}, got none; check the backend's chat template"

@@ -90,12 +90,13 @@ class PromptToken:
 
     Attributes:
         text: as the tokenizer writes it.
-        kind: word of the question, its final punctuation, or the template after it.
+        kind: word of the question, its final punctuation, the template after it, or a think block that the template
+            leaves empty for the answer; such a block is no part of any rule for grounding tokens.
         id: in the tokenizer's vocabulary, for the record; None where the backend does not tell.
     """
 
     text: str
-    kind: Literal["word", "punctuation", "role"]
+    kind: Literal["word", "punctuation", "role", "thinking"]
     id: int | None = None
 
 

@@ -12,7 +12,7 @@ from stvg_core.config import RelativeSettings, TokenSettings
 from stvg_core.errors import SettingsError, TokenLayoutError
 from stvg_core.values import TokenLayout
 
-KINDS = {"w": "word", "p": "punctuation", "r": "role"}
+KINDS = {"w": "word", "p": "punctuation", "r": "role", "t": "thinking"}
 
 
 def attention(kinds: str, rows: torch.Tensor) -> QuestionAttention:
@@ -103,6 +103,27 @@ def test_a_fixed_place_that_is_not_named_is_the_family_s() -> None:
     assert select_tokens(asked, asked.rows, fixed, family_position=-3) == (5,)
     named = TokenSettings(rule="fixed", fixed_position=-1)
     assert select_tokens(asked, asked.rows, named, family_position=-3) == (7,)
+
+
+@pytest.mark.parametrize("candidates", ["role", "question"])
+def test_an_empty_think_block_is_passed_over(candidates: str) -> None:
+    """Every rule chooses what it chooses without the block; words are still compared, places still matched."""
+    for rule, place in (
+        ("max_activation", None),
+        ("mean", None),
+        ("min_entropy", None),
+        ("fixed", -3),
+        ("fixed", None),
+    ):
+        settings = TokenSettings(rule=rule, candidates=candidates, fixed_position=place)
+        asked, neutral = random_attention("wwprrrrttt", seed=3), random_attention("wwwrrrrttt", seed=4)
+        asked.rows[-3:] = torch.eye(12)[:3] * 50
+        relative = relative_rows(asked, neutral, RelativeSettings(epsilon=1e-3))
+        torch.testing.assert_close(relative[3:], asked.rows[3:] / (neutral.rows[3:] + 1e-3))
+        plain = attention("wwprrrr", asked.rows[:-3])
+        assert select_tokens(asked, relative, settings) == select_tokens(plain, relative[:-3], settings)
+    with pytest.raises(SettingsError, match="last 7 tokens, got -8"):
+        select_tokens(asked, relative, TokenSettings(rule="fixed", fixed_position=-8))
 
 
 def test_min_entropy_takes_the_most_peaked_row_whatever_its_size() -> None:

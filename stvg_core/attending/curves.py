@@ -16,7 +16,7 @@ _DOTS_PER_INCH: Final = 120
 _LONGEST_TITLE: Final = 90
 _LONGEST_LABEL: Final = 24
 _PERCENT: Final = 100.0
-_KIND_COLORS: Final = {"word": "C0", "punctuation": "C1", "role": "C2"}
+_KIND_COLORS: Final = {"word": "C0", "punctuation": "C1", "role": "C2", "thinking": "C7"}
 
 
 def draw_curves(reading: AttentionReading, folder: Path) -> tuple[str, ...]:

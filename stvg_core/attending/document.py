@@ -60,7 +60,7 @@ class TokenPart(_Part):
     position: int = Field(ge=0, description="0-based from the question's first token")
     text: str = Field(description="as the tokenizer writes it")
     id: int | None = Field(description="in the tokenizer's vocabulary; None where the backend does not tell")
-    kind: Literal["word", "punctuation", "role"]
+    kind: Literal["word", "punctuation", "role", "thinking"]
     chosen: bool = Field(description="whether its row is in the maps")
     share: float = Field(description="share of its attention that goes to the video, 0..1")
     peak: float = Field(description="largest value of its row, in the mode that was asked for")

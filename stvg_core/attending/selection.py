@@ -12,7 +12,11 @@ from stvg_core.backend import PromptToken
 from stvg_core.errors import UsageError
 
 GROUNDING: Final = "grounding"
-_KINDS: Final = {"all": ("word", "punctuation", "role"), "words": ("word",), "roles": ("punctuation", "role")}
+_KINDS: Final = {
+    "all": ("word", "punctuation", "role", "thinking"),
+    "words": ("word",),
+    "roles": ("punctuation", "role"),
+}
 _TEXT: Final = "text:"
 _TOKENS_CURE: Final = "name grounding, all, words, roles, text:PHRASE, or positions such as 0,3,-1"
 _LAYERS_CURE: Final = "name all, or layers such as 0-7 or 3,5,-1"

@@ -9,6 +9,8 @@ from stvg_core.testing.check import Findings, check
 from stvg_core.testing.context import QUESTIONS, ConformanceContext
 from stvg_core.testing.subject import ShownClip
 
+_TEMPLATE = ("role", "thinking")
+
 
 @check("answer-logits", "yes and no logits are those of one plain forward pass per question")
 def answer_logits(context: ConformanceContext, findings: Findings) -> None:
@@ -98,7 +100,7 @@ def prompt_tokens(context: ConformanceContext, findings: Findings) -> None:
             f"{' '.join(token.text for token in own)!r}",
         )
         _look_at_kinds(question, own, findings, spelled=context.tiny)
-        tails.add(tuple(token.text for token in own if token.kind == "role"))
+        tails.add(tuple(token.text for token in own if token.kind in _TEMPLATE))
     findings.expect(
         len(tails) == 1,
         f"the template's tokens after a question differ from question to question: {sorted(tails)}; kind role is for "
@@ -108,10 +110,10 @@ def prompt_tokens(context: ConformanceContext, findings: Findings) -> None:
 
 def _look_at_kinds(question: str, tokens: tuple[PromptToken, ...], findings: Findings, *, spelled: bool) -> None:
     kinds = [token.kind for token in tokens]
-    if kinds != sorted(kinds, key=("word", "punctuation", "role").index) or "role" not in kinds:
+    if kinds != sorted(kinds, key=("word", "punctuation", *_TEMPLATE).index) or "role" not in kinds:
         findings.expect(False, f"expected words, then the final punctuation, then template tokens (role), got {kinds}")
         return
-    asked = "".join(token.text for token in tokens if token.kind != "role")
+    asked = "".join(token.text for token in tokens if token.kind not in _TEMPLATE)
     # A real tokenizer may lack a word altogether.
     findings.expect(
         not spelled or _letters(asked) == _letters(question),

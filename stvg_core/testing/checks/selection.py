@@ -33,7 +33,8 @@ def token_selection(context: ConformanceContext, findings: Findings) -> None:
             if not inside:
                 continue
             if settings.rule == "fixed" and settings.fixed_position is not None:
-                wanted = (len(attention.tokens) + settings.fixed_position,)
+                counted = [place for place, token in enumerate(attention.tokens) if token.kind != "thinking"]
+                wanted = (counted[settings.fixed_position],)
                 findings.expect(
                     first == wanted, f"{what}: fixed_position {settings.fixed_position} is {wanted}, got {first}"
                 )

@@ -18,7 +18,7 @@ from transformers import PreTrainedConfig
 
 from stvg_core.backend import AnswerLogits, AttentionRequest, EncodedClip, ModelDescription, QuestionAttention
 from stvg_core.config import InputSettings
-from stvg_core.errors import QueryError, SettingsError, TokenLayoutError, UsageError
+from stvg_core.errors import ModelError, QueryError, SettingsError, TokenLayoutError, UsageError
 from stvg_core.values import Frames, TokenLayout
 from stvg_huggingface.answers import answer_logits, answer_tokens
 from stvg_huggingface.chat import PromptFrame, render_frame
@@ -39,9 +39,10 @@ from stvg_huggingface.packing import pack, suffix_mask
 from stvg_huggingface.passes import PassKind, QuestionTensors, run_pass, split_result
 from stvg_huggingface.pixels import normalize, square_frames
 from stvg_huggingface.prepared import PreparedQuestions
-from stvg_huggingface.questions import refuse_markers, tokenize_question
+from stvg_huggingface.questions import refuse_markers, refuse_rowless, tokenize_question
 from stvg_huggingface.recompute import choose_recompute
 from stvg_huggingface.replay import Replays, cuda_replays
+from stvg_huggingface.tokenizer import token_without_row
 from stvg_huggingface.transfer import send
 
 _QUESTION_TOKENS: Final = 48
@@ -61,7 +62,8 @@ class HuggingFaceAdapter:
         family: the backend's table of differences.
 
     Raises:
-        ModelError: the checkpoint has no usable chat template, or no words for yes and no.
+        ModelError: the checkpoint has no usable chat template, no words for yes and no, or no embedding for what
+            the template writes.
     """
 
     def __init__(self, checkpoint: LoadedCheckpoint, family: FamilyDifferences) -> None:
@@ -73,6 +75,7 @@ class HuggingFaceAdapter:
         self._context_tokens = context_tokens(checkpoint.text_config)
         self._template_tokens = len(checkpoint.tokenizer(self._frame.head + self._frame.tail)["input_ids"])
         answers = answer_tokens(checkpoint.tokenizer, "lowercase", self._frame.tail)
+        self._refuse_rowless_template()
         if checkpoint.device.type == "cuda":
             fuse_norms(checkpoint.model)
         self._replays = cuda_replays(self._pass, checkpoint)
@@ -133,9 +136,7 @@ class HuggingFaceAdapter:
         layout = family.layout(model.config, len(frames), size, settings)
         cells = cells_of_clip(family, layout)
         frame = self._frame if settings.system_prompt is None else self._render(settings.system_prompt)
-        frame = frame.with_clip(
-            family.placeholder(model.config, tokenizer), family.clip_text(model.config, tokenizer, layout)
-        )
+        frame = self._with_clip(frame, layout)
         encoded = tokenizer(frame.head, add_special_tokens=frame.add_special_tokens, return_attention_mask=False)
         ids = torch.tensor(encoded["input_ids"])
         # Before any pixel is touched: a clip that is far too long would fill the memory first.
@@ -251,6 +252,7 @@ class HuggingFaceAdapter:
         prompts = [tokenize_question(self._checkpoint.tokenizer, frame, question) for question in questions]
         for prompt in prompts:
             self._check_context(len(prompt.ids), clip.layout)
+            refuse_rowless(self._checkpoint.tokenizer, prompt.ids, self._checkpoint.embedding_rows)
             last_visual = int(self._clip_places(clip, prompt.ids)[-1])
         packed = pack(prompts, last_visual, 1 if self._replays is None else _FILLED_UP)
         device = clip.visual_tokens.device
@@ -276,6 +278,26 @@ class HuggingFaceAdapter:
         recompute = choose_recompute(self._checkpoint.options.recompute, self._checkpoint, len(packed.ids))
         kind = PassKind(packed.prefix_length, recompute, self._checkpoint.options.attention == "eager")
         return PreparedQuestions(packed, tensors, kind, [len(span) for span in spans])
+
+    def _with_clip(self, frame: PromptFrame, layout: TokenLayout) -> PromptFrame:
+        """Return the chat template around a clip's tokens."""
+        config, tokenizer, family = self._checkpoint.model.config, self._checkpoint.tokenizer, self._family
+        return frame.with_clip(family.placeholder(config, tokenizer), family.clip_text(config, tokenizer, layout))
+
+    def _refuse_rowless_template(self) -> None:
+        """Refuse a template that writes tokens which the model has no embedding for; tried with one frame."""
+        checkpoint, settings = self._checkpoint, InputSettings()
+        config = checkpoint.model.config
+        size = self._family.frame_size_pixels(config, settings.frame_size_pixels)
+        frame = self._with_clip(self._frame, self._family.layout(config, 1, size, settings))
+        ids = checkpoint.tokenizer(frame.head + frame.tail, add_special_tokens=frame.add_special_tokens)["input_ids"]
+        beyond = token_without_row(checkpoint.tokenizer, ids, checkpoint.embedding_rows)
+        if beyond is not None:
+            raise ModelError(
+                f"expected a chat template of tokens below {checkpoint.embedding_rows} (rows of the model's "
+                f"embedding), {checkpoint.reference.id} writes {beyond}; tokenizer or template are another model's: "
+                "put those that belong to these weights into the checkpoint's folder"
+            )
 
     def _check_context(self, token_count: int, layout: TokenLayout, system_prompt: str | None = None) -> None:
         """Refuse a prompt that the model has no positions for; nothing is ever cut off."""

@@ -3,6 +3,7 @@
 This module knows templates and placeholders as text; it knows no tokens of any family.
 """
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, Literal
@@ -16,6 +17,9 @@ _GAP: Final = "QUESTIONSTANDSHERE"
 """Stands for the question while a template is rendered: plain letters that no template touches."""
 _SYSTEM_GAP: Final = "SYSTEMTURNSTANDSHERE"
 """Stands for a system turn's text, likewise."""
+_THINK: Final = ("<think>", "</think>")
+_THINK_BLOCK: Final = re.compile(r"<think>(?:(?!<think>).)*</think>\s*\Z", re.DOTALL)
+"""What newer templates put before an answer that is to come without thoughts."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,12 @@ class PromptFrame:
     tail: str
     add_special_tokens: bool
 
+    @property
+    def answer_header_end(self) -> int:
+        """Where the tail's template text ends: before an empty think block, or at the tail's own end."""
+        block = _THINK_BLOCK.search(self.tail)
+        return len(self.tail) if block is None else block.start()
+
     def with_clip(self, placeholder: str, expanded: str) -> "PromptFrame":
         """Return the frame with the clip's placeholder replaced by one marker per visual token.
 
@@ -41,7 +51,8 @@ class PromptFrame:
         if self.head.count(placeholder) != 1 or placeholder in self.tail:
             raise ModelError(
                 f"expected the video's placeholder {placeholder!r} once before the question, the chat template gives "
-                f"{self.head + '...' + self.tail!r}; the checkpoint's chat template is not its family's"
+                f"{self.head + '...' + self.tail!r}; the template is another family's, or "
+                "config.json names another token as the video's: correct it there"
             )
         return PromptFrame(self.head.replace(placeholder, expanded), self.tail, self.add_special_tokens)
 
@@ -56,6 +67,8 @@ def render_frame(
 ) -> PromptFrame:
     """Render the chat template for one user turn: a video (or none), then the question.
 
+    Templates that can let a model think first are asked not to: the answer is read where the prompt ends.
+
     Args:
         tokenizer: the checkpoint's tokenizer.
         template: a chat template beside the tokenizer (older repositories), or None for the tokenizer's own.
@@ -64,7 +77,7 @@ def render_frame(
         system_prompt: text of a system turn before it; None: whatever the template writes by itself.
 
     Raises:
-        ModelError: there is no chat template, or it cannot be rendered.
+        ModelError: there is no chat template, it cannot be rendered, or it leaves a think block open.
         SettingsError: the template has no place for a system turn.
     """
     if template is None and not tokenizer.chat_template:
@@ -81,7 +94,7 @@ def render_frame(
     def render(conversation: list[Any]) -> str:
         try:
             text = tokenizer.apply_chat_template(
-                conversation, chat_template=template, tokenize=False, add_generation_prompt=True
+                conversation, chat_template=template, tokenize=False, add_generation_prompt=True, enable_thinking=False
             )
         except (TemplateError, ValueError, TypeError, KeyError, AttributeError) as error:
             raise ModelError(
@@ -95,6 +108,12 @@ def render_frame(
     if system_prompt is not None:
         text = _with_system_turn(render, turn, system_prompt)
     head, _, tail = text.rpartition(_GAP)
+    begun, ended = (tail.rfind(tag) for tag in _THINK)
+    if begun > ended:
+        raise ModelError(
+            "expected a chat template after which the answer comes first, this one lets the model think first (it ends "
+            f"in {tail[begun:]!r}); use the checkpoint's Instruct version"
+        )
     begin = tokenizer.bos_token
     return PromptFrame(head, tail, add_special_tokens=not (isinstance(begin, str) and begin and head.startswith(begin)))
 

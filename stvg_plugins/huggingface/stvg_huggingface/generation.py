@@ -9,7 +9,7 @@ from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 from stvg_core.errors import UsageError
 from stvg_huggingface.chat import render_frame
 from stvg_huggingface.loading import LoadedCheckpoint
-from stvg_huggingface.questions import refuse_markers
+from stvg_huggingface.questions import refuse_markers, refuse_rowless
 
 
 def generate_greedily(checkpoint: LoadedCheckpoint, instruction: str, maximum_tokens: int) -> str:
@@ -32,6 +32,7 @@ def generate_greedily(checkpoint: LoadedCheckpoint, instruction: str, maximum_to
     frame = render_frame(tokenizer, checkpoint.chat_template, video=False)
     text = frame.head + instruction.strip() + frame.tail
     encoded = tokenizer(text, add_special_tokens=frame.add_special_tokens, return_attention_mask=False)
+    refuse_rowless(tokenizer, encoded["input_ids"], checkpoint.embedding_rows)
     ids = torch.tensor([encoded["input_ids"]], device=checkpoint.device)
     stops = stop_ids(model, tokenizer)
     embed, head = model.get_input_embeddings(), model.get_output_embeddings()

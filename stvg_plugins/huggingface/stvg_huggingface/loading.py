@@ -23,7 +23,7 @@ from stvg_huggingface.pixels import PixelStatistics, read_statistics
 from stvg_huggingface.placement import placement_arguments
 from stvg_huggingface.quantization import is_quantized, keep_gradients, quantization_arguments
 from stvg_huggingface.snapshots import checkpoint_folder
-from stvg_huggingface.tokenizer import load_tokenizer
+from stvg_huggingface.tokenizer import load_tokenizer, refuse_foreign_vocabulary
 from stvg_huggingface.weights import load_model, move_model
 
 
@@ -70,6 +70,11 @@ class LoadedCheckpoint:
         return self._embedding.dtype
 
     @property
+    def embedding_rows(self) -> int:
+        """How many token ids the model can embed; a configuration may name another number."""
+        return self._embedding.shape[0]
+
+    @property
     def _embedding(self) -> torch.Tensor:
         embed: Any = self.model.get_input_embeddings()
         weight: torch.Tensor = embed.weight
@@ -87,7 +92,7 @@ def load_checkpoint(reference: ModelReference, options: LoadOptions, architectur
     dtype = choose_dtype(options, device)
     folder = checkpoint_folder(reference)
     config = load_config(reference, folder, architectures)
-    tokenizer = load_tokenizer(reference, folder, config)
+    tokenizer = load_tokenizer(reference, folder)
     arguments = {
         "dtype": dtype if dtype is not None else "auto",
         "attn_implementation": attention_kernels(config, options, device, dtype),
@@ -100,7 +105,7 @@ def load_checkpoint(reference: ModelReference, options: LoadOptions, architectur
     keep_gradients(model)
     if "device_map" not in arguments:
         move_model(model, device)
-    return LoadedCheckpoint(
+    checkpoint = LoadedCheckpoint(
         reference=reference,
         model=model,
         tokenizer=tokenizer,
@@ -109,6 +114,8 @@ def load_checkpoint(reference: ModelReference, options: LoadOptions, architectur
         options=options,
         folder=folder,
     )
+    refuse_foreign_vocabulary(reference, tokenizer, checkpoint.embedding_rows)
+    return checkpoint
 
 
 def language_model_of(model: nn.Module) -> nn.Module:

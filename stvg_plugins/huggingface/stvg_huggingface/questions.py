@@ -5,6 +5,7 @@ depends on how a tokenizer cuts words. This module knows no model.
 """
 
 import unicodedata
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,8 +15,9 @@ from stvg_core.backend import PromptToken
 from stvg_core.errors import ModelError, QueryError
 from stvg_core.values import tidy_text
 from stvg_huggingface.chat import PromptFrame
+from stvg_huggingface.tokenizer import token_without_row
 
-TokenKind = Literal["word", "punctuation", "role"]
+TokenKind = Literal["word", "punctuation", "role", "thinking"]
 
 
 @dataclass(frozen=True)
@@ -56,11 +58,12 @@ def tokenize_question(tokenizer: PreTrainedTokenizerBase, frame: PromptFrame, qu
         raise ModelError("the tokenizer gives the question no token; its tokenizer.json is damaged, download it again")
     asked = ids[inside[0] :]
     names = list(tokenizer.convert_ids_to_tokens(asked))
-    last = inside[-1] - inside[0]
+    last, header_end = inside[-1] - inside[0], end + frame.answer_header_end
     tokens = []
     for number, (name, identifier, span) in enumerate(zip(names, asked, offsets[inside[0] :], strict=True)):
         piece = wording[max(span[0] - start, 0) : max(span[1] - start, 0)] if number <= last else ""
-        tokens.append(PromptToken(name, _kind(number, last, piece), identifier))
+        kind = "thinking" if number > last and span[0] >= header_end else _kind(number, last, piece)
+        tokens.append(PromptToken(name, kind, identifier))
     return TokenizedPrompt(tuple(ids), inside[0], tuple(tokens))
 
 
@@ -79,6 +82,20 @@ def refuse_markers(tokenizer: PreTrainedTokenizerBase, text: str) -> None:
             raise QueryError(
                 f"expected plain words, got the model's marker {token.content!r}; leave it out of the text"
             )
+
+
+def refuse_rowless(tokenizer: PreTrainedTokenizerBase, ids: Iterable[int], embedding_rows: int) -> None:
+    """Refuse a prompt with a token that the model has no embedding for: an added token that a user wrote.
+
+    Raises:
+        QueryError: a token's id is not below the embedding's rows.
+    """
+    beyond = token_without_row(tokenizer, ids, embedding_rows)
+    if beyond is not None:
+        raise QueryError(
+            f"expected words that the model has embeddings for ({embedding_rows} rows), got token {beyond}; "
+            "leave it out of the text"
+        )
 
 
 def _kind(number: int, last: int, piece: str) -> TokenKind:

@@ -1,9 +1,10 @@
-"""A checkpoint's tokenizer: one that tells character offsets and fits its model's vocabulary."""
+"""A checkpoint's tokenizer: one that tells character offsets, and whose text its model can embed."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
-from transformers import AutoTokenizer, PreTrainedConfig, PreTrainedTokenizerBase
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from stvg_core.errors import ModelError
 from stvg_core.identity import ModelReference
@@ -12,11 +13,11 @@ from stvg_huggingface.damage import DAMAGE, download_again, one_line
 _FILES: Final = ("tokenizer.json", "tokenizer.model", "vocab.json")
 
 
-def load_tokenizer(reference: ModelReference, folder: Path, config: PreTrainedConfig) -> PreTrainedTokenizerBase:
+def load_tokenizer(reference: ModelReference, folder: Path) -> PreTrainedTokenizerBase:
     """Return the tokenizer in a checkpoint's folder.
 
     Raises:
-        ModelError: it is missing, damaged, tells no character offsets, or knows more tokens than the model.
+        ModelError: it is missing, damaged, or tells no character offsets.
     """
     if not any((folder / name).is_file() for name in _FILES):
         raise ModelError(f"expected tokenizer.json in {folder}, found none; {download_again(reference)}")
@@ -28,11 +29,32 @@ def load_tokenizer(reference: ModelReference, folder: Path, config: PreTrainedCo
         ) from error
     if not isinstance(tokenizer, PreTrainedTokenizerBase) or not tokenizer.is_fast:
         raise ModelError(f"expected a tokenizer with character offsets (tokenizer.json) in {reference.id}, found none")
-    rows = int(config.get_text_config().vocab_size)
-    tokens = max(tokenizer.get_vocab().values(), default=-1) + 1
-    if tokens > rows:
-        raise ModelError(
-            f"expected a tokenizer of at most {rows} tokens (rows of the model's embedding) in {reference.id}, it has "
-            f"{tokens}; tokenizer and weights are of different models: {download_again(reference)}"
-        )
     return tokenizer
+
+
+def refuse_foreign_vocabulary(
+    reference: ModelReference, tokenizer: PreTrainedTokenizerBase, embedding_rows: int
+) -> None:
+    """Refuse a tokenizer that writes plain text with ids that the model has no embedding for.
+
+    Added tokens are not looked at: a placeholder is replaced before a prompt becomes tokens, and may have an id
+    beyond the embedding (InternVL 3). What a prompt does hold of them is checked with the prompt.
+
+    Raises:
+        ModelError: a token of the vocabulary has an id that is not below the embedding's rows.
+    """
+    added = tokenizer.added_tokens_decoder
+    plain = (number for number in tokenizer.get_vocab().values() if number not in added)
+    beyond = token_without_row(tokenizer, plain, embedding_rows)
+    if beyond is not None:
+        raise ModelError(
+            f"expected token ids below {embedding_rows} (rows of the model's embedding) in the tokenizer of "
+            f"{reference.id}, got {beyond}; tokenizer and weights are of different models: put the tokenizer files "
+            "that belong to these weights into the checkpoint's folder"
+        )
+
+
+def token_without_row(tokenizer: PreTrainedTokenizerBase, ids: Iterable[int], embedding_rows: int) -> str | None:
+    """Return the highest id that an embedding has no row for, with its token; None where all have one."""
+    highest = max(ids, default=-1)
+    return None if highest < embedding_rows else f"{highest} ({tokenizer.convert_ids_to_tokens(highest)!r})"

@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 import torch
 from torch.nn.attention import SDPBackend
+from transformers import AutoTokenizer
 
 import stvg_huggingface.adapter
 import stvg_huggingface.capture
 from stvg_core.backend import EncodedClip
 from stvg_core.config import InputSettings
-from stvg_core.errors import SettingsError
+from stvg_core.errors import QueryError, SettingsError
 from stvg_core.identity import LoadOptions, ModelReference
 from stvg_core.values import Frames, VideoInfo
 from stvg_huggingface.adapter import HuggingFaceAdapter
@@ -45,6 +46,20 @@ def clip_of(adapter: HuggingFaceAdapter, count: int) -> EncodedClip:
     info = VideoInfo("clip.mp4", SIZE, SIZE, 10.0, 100.0, np.arange(1000) / 10)
     pixels = np.random.default_rng(7).integers(0, 255, (count, SIZE, SIZE, 3), dtype=np.uint8)
     return adapter.encode(Frames(info, np.arange(count), pixels), SETTINGS, tuple(range(count)))
+
+
+def test_added_words_without_an_embedding_are_refused_where_a_question_holds_them(tmp_path: Path) -> None:
+    """The checkpoint opens all the same: no other question needs them."""
+    folder = save_tiny_qwen2_vl(tmp_path, layers=1)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.add_tokens([f"<late{number}>" for number in range(600 - len(tokenizer))])
+    tokenizer.save_pretrained(folder)
+    adapter = opened(folder)
+    clip = clip_of(adapter, 2)
+    adapter.answer_logits(clip, [QUESTION], None)
+    last = tokenizer.convert_ids_to_tokens(599)
+    with pytest.raises(QueryError, match=rf"\(512 rows\), got token 599 \('{last}'\); leave it out of the text"):
+        adapter.answer_logits(clip, [QUESTION, f"Is there {last}?"], None)
 
 
 def test_more_frames_than_the_context_holds_are_refused_and_the_advice_fits(tmp_path: Path) -> None:

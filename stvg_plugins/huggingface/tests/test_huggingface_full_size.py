@@ -1,4 +1,4 @@
-"""Published checkpoints in their full size: names, shapes, counts, and memory that runs out.
+"""Published checkpoints in their full size: vocabularies, prompts, names, shapes, counts, and memory that runs out.
 
 The weight files are sparse: names and shapes of the hub, zeros that take no place on disk and,
 read as bfloat16, hardly any in memory. So the real loader reads them, and nothing is simulated
@@ -16,16 +16,22 @@ from typing import Any
 import pytest
 import torch
 from safetensors import safe_open
-from tokenizers import Tokenizer
-from tokenizers.models import WordLevel
-from transformers import AutoConfig, AutoModelForImageTextToText, PreTrainedTokenizerFast
+from transformers import (
+    AutoConfig,
+    AutoModelForImageTextToText,
+)
 
 from stvg_core.config import InputSettings
-from stvg_core.errors import DeviceMemoryError
+from stvg_core.errors import DeviceMemoryError, ModelError, QueryError
 from stvg_core.identity import LoadOptions, ModelReference
+from stvg_huggingface.adapter import HuggingFaceAdapter
+from stvg_huggingface.configuration import load_config
+from stvg_huggingface.files import read_chat_template
 from stvg_huggingface.loading import LoadedCheckpoint, load_checkpoint
-from stvg_huggingface.testing import save_tiny_qwen2_vl, tiny_tokenizer
-from stvg_huggingface.testing.sessions import CONFIGS
+from stvg_huggingface.pixels import PixelStatistics
+from stvg_huggingface.questions import tokenize_question
+from stvg_huggingface.testing import save_tiny_qwen2_vl
+from stvg_huggingface.tokenizer import refuse_foreign_vocabulary
 
 DATA = Path(__file__).parent / "data" / "full_size"
 FACTS: dict[str, dict[str, Any]] = json.loads((DATA / "facts.json").read_text())
@@ -36,21 +42,8 @@ QUICK = {
     "OpenGVLab/InternVL3-1B-hf",
 }
 """One of each family, a few seconds each; the others are slow only together."""
-FAMILIES = {
-    "Qwen2VLForConditionalGeneration": ("stvg_qwen2_vl.family", "Qwen2VLFamily"),
-    "Qwen2_5_VLForConditionalGeneration": ("stvg_qwen2_vl.family", "Qwen2VLFamily"),
-    "LlavaNextVideoForConditionalGeneration": ("stvg_llava_next.family", "LlavaNextVideoFamily"),
-    "InternVLForConditionalGeneration": ("stvg_internvl.family", "InternVLFamily"),
-}
-MARKERS = {
-    "<video>": 32000,
-    "<|vision_start|>": 151652,
-    "<|video_pad|>": 151656,
-    "<img>": 151665,
-    "</img>": 151666,
-    "<IMG_CONTEXT>": 151667,
-}
-"""Special tokens of the published tokenizers that a video needs."""
+SHARD_BYTES = 4 * 2**30
+QUESTION = "Is there a man in a red shirt who walks to the car in this video?"
 
 
 def weights_of(name: str) -> dict[str, list[int]]:
@@ -58,7 +51,8 @@ def weights_of(name: str) -> dict[str, list[int]]:
     facts = FACTS[name]
     sizes: Mapping[str, int] = facts["sizes"]
     found = {}
-    for pattern, shape in json.loads((DATA / f"{facts['weights']}.weights.json").read_text()).items():
+    patterns = json.loads((DATA / f"{facts['weights']}.weights.json").read_text()) | facts.get("added", {})
+    for pattern, shape in patterns.items():
         if pattern in facts["absent"]:
             continue
         counter = re.search(r"{(\w+)}", pattern)
@@ -93,28 +87,94 @@ def write_sparse(path: Path, shapes: Mapping[str, list[int]]) -> None:
         pytest.skip(f"this file system holds no file of {offset} bytes: {error}")
 
 
-def write_folder(name: str, folder: Path, shapes: Mapping[str, list[int]]) -> list[str]:
-    config = json.loads((CONFIGS / f"{FACTS[name]['config']}.config.json").read_text())
+def write_shards(folder: Path, shapes: Mapping[str, list[int]]) -> None:
+    """Write sparse weights as the hub has them: several files and their index, or one where it is small."""
+    shards: list[dict[str, list[int]]] = [{}]
+    size = 0
+    for name, shape in shapes.items():
+        size += math.prod(shape) * 2
+        if size > SHARD_BYTES and shards[-1]:
+            shards.append({})
+            size = math.prod(shape) * 2
+        shards[-1][name] = shape
+    if len(shards) == 1:
+        write_sparse(folder / "model.safetensors", shapes)
+        return
+    files = {f"model-{number:05}-of-{len(shards):05}.safetensors": shard for number, shard in enumerate(shards, 1)}
+    for file, shard in files.items():
+        write_sparse(folder / file, shard)
+    index = {"metadata": {}, "weight_map": {name: file for file, shard in files.items() for name in shard}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+
+
+def write_small_files(name: str, folder: Path, published: Any) -> tuple[str, ...]:
+    """Write all files but the weights, and return the architectures."""
+    config = published.config(name)
     (folder / "config.json").write_text(json.dumps(config))
-    tiny_tokenizer().save_pretrained(folder)
-    write_sparse(folder / "model.safetensors", shapes)
-    return list(config["architectures"])
+    for path in published.folder(FACTS[name]["tokenizer"]).iterdir():
+        (folder / path.name).hardlink_to(path)
+    return tuple(config["architectures"])
 
 
-def load(name: str, folder: Path, shapes: Mapping[str, list[int]]) -> LoadedCheckpoint:
-    architectures = write_folder(name, folder, shapes)
+def load(name: str, folder: Path, shapes: Mapping[str, list[int]], published: Any) -> LoadedCheckpoint:
+    if not (folder / "config.json").is_file():
+        write_small_files(name, folder, published)
+    write_shards(folder, shapes)
+    architectures = json.loads((folder / "config.json").read_text())["architectures"]
     return load_checkpoint(ModelReference(name, folder), LoadOptions("cpu", "bfloat16"), architectures)
 
 
+def without_weights(name: str, folder: Path, published: Any, rows: int | None = None) -> LoadedCheckpoint:
+    """Return what `load_checkpoint` does, the model on the meta device, perhaps with other embedding rows."""
+    architectures = write_small_files(name, folder, published)
+    reference = ModelReference(name, folder)
+    config = load_config(reference, folder, architectures)
+    if rows is not None:
+        config.get_text_config().vocab_size = rows
+    with torch.device("meta"):
+        model = AutoModelForImageTextToText.from_config(config)
+    checkpoint = LoadedCheckpoint(
+        reference,
+        model,
+        published.tokenizer(FACTS[name]["tokenizer"]),
+        read_chat_template(folder),
+        PixelStatistics(),
+        LoadOptions("cpu"),
+        folder,
+    )
+    refuse_foreign_vocabulary(reference, checkpoint.tokenizer, checkpoint.embedding_rows)
+    return checkpoint
+
+
+def check_prompt(name: str, checkpoint: LoadedCheckpoint, published: Any) -> None:
+    """Open the adapter, which asks for template, markers, answers and rows, and write a prompt with three frames."""
+    facts, config, tokenizer = FACTS[name], checkpoint.model.config, checkpoint.tokenizer
+    family = published.family(config.architectures[0])
+    adapter = HuggingFaceAdapter(checkpoint, family)
+    assert adapter.visual_token_id == facts["visual_token_id"]
+    size = family.frame_size_pixels(config, None)
+    assert size == facts["frame_size_pixels"]
+    layout = family.layout(config, 3, size, InputSettings())
+    assert layout.shape == (3, *facts["frame_grid"])
+    frame = adapter._clip_frame(layout)
+    prompt = tokenize_question(tokenizer, frame, QUESTION)
+    separators = family.clip_text(config, tokenizer, layout).count(tokenizer.decode(facts["visual_token_id"]))
+    assert prompt.ids.count(facts["visual_token_id"]) == separators >= layout.cell_count
+    assert max(prompt.ids) < checkpoint.embedding_rows == facts["sizes"]["vocabulary"]
+    assert tokenizer.unk_token_id is None or tokenizer.unk_token_id not in prompt.ids
+
+
 @pytest.mark.parametrize("name", [pytest.param(n, marks=() if n in QUICK else pytest.mark.slow) for n in FACTS])
-def test_every_weight_has_its_place(name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Nothing missing or of another shape (an error), nothing left over (a warning)."""
+def test_every_weight_has_its_place(
+    name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture, published: Any
+) -> None:
+    """Nothing missing or of another shape (an error), nothing left over (a warning); then the prompt of a clip."""
     shapes, facts = weights_of(name), FACTS[name]
     total = sum(math.prod(shape) for shape in shapes.values())
     if facts["parameters"] is not None:
         assert total == facts["parameters"]
     try:
-        checkpoint = load(name, tmp_path, shapes)
+        checkpoint = load(name, tmp_path, shapes, published)
         assert not caplog.records
         model: Any = checkpoint.model
         assert sum(weight.numel() for weight in model.parameters()) == total
@@ -125,52 +185,74 @@ def test_every_weight_has_its_place(name: str, tmp_path: Path, caplog: pytest.Lo
         assert text.num_hidden_layers == facts["sizes"]["layer"] == len(checkpoint.language_model.layers)
         assert text.num_attention_heads == facts["heads"]
         assert checkpoint.dtype == torch.bfloat16
+        check_prompt(name, checkpoint, published)
     finally:
-        (tmp_path / "model.safetensors").unlink(missing_ok=True)
+        for path in tmp_path.glob("*.safetensors"):
+            path.unlink()
 
 
-def test_a_weight_too_many_or_too_few_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("name", FACTS)
+def test_a_published_checkpoint_opens(name: str, tmp_path: Path, published: Any) -> None:
+    """What loading asks of files that are not weights: no checkpoint is refused, and its prompts can be embedded."""
+    check_prompt(name, without_weights(name, tmp_path, published), published)
+
+
+def test_a_placeholder_beyond_the_embedding_is_there(published: Any) -> None:
+    """What the test above must get past: InternVL 3 writes `<video>` with an id that has no row."""
+    tokenizer = published.tokenizer("internvl3")
+    assert tokenizer.convert_tokens_to_ids("<video>") == FACTS["OpenGVLab/InternVL3-8B-hf"]["sizes"]["vocabulary"]
+
+
+def test_a_configuration_that_names_another_token_than_the_template_is_told(tmp_path: Path, published: Any) -> None:
+    """As the conversion script writes LLaVA-NeXT-Video-34B: 64000, where the tokenizer has `<video>` at 64003."""
+    checkpoint = without_weights("llava-hf/LLaVA-NeXT-Video-34B-hf", tmp_path, published)
+    config: Any = checkpoint.model.config
+    config.video_token_id = 64000
+    with pytest.raises(
+        ModelError, match=r"placeholder '\[64000\]' once .* config.json names another token as the video"
+    ):
+        HuggingFaceAdapter(checkpoint, published.family(config.architectures[0]))
+
+
+def test_tokens_that_a_prompt_holds_need_a_row(tmp_path: Path, published: Any) -> None:
+    """One row less at a time: a word of the user's, a marker of the template, a word of the vocabulary."""
+    for part in range(4):
+        (tmp_path / str(part)).mkdir()
+    name, family = "Qwen/Qwen2.5-VL-3B-Instruct", published.family("Qwen2_5_VLForConditionalGeneration")
+    checkpoint = without_weights(name, tmp_path / "0", published, rows=151657)
+    adapter: Any = HuggingFaceAdapter(checkpoint, family)
+    with pytest.raises(QueryError, match=r"\(151657 rows\), got token 151657 \('<tool_call>'\); leave it out"):
+        adapter.generate_text("What does <tool_call> mean?", 1)
+    checkpoint = without_weights(name, tmp_path / "1", published, rows=151656)
+    with pytest.raises(ModelError, match=r"template of tokens below 151656 .* writes 151656 \('<\|video_pad\|>'\)"):
+        HuggingFaceAdapter(checkpoint, family)
+    without_weights(name, tmp_path / "2", published, rows=151643)
+    with pytest.raises(ModelError, match=r"ids below 151642 \(rows of .* got 151642 \('â½Ĺ'\); .* different models"):
+        without_weights(name, tmp_path / "3", published, rows=151642)
+
+
+def test_a_weight_too_many_or_too_few_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture, published: Any) -> None:
     """The check above can fail."""
     name = "OpenGVLab/InternVL3-1B-hf"
     shapes = weights_of(name)
-    load(name, tmp_path, {**shapes, "vision_tower.embeddings.mask_token": [1, 1, 1024]})
+    load(name, tmp_path, {**shapes, "vision_tower.embeddings.mask_token": [1, 1, 1024]}, published)
     assert "no place for, ['model.vision_tower.embeddings.mask_token']" in caplog.text
     for change in (
         {"vision_tower.embeddings.cls_token": [1, 1, 1023]},
         {"multi_modal_projector.linear_1.bias": [895]},
     ):
         with pytest.raises(Exception, match="cannot load"):
-            load(name, tmp_path, {**shapes, **change})
+            load(name, tmp_path, {**shapes, **change}, published)
     del shapes["language_model.model.layers.23.self_attn.q_proj.bias"]
     with pytest.raises(Exception, match=r"1 weights are missing .* model\.language_model\.layers\.23\.self_attn"):
-        load(name, tmp_path, shapes)
+        load(name, tmp_path, shapes, published)
 
 
-def test_llava_has_the_size_that_the_hub_tells() -> None:
-    total = sum(math.prod(shape) for shape in weights_of("llava-hf/LLaVA-NeXT-Video-7B-hf").values())
-    assert round(total / 1e9, 2) == 7.06
-
-
-@pytest.mark.parametrize("name", FACTS)
-def test_a_family_finds_its_way(name: str, tmp_path: Path) -> None:
-    facts = FACTS[name]
-    (tmp_path / "config.json").write_text((CONFIGS / f"{facts['config']}.config.json").read_text())
-    config = AutoConfig.from_pretrained(tmp_path)
-    module, attribute = FAMILIES[config.architectures[0]]
-    family = getattr(pytest.importorskip(module), attribute)()
-    assert config.architectures[0] in family.architectures
-    assert family.visual_token_id(config) == facts["visual_token_id"]
-    size = family.frame_size_pixels(config, None)
-    assert size == facts["frame_size_pixels"]
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=Tokenizer(WordLevel({"<unk>": 0, **MARKERS}, unk_token="<unk>")),
-        extra_special_tokens=[*MARKERS],
-    )
-    assert {marker: tokenizer.convert_tokens_to_ids(marker) for marker in MARKERS} == MARKERS
-    layout = family.layout(config, 3, size, InputSettings())
-    assert layout.shape == (3, *facts["frame_grid"])
-    ids = tokenizer(family.clip_text(config, tokenizer, layout))["input_ids"]
-    assert ids.count(facts["visual_token_id"]) == layout.cell_count
+@pytest.mark.parametrize("name", [name for name, facts in FACTS.items() if "billions" in facts])
+def test_a_checkpoint_has_the_size_that_the_hub_tells(name: str) -> None:
+    total = sum(math.prod(shape) for shape in weights_of(name).values())
+    billions = FACTS[name]["billions"]
+    assert f"{total / 1e9:.{len(billions.partition('.')[2])}f}" == billions
 
 
 def test_vision_positions_of_the_full_grid() -> None:
@@ -213,10 +295,10 @@ def test_memory_really_runs_out(quantized: bool, tmp_path: Path) -> None:
         (folder / "model.safetensors").unlink()
 
 
-def test_sizes_without_any_file(tmp_path: Path) -> None:
+def test_sizes_without_any_file(tmp_path: Path, published: Any) -> None:
     """The largest configurations, built on the meta device, have the parameters that their files hold."""
     for name in ("Qwen/Qwen2-VL-7B-Instruct", "llava-hf/LLaVA-NeXT-Video-7B-hf", "OpenGVLab/InternVL3-8B-hf"):
-        (tmp_path / "config.json").write_text((CONFIGS / f"{FACTS[name]['config']}.config.json").read_text())
+        (tmp_path / "config.json").write_text(json.dumps(published.config(name)))
         config = AutoConfig.from_pretrained(tmp_path)
         # What the hub's InternVL files say by holding a head of their own.
         config.tie_word_embeddings = False

@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerFast
 from stvg_core.errors import ModelError, QueryError, SettingsError
 from stvg_huggingface.answers import AnswerTokens, answer_tokens
 from stvg_huggingface.chat import PromptFrame, render_frame
-from stvg_huggingface.questions import refuse_markers, tokenize_question
+from stvg_huggingface.questions import refuse_markers, refuse_rowless, tokenize_question
 from stvg_huggingface.testing import QWEN_TEMPLATE, tiny_tokenizer
 from stvg_huggingface.testing.templates import INTERNVL_TEMPLATE, LLAVA_TEMPLATE
 
@@ -102,6 +102,17 @@ def test_markers_and_emptiness_are_refused() -> None:
     refuse_markers(WORDS, "a man < | > im_end")
 
 
+def test_a_word_without_an_embedding_is_refused() -> None:
+    tokenizer = tiny_tokenizer()
+    rows = len(tokenizer)
+    tokenizer.add_tokens(["<tool_call>"])
+    refuse_rowless(tokenizer, tokenize_question(tokenizer, FRAME, "a tool call").ids, rows)
+    asked = tokenize_question(tokenizer, FRAME, "a <tool_call> on a screen")
+    refuse_rowless(tokenizer, asked.ids, rows + 1)
+    with pytest.raises(QueryError, match=rf"\({rows} rows\), got token {rows} \('<tool_call>'\); leave it out"):
+        refuse_rowless(tokenizer, asked.ids, rows)
+
+
 def test_frame_of_a_template() -> None:
     frame = render_frame(WORDS, None, video=True)
     assert frame.head.endswith("<|im_start|>user\n<|vision_start|><|video_pad|><|vision_end|>")
@@ -109,6 +120,39 @@ def test_frame_of_a_template() -> None:
     filled = frame.with_clip("<|video_pad|>", "<|video_pad|>" * 3)
     assert filled.head.count("<|video_pad|>") == 3
     assert "video_pad" not in render_frame(WORDS, None, video=False).head
+
+
+# How Qwen3's templates end: a model that may think is told not to by a block that holds no thoughts.
+THINKS_ON_DEMAND = QWEN_TEMPLATE.removesuffix("{% endif %}") + (
+    "{% if enable_thinking is defined and enable_thinking is false %}"
+    "{{ '<think>\n\n</think>\n\n' }}{% endif %}{% endif %}"
+)
+ALWAYS_THINKS = QWEN_TEMPLATE.removesuffix("{% endif %}") + "{{ '<think>\n' }}{% endif %}"
+
+
+@pytest.mark.parametrize("as_token", [True, False])
+def test_an_empty_think_block_is_told_from_the_template_s_tokens(as_token: bool) -> None:
+    """Whether the tokenizer has tags of its own, as Qwen3's, or spells them."""
+    tokenizer = tiny_tokenizer()
+    if as_token:
+        tokenizer.add_tokens(["<think>", "</think>"])
+    frame = render_frame(tokenizer, THINKS_ON_DEMAND, video=True)
+    assert frame.tail == "<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n"
+    prompt = tokenize_question(tokenizer, frame, "a man?")
+    plain = tokenize_question(tokenizer, render_frame(tokenizer, QWEN_TEMPLATE, video=True), "a man?")
+    block = prompt.tokens[len(plain.tokens) :]
+    assert prompt.tokens[: len(plain.tokens)] == plain.tokens
+    assert {token.kind for token in block} == {"thinking"}
+    assert tokenizer.decode([token.id for token in block]) == "<think>\n\n</think>\n\n"
+    assert "thinking" not in {token.kind for token in plain.tokens}
+
+
+def test_a_template_that_thinks_before_it_answers_is_refused() -> None:
+    with pytest.raises(ModelError, match=r"answer comes first, .* ends in '<think>\\n'\); use .* Instruct version"):
+        render_frame(WORDS, ALWAYS_THINKS, video=True)
+    said = "Say what you see, without <think>."
+    frame = render_frame(WORDS, QWEN_TEMPLATE.replace("You are a helpful assistant.", said), video=True)
+    assert said in frame.head
 
 
 def test_own_begin_token_is_not_written_twice() -> None:

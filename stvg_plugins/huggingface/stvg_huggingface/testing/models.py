@@ -17,6 +17,7 @@ from transformers import (
     LlamaConfig,
     LlavaNextVideoConfig,
     LlavaNextVideoForConditionalGeneration,
+    PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerFast,
     Qwen2_5_VLConfig,
@@ -154,21 +155,29 @@ def tiny_qwen2_vl(
     return _random(Qwen2_5_VLForConditionalGeneration, config, seed, scale), tokenizer
 
 
-def tiny_internvl(*, layers: int = 4, seed: int = 0, scale: float = 8.0, size: ModelSize = TINY) -> TinyModel:
-    """Return a random InternVL (its own vision tower and Qwen2) and its tokenizer.
+def tiny_internvl(
+    *,
+    layers: int = 4,
+    seed: int = 0,
+    scale: float = 8.0,
+    size: ModelSize = TINY,
+    decoder: type[PreTrainedConfig] = Qwen2Config,
+) -> TinyModel:
+    """Return a random InternVL (its own vision tower and a language model) and its tokenizer.
 
     Args:
         layers: decoder layers.
         seed: of the weights; torch's own random state is left as it was.
         scale: factor on the matrices, so that attention is not uniform.
         size: of the language model.
+        decoder: configuration class of the language model (InternVL 3: Qwen2; 3.5: Qwen3; some of 2.5: LLaMA).
     """
     tokenizer = tiny_internvl_tokenizer()
     config = InternVLConfig(
         vision_config=InternVLVisionConfig(
             **_vision(image_size=[size.image_pixels, size.image_pixels], patch_size=[PATCH_PIXELS, PATCH_PIXELS])
         ),
-        text_config=Qwen2Config(**_text(tokenizer, layers, size)),
+        text_config=decoder(**_text(tokenizer, layers, size)),
         image_token_id=_marker(tokenizer, "<IMG_CONTEXT>"),
         downsample_ratio=1 / MERGE_PATCHES,
         image_seq_length=(size.image_pixels // PATCH_PIXELS // MERGE_PATCHES) ** 2,

@@ -98,7 +98,9 @@ class PlainModel:
 
     def _text(self, question: str, content_type: str) -> str:
         turn = [{"role": "user", "content": [{"type": content_type}, {"type": "text", "text": question}]}]
-        return str(self.tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True))
+        return str(
+            self.tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True, enable_thinking=False)
+        )
 
     def _answer_id(self, answer: str) -> int:
         whole = self.tokenizer.convert_tokens_to_ids(answer)
