@@ -25,6 +25,7 @@ from transformers import (
 from stvg_core.attention import candidate_tokens
 from stvg_core.backend import QuestionAttention
 from stvg_core.config import InputSettings, TokenSettings
+from stvg_huggingface.answers import answer_tokens
 from stvg_huggingface.chat import render_frame
 from stvg_huggingface.files import read_chat_template
 from stvg_huggingface.questions import tokenize_question
@@ -129,3 +130,28 @@ def test_a_prompt_is_transformers_own(case: Case, published: Any, monkeypatch: p
             candidates = candidate_tokens(QuestionAttention(question, prompt.tokens, rows), TokenSettings())
             found = [prompt.tokens[place].text for place in candidates]
             assert case.tail is None or found == (["?"] if question.endswith("?") else []) + case.tail
+
+
+@pytest.mark.parametrize(
+    ("kind", "bare", "initial", "lower"),
+    [
+        ("qwen2-vl", (9693, 2152), (9454, 2753), (9693, 2152)),
+        ("internvl3", (9693, 2152), (9454, 2753), (9693, 2152)),
+        ("vicuna", (3582, 1217), (3869, 1939), (4874, 694)),
+    ],
+)
+def test_answers_are_the_published_tokens(
+    published: Any,
+    kind: str,
+    bare: tuple[int, int],
+    initial: tuple[int, int],
+    lower: tuple[int, int],
+) -> None:
+    """The authors' scripts name the bare ids; behind "ASSISTANT:" LLaMA begins a word with a metaspace."""
+    tokenizer = published.tokenizer(kind)
+    tail = render_frame(tokenizer, read_chat_template(published.folder(kind)), video=True).tail
+    words = {"lowercase": (bare,), "sentence_initial": (initial,), "any_case": (bare, initial, lower)}
+    for setting, pairs in words.items():
+        answers = answer_tokens(tokenizer, setting, tail)
+        assert answers.yes == tuple(dict.fromkeys(yes for yes, _ in pairs))
+        assert answers.no == tuple(dict.fromkeys(no for _, no in pairs))
