@@ -262,12 +262,13 @@ class Grounder:
             StvgError: what was expected, what came, and the cure.
         """
         grounding = ground_windows(reading, self.tracker, self.settings, watch)
-        warnings = self._scaled_span(reading.merged.window_frames)
+        between = ", and all frames of the windows between" if reading.merged.inner_count else ""
+        warnings = self._scaled_span(reading.merged.window_frames, f"sampled frames of a window{between}")
         return self._result(replace(grounding, warnings=(*grounding.warnings, *warnings)))
 
-    def _scaled_span(self, sampled_frames: int) -> tuple[str, ...]:
+    def _scaled_span(self, sampled_frames: int, of: str = "sampled frames") -> tuple[str, ...]:
         """Return a warning where the span is of another number of frames than the preset chose it for."""
-        warning = self.settings.scaled_span(sampled_frames)
+        warning = self.settings.scaled_span(sampled_frames, of)
         return () if warning is None else (warning,)
 
     def _result(self, grounding: Grounding) -> GroundingResult:

@@ -12,11 +12,12 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from stvg_core.errors import SettingsError
+from stvg_core.plain_text import is_plain_line, one_line
 from stvg_core.presets import CALIBRATED, PRESET_NAMES, PRESETS
 
 __all__ = [
@@ -41,10 +42,21 @@ __all__ = [
 ]
 
 CALIBRATED_FILE = "stvg-settings.json"
-_LONGEST_SYSTEM_PROMPT = 4096
+_LONGEST_TEXT = 4096
+_SHOWN_CHARACTERS = 200
 PROVENANCE = ("preset", "preset_frame_count")
 """Fields of `Settings` that tell where the others come from: written by `load_settings`, and by nobody else."""
 _COUNTING_RULES = ("top_k", "contiguous")
+
+
+def _line(text: str) -> str:
+    """Return text that a document records as it is, so that a recorded run can be made again."""
+    if not is_plain_line(text):
+        raise ValueError("expected one line of composed text (NFC) with single spaces, without control characters")
+    return text
+
+
+_Line = Annotated[str, AfterValidator(_line), Field(min_length=1, max_length=_LONGEST_TEXT)]
 
 
 class _Settings(BaseModel):
@@ -138,10 +150,8 @@ class InputSettings(_Settings):
         description="families with rotary positions on three axes: the family's own rule, transformers 5.x's (another "
         "place for text after a video), or 0, 1, 2, ... on every axis (C)",
     )
-    system_prompt: str | None = Field(
+    system_prompt: _Line | None = Field(
         None,
-        min_length=1,
-        max_length=_LONGEST_SYSTEM_PROMPT,
         description="text of a system turn before the user's; None: what the checkpoint's chat template writes by "
         "itself, which may be nothing",
     )
@@ -205,8 +215,8 @@ class RelativeSettings(_Settings):
     epsilon: float | Literal["uniform"] = Field(
         1e-4, description="added to the neutral attention (C: 1e-4); uniform: one over the number of visual tokens"
     )
-    neutral_question: str = Field(
-        "Describe this video in details.", min_length=1, description="paper App. 7.2; C: please describe this video"
+    neutral_question: _Line = Field(
+        "Describe this video in details.", description="paper App. 7.2; C: please describe this video"
     )
 
     @model_validator(mode="after")
@@ -368,7 +378,7 @@ class Settings(_Settings):
     temporal: BranchSettings = BranchSettings()
     augment: AugmentSettings = AugmentSettings()
     joint: JointSettings = JointSettings()
-    question_template: str = Field(
+    question_template: _Line = Field(
         "Is there {} in this video?",
         description="{} is the sub-query (C; the paper prints 'Is there a __ in this video?')",
     )
@@ -387,7 +397,7 @@ class Settings(_Settings):
         """
         return self.question_template.replace("{}", sub_query.strip().rstrip(".?! "))
 
-    def scaled_span(self, sampled_frames: int) -> str | None:
+    def scaled_span(self, sampled_frames: int, of: str = "sampled frames") -> str | None:
         """Return a sentence where the span's length follows another number of frames than the preset's; else None.
 
         >>> load_settings("paper", overrides={"sampling.frame_count": 8}).scaled_span(8)
@@ -398,7 +408,7 @@ class Settings(_Settings):
         if own in (None, sampled_frames) or joint.boundary not in _COUNTING_RULES or joint.span_frame_count is not None:
             return None
         return (
-            f"the span is {joint.span_length(sampled_frames)} of {sampled_frames} sampled frames: preset "
+            f"the span is {joint.span_length(sampled_frames)} of {sampled_frames} {of}: preset "
             f"{self.preset}'s {joint.span_length(own)} of {own}, scaled; joint.span_frame_count sets another number"
         )
 
@@ -448,20 +458,16 @@ def load_settings(
     else:
         raise SettingsError(f"unknown preset {preset!r}; choose one of {', '.join(PRESET_NAMES)}")
     own = (family or FamilyPresets()).presets.get(preset, {})
-    for name, value in own.items():
-        _set(data, name, value)
     source = f" of preset {preset} in the manifest of {family.owner}" if family is not None and own else ""
+    for name, value in own.items():
+        _set(data, name, value, source)
     base = _with_share(_validated(data, source))
     data = base.model_dump(exclude=set(PROVENANCE))
     for name, value in (overrides or {}).items():
-        if name in PROVENANCE:
-            raise SettingsError(
-                f"expected a setting, got {name!r}, which tells where settings come from; give a preset"
-            )
         _set(data, name, value)
     settings = _validated(data)
     # A share that the user sets is nothing that was scaled.
-    counted = base.sampling.mode == "uniform" and settings.joint.span_share == base.joint.span_share
+    counted = base.sampling.mode == "uniform" and not {"joint", "joint.span_share"} & {*(overrides or ())}
     frame_count = base.sampling.frame_count if counted else None
     return settings.model_copy(update={"preset": preset, "preset_frame_count": frame_count})
 
@@ -504,7 +510,8 @@ def _validated(data: Mapping[str, Any], source: str = "") -> Settings:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise SettingsError(
-            f"setting {where}{source}: {first['msg']}, got {first['input']!r}; see docs/settings.md"
+            f"setting {where}{source}: {first['msg']}, got {one_line(repr(first['input']), _SHOWN_CHARACTERS)}; "
+            "see docs/settings.md"
         ) from error
 
 
@@ -523,10 +530,14 @@ def _calibrated(checkpoint: Path | None) -> dict[str, Any]:
     return data
 
 
-def _set(data: dict[str, Any], name: str, value: object) -> None:
+def _set(data: dict[str, Any], name: str, value: object, source: str = "") -> None:
     *parents, leaf = name.split(".")
+    if name in PROVENANCE:
+        raise SettingsError(
+            f"expected a setting{source}, got {name!r}, which tells where settings come from; give a preset"
+        )
     for parent in parents:
         data = data.setdefault(parent, {})
         if not isinstance(data, dict):
-            raise SettingsError(f"setting {name}: {parent} holds a value, not settings; see docs/settings.md")
+            raise SettingsError(f"setting {name}{source}: {parent} holds a value, not settings; see docs/settings.md")
     data[leaf] = value

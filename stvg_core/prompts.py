@@ -237,6 +237,7 @@ def effect_warnings(effects: Mapping[str, PromptEffect], settings: PromptSetting
         else:
             continue
         cure = "another prompt.step_size" if settings.step_rule == "normalized" else _ROBUST_STEP
+        cure = cure if settings.norm_limit is None else "another prompt.norm_limit"
         warnings.append(f"the {_BRANCHES[branch]} prompt {told} (margin {before:.3g}, then {after:.3g}); try {cure}")
     return tuple(warnings)
 

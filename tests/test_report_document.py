@@ -167,7 +167,8 @@ def test_what_prompts_did_and_what_would_have_been_said_is_told():
         "spatial": {"margin_before": -0.5, "margin_after": 0.75, "prompt_norm_share": 0.03125},
     }
     assert list(told["answers"]) == ["spatial"]
-    assert "\x1b" not in told["answers"]["spatial"]["first_token"]
+    assert told["answers"]["spatial"]["first_token"] == "Y\x1bes"
+    assert "\x1b" not in dump_document(document)
     assert "temporal margin_after was not a finite number and is left out" in document.warnings
     assert GroundingDocument.model_validate_json(dump_document(document)) == document
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from stvg_core.backend import MLLMAdapter
+from stvg_core.backend import MLLMAdapter, TokenDecoder
 from stvg_core.scaffold import FAMILIES, BackendNames, render_backend
 from stvg_core.testing.suite import CHECKS
 
@@ -49,7 +49,7 @@ def test_every_block_is_run_or_says_that_it_is_not() -> None:
 
 
 def test_the_reference_tells_every_member_and_real_checks() -> None:
-    members = [name for name in vars(MLLMAdapter) if not name.startswith("_")]
+    members = [name for each in (MLLMAdapter, TokenDecoder) for name in vars(each) if not name.startswith("_")]
     told = re.findall(r"^### `(\w+)", REFERENCE, re.MULTILINE)
     assert sorted(told) == sorted(members)
     named = {

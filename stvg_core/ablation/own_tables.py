@@ -55,7 +55,7 @@ def ours(base: Settings, _model: ModelFacts) -> tuple[Variant, ...]:
 
 
 def presets(base: Settings, model: ModelFacts) -> tuple[Variant, ...]:
-    """Return every preset, as the model's family has it, on the frames and tokens of the model's own settings."""
+    """Return every preset, as the model's family has it, with the model's own `sampling` and `input`."""
     left_out = {"sampling", "input", *PROVENANCE}
     own = _leaves(base.model_dump(exclude=left_out))
     rows = []

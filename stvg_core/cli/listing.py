@@ -32,12 +32,15 @@ def models(
 ) -> None:
     """List the named checkpoints that are installed; or tell every setting that a preset holds for a model."""
     if action is None:
+        if (preset, revision, backend) != (None, None, None):
+            raise UsageError("expected stvg models show NAME beside --preset, --revision or --backend, got no NAME")
         _list(as_json)
     elif action == "show" and name is not None:
         document = details(name, preset, revision, backend)
         typer.echo(json.dumps(document) if as_json else "\n".join(detail_lines(document)))
     else:
-        raise UsageError(f"expected stvg models, or stvg models show NAME, got {action!r}")
+        got = "no NAME" if action == "show" else repr(action)
+        raise UsageError(f"expected stvg models, or stvg models show NAME, got {got}")
 
 
 def details(name: str, preset: str | None, revision: str | None, backend: str | None) -> dict[str, Any]:

@@ -20,6 +20,7 @@ _MANIFEST_BYTES = 64 * 1024
 _LONGEST_REASON = 200
 _LONGEST_TEXT = 128
 _LONGEST_LIST = 64
+_LARGEST_NUMBER = 2**53
 _LONGEST_VALUE = 4096
 _MOST_SETTINGS = 128
 _DEEPEST_SETTING = 4
@@ -133,7 +134,8 @@ def _dotted(settings: object, parents: tuple[str, ...]) -> dict[str, Any]:
 def _check_value(name: str, value: object) -> None:
     if (
         value is None
-        or isinstance(value, bool | int | float)
+        or isinstance(value, bool | float)
+        or (isinstance(value, int) and abs(value) <= _LARGEST_NUMBER)
         or (isinstance(value, str) and len(value) <= _LONGEST_VALUE)
     ):
         return
@@ -224,4 +226,7 @@ def _check_text(text: object, pattern: re.Pattern[str]) -> None:
 
 
 def _shown(value: object) -> str:
+    # Python refuses to write out numbers of thousands of digits.
+    if isinstance(value, int) and abs(value) > _LARGEST_NUMBER:
+        return f"a number of {value.bit_length()} bits"
     return one_line(repr(value)[: 4 * _LONGEST_TEXT], _LONGEST_TEXT)

@@ -235,7 +235,8 @@ def _finite_parts(
         if wrong:
             odd += [f"{branch} {name}" for name in wrong]
         else:
-            finite[branch] = {n: _text(value) if isinstance(value, str) else value for n, value in values.items()}
+            # A token may be white space alone: it is told as it is, and escaped where it is written.
+            finite[branch] = {n: replace_surrogates(v) if isinstance(v, str) else v for n, v in values.items()}
     return finite, odd
 
 

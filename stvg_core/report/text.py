@@ -6,10 +6,8 @@ Knows no picture and no font; fonts are chosen in stvg_core.report.lettering.
 import re
 import unicodedata
 
-# Overrides of the writing direction can make a text read as another one.
-_DIRECTION_CONTROLS = re.compile("[\u200e\u200f\u061c\u202a-\u202e\u2066-\u2069]")
-_CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
-_SURROGATES = re.compile("[\ud800-\udfff]")
+from stvg_core.plain_text import CONTROLS, DIRECTION_CONTROLS, SURROGATES
+
 _ELLIPSIS = "..."
 
 
@@ -19,7 +17,7 @@ def replace_surrogates(text: str) -> str:
     >>> replace_surrogates("a\udcffb") == "a\ufffdb"
     True
     """
-    return _SURROGATES.sub("\N{REPLACEMENT CHARACTER}", text)
+    return SURROGATES.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 def clean_text(text: str, maximum_length: int) -> str:
@@ -32,7 +30,7 @@ def clean_text(text: str, maximum_length: int) -> str:
     """
     # Nothing beyond this can be kept, and a huge text should not be walked several times.
     bounded = text[: 4 * maximum_length]
-    without_controls = _CONTROLS.sub(" ", _DIRECTION_CONTROLS.sub("", replace_surrogates(bounded)))
+    without_controls = CONTROLS.sub(" ", DIRECTION_CONTROLS.sub("", replace_surrogates(bounded)))
     line = " ".join(unicodedata.normalize("NFC", without_controls).split())
     return line if len(line) <= maximum_length and len(bounded) == len(text) else shorten(line, maximum_length)
 
@@ -55,7 +53,7 @@ def escape_controls(json_text: str) -> str:
     '"\\u009b"'
     """
     escaped = re.sub("[\x7f-\x9f\u2028\u2029]", _escape, json_text)
-    return _DIRECTION_CONTROLS.sub(_escape, escaped)
+    return DIRECTION_CONTROLS.sub(_escape, escaped)
 
 
 def _escape(match: re.Match[str]) -> str:

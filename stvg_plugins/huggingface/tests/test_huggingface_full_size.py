@@ -156,7 +156,7 @@ def check_prompt(name: str, checkpoint: LoadedCheckpoint, published: Any) -> Non
     assert size == facts["frame_size_pixels"]
     layout = family.layout(config, 3, size, InputSettings())
     assert layout.shape == (3, *facts["frame_grid"])
-    frame = adapter._clip_frame(layout)
+    frame = adapter._with_clip(adapter._frame, layout)
     prompt = tokenize_question(tokenizer, frame, QUESTION)
     separators = family.clip_text(config, tokenizer, layout).count(tokenizer.decode(facts["visual_token_id"]))
     assert prompt.ids.count(facts["visual_token_id"]) == separators >= layout.cell_count
