@@ -87,7 +87,7 @@ def test_a_long_video_is_searched_and_saved(session: Session, tmp_path: Path) ->
     assert any(window.joined for window in windows)
     # Of one window, whatever number of windows joined.
     (said,) = [warning for warning in result.document.warnings if "the span is" in warning]
-    assert said.startswith("the span is 2 of 6 sampled frames: preset paper's 7 of 20, scaled")
+    assert said.startswith("the span is 2 of 6 sampled frames of a window: preset paper's 7 of 20, scaled")
     assert "window 7 of 7: search" in told
     folder = result.save(tmp_path / "out")
     assert sorted(file.name for file in folder.iterdir()) == [
