@@ -19,6 +19,7 @@ from stvg_core.config import (
 )
 from stvg_core.errors import SettingsError
 from stvg_core.registry.manifest import read_manifest, read_presets
+from stvg_core.report.document import plain_settings
 
 
 def test_paper_is_the_text_and_released_is_the_code() -> None:
@@ -237,3 +238,51 @@ def test_the_docs_hold_every_familys_preset_against_the_paper() -> None:
         name for name, value in columns["paper"].items() if any(one[name] != value for one in columns.values())
     }
     assert differing <= set(rows)
+
+
+@pytest.mark.parametrize("name", ["input.system_prompt", "relative.neutral_question", "question_template"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        " ",
+        "a {}\nb",
+        "a  {}",
+        "{} ",
+        "\ta {}",
+        "a\x1b[1m {}",
+        "a\u202e {}",
+        "e\u0301 {}",
+        "a\udcff {}",
+        "{}" + "a" * 5000,
+    ],
+)
+def test_texts_are_those_that_a_document_records_as_they_are(name: str, text: str) -> None:
+    """A result is made again from its recorded settings; a text that is changed on the way would make another one."""
+    with pytest.raises(SettingsError, match=rf"setting {name}: "):
+        load_settings("paper", overrides={name: text})
+    kind = load_settings("paper", overrides={name: "You are {} ünï."})
+    recorded = plain_settings(kind.model_dump(mode="json"))
+    assert recorded == kind.model_dump(mode="json")
+
+
+def test_a_family_that_tells_where_settings_come_from_or_misplaces_one_is_named() -> None:
+    for values in (
+        {"preset_frame_count": 3},
+        {"preset": "evil"},
+        {"prompt.steps.x": 1},
+        {"joint": 1, "joint.span_share": 0.5},
+    ):
+        with pytest.raises(SettingsError, match="in the manifest of somebody"):
+            load_settings("released", family=FamilyPresets("somebody", {"released": values}))
+
+
+@pytest.mark.parametrize("value", [2**53 + 1, -(2**53) - 1, 16**5000], ids=["large", "low", "endless"])
+def test_a_manifests_numbers_are_bounded(value: int) -> None:
+    with pytest.raises(ValueError, match=r"sampling\.frame_count.*got a number of \d+ bits"):
+        read_presets({"released": {"sampling.frame_count": value}})
+
+
+def test_a_share_that_is_set_is_nobodys_to_scale() -> None:
+    settings = load_settings("paper", overrides={"joint.span_share": 0.35, "sampling.frame_count": 6})
+    assert settings.scaled_span(6) is None
