@@ -29,18 +29,19 @@ LOGIN: Final = "`hf auth login`, or set HF_TOKEN"
 
 _LONGEST_REASON: Final = 300
 _FULL: Final = {errno.ENOSPC, errno.EDQUOT}
-_NOT_WRITABLE: Final = {errno.EACCES, errno.EPERM, errno.EROFS}
+_NOT_WRITABLE: Final = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENOENT, errno.EEXIST, errno.EISDIR}
 _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND, _TOO_MANY, _SERVER_ERROR = 401, 403, 404, 429, 500
-_PASSING: Final = {408, _TOO_MANY, 500, 502, 503, 504}
+_PASSING: Final = {408, 500, 502, 503, 504}
 
 
-def download_command(model: str, revision: str | None = None) -> str:
-    """Return the command that puts a hub model into the local cache.
+def download_command(model: str, revision: str | None = None, *, again: bool = False) -> str:
+    """Return the command that puts a hub model into the local cache, or puts it there again over damaged files.
 
     >>> download_command("Qwen/Qwen2-VL-7B-Instruct", "v1.0")
     'hf download Qwen/Qwen2-VL-7B-Instruct --revision v1.0'
     """
-    return f"hf download {model}" + ("" if revision is None else f" --revision {shlex.quote(revision)}")
+    command = f"hf download {model}" + ("" if revision is None else f" --revision {shlex.quote(revision)}")
+    return f"{command} --force-download" if again else command
 
 
 def fetch_config(model: str, revision: str | None = None) -> tuple[Path, Exception | None]:
@@ -59,6 +60,8 @@ def fetch_config(model: str, revision: str | None = None) -> tuple[Path, Excepti
         from huggingface_hub import hf_hub_download
     except ImportError as error:
         raise ModelError(f"hub id {model!r} needs huggingface_hub; pip install stvg-huggingface") from error
+    except ValueError as error:
+        raise ModelError(f"huggingface_hub cannot start ({_shown(error)}); check the variables HF_*") from error
     with quiet():
         try:
             _reach(model, revision)
@@ -70,7 +73,7 @@ def fetch_config(model: str, revision: str | None = None) -> tuple[Path, Excepti
         except hub_errors():
             pass
         if _status(trouble) in _PASSING:
-            # A busy hub is worth huggingface_hub's own retries, an absent one is not.
+            # A hub that stumbles is worth huggingface_hub's own retries; an absent one, or one that says wait, is not.
             try:
                 return Path(hf_hub_download(model, CONFIG, revision=revision)), None
             except hub_errors() as error:
@@ -96,7 +99,8 @@ def hub_errors() -> tuple[type[Exception], ...]:
     # httpx's base of connection errors, of httpx or httpx2 as huggingface_hub's version has it.
     bases = (base for base in HfHubHTTPError.__mro__ if base.__name__ == "HTTPError" and issubclass(base, Exception))
     # RuntimeError is what hf_xet, which carries large files, makes of a connection that fails or a disk that is full.
-    return (OSError, ValueError, RuntimeError, *bases)
+    # ImportError is a proxy's protocol that httpx has no package for.
+    return (OSError, ValueError, RuntimeError, ImportError, *bases)
 
 
 @contextmanager
@@ -148,7 +152,14 @@ def hub_trouble(model: str, revision: str | None, error: BaseException) -> str: 
             )
         # A socket's refusal names no file.
         if number in _NOT_WRITABLE and isinstance(cause, OSError) and cause.filename is not None:
-            return f"the cache {constants.HF_HUB_CACHE} cannot be written to; set HF_HOME to a folder that can"
+            return (
+                f"the cache {constants.HF_HUB_CACHE} cannot be written to ({_shown(cause)}); set HF_HOME to a folder "
+                "that can"
+            )
+        if isinstance(cause, UnicodeError):
+            return "the hub's address or token holds a character that none has; check HF_TOKEN and HF_ENDPOINT"
+        if isinstance(cause, ImportError):
+            return f"a package is missing ({_shown(cause)}); install it"
         if isinstance(cause, OfflineModeIsEnabled):
             variable = next((name for name in OFFLINE_VARIABLES if name in os.environ), OFFLINE_VARIABLES[0])
             return f"offline mode is on ({variable}); unset {variable}, or {elsewhere}"
@@ -261,7 +272,9 @@ def _refusal(model: str, revision: str | None, error: "HfHubHTTPError") -> str: 
     if status == _FORBIDDEN:
         return f"your token may not read it ({said}); allow that in {constants.ENDPOINT}/settings/tokens, or {LOGIN}"
     if status == _TOO_MANY:
-        return f"the hub has had too many requests from here ({said}); wait some minutes" + (
+        pause = headers.get("Retry-After", "")
+        wait = f"wait {pause} seconds" if pause.isdecimal() else "wait some minutes"
+        return f"the hub has had too many requests from here ({said}); {wait}" + (
             "" if logged_in else f", or log in, which raises the limit: {LOGIN}"
         )
     if status >= _SERVER_ERROR:

@@ -4,6 +4,7 @@ Advice for those who lack something. Where a backend is installed, its manifest 
 """
 
 import difflib
+import re
 from pathlib import PurePath
 from typing import Final
 
@@ -29,6 +30,7 @@ AUTHORS_FORMATS: Final = {
 KNOWN_CHECKPOINTS: Final = (
     *(f"Qwen/Qwen2-VL-{size}-Instruct" for size in ("2B", "7B", "72B")),
     *(f"Qwen/Qwen2.5-VL-{size}-Instruct" for size in ("3B", "7B", "32B", "72B")),
+    *(f"OpenGVLab/InternVL2_5-{size}-MPO-hf" for size in ("2B", "4B")),
     *(f"OpenGVLab/InternVL3-{size}-hf" for size in ("1B", "2B", "8B", "14B", "38B", "78B")),
     *(f"OpenGVLab/InternVL3_5-{size}-HF" for size in ("1B", "2B", "4B", "8B", "14B", "38B")),
     *(f"llava-hf/LLaVA-NeXT-Video-{size}-hf" for size in ("7B", "7B-DPO", "7B-32K", "34B", "34B-DPO")),
@@ -48,11 +50,17 @@ def closest_checkpoint(model: str) -> str | None:
     'Qwen/Qwen2-VL-7B-Instruct'
     >>> closest_checkpoint("Qwen2.5-VL-7B-Instruct")
     'Qwen/Qwen2.5-VL-7B-Instruct'
+    >>> closest_checkpoint("qwen2-vl-7b"), closest_checkpoint("Qwen/Qwen3-VL-8B-Instruct")
+    ('Qwen/Qwen2-VL-7B-Instruct', None)
     >>> closest_checkpoint("nobody/nothing")
     """
     known = {name: each for each in KNOWN_CHECKPOINTS for name in (each.lower(), _last_part(each).lower())}
     for name in (model.lower(), _last_part(model).lower()):
-        if near := difflib.get_close_matches(name, known, n=1, cutoff=_SIMILAR):
+        # Another number is another generation or size, no slip.
+        numbers = re.findall(r"\d+", name)
+        alike = [each for each in known if re.findall(r"\d+", each) == numbers]
+        begun = [each for each in alike if each.startswith(name)] if numbers else []
+        if near := begun or difflib.get_close_matches(name, alike, n=1, cutoff=_SIMILAR):
             return known[near[0]]
     return None
 
@@ -75,7 +83,8 @@ def backend_advice(architecture: str, model: str | None = None, *, is_language_m
     if architecture in EXAMPLE_BACKENDS:
         return f"the source tree has an example for it: pip install ./{EXAMPLE_BACKENDS[architecture]}"
     if architecture in AUTHORS_FORMATS:
-        names = () if model is None else tuple(_last_part(model) + ending for ending in _TWIN_ENDINGS)
+        name = "" if model is None else _last_part(model).removesuffix("-Instruct")
+        names = tuple(name + ending for ending in _TWIN_ENDINGS)
         twins = [known for known in KNOWN_CHECKPOINTS if _last_part(known) in names]
         use = (
             f"its conversion {twins[0]}"

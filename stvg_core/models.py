@@ -12,7 +12,7 @@ from importlib.metadata import EntryPoint
 from pathlib import Path
 
 from stvg_core.errors import ModelError, PluginError, UsageError
-from stvg_core.hub import ADAPTER, CONFIG, base_model_of, fetch_config, without_config
+from stvg_core.hub import ADAPTER, CONFIG, base_model_of, download_command, fetch_config, without_config
 from stvg_core.identity import ModelReference
 from stvg_core.known_models import closest_checkpoint, describes_language_model
 from stvg_core.registry.loading import call_entry_point
@@ -80,7 +80,7 @@ def resolve_model(model: str, revision: str | None = None) -> ResolvedModel:
     for entry, disabled in find_entries(MODEL_GROUP):
         if entry.point.name == model and disabled:
             raise ModelError(f"model {model!r} of {entry.distribution.name} is disabled: {disabled}")
-    near = next(iter(difflib.get_close_matches(model, named, n=1)), None) or closest_checkpoint(model)
+    near = closest_checkpoint(model) or next(iter(difflib.get_close_matches(model, named, n=1)), None)
     hint = f"did you mean {near!r}? " if near else ""
     raise ModelError(
         f"unknown model {model!r}: {hint}expected a folder, a hub id such as Qwen/Qwen2-VL-7B-Instruct, "
@@ -107,7 +107,12 @@ def _read(reference: ModelReference, config: Path) -> ResolvedModel:
     try:
         data = json.loads(config.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise ModelError(f"cannot read {config}: {error}; download the checkpoint again") from error
+        again = (
+            "download the checkpoint again"
+            if reference.folder is not None
+            else f"run `{download_command(reference.id, reference.revision, again=True)}`"
+        )
+        raise ModelError(f"cannot read {config}: {error}; {again}") from error
     architectures = data.get("architectures") if isinstance(data, dict) else None
     if not isinstance(architectures, list) or not architectures or not isinstance(architectures[0], str):
         raise ModelError(f"expected 'architectures' in {config}, found none; it is not a model's configuration")

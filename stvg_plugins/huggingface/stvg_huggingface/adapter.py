@@ -74,7 +74,7 @@ class HuggingFaceAdapter:
         self._visual_token_id = family.visual_token_id(checkpoint.model.config)
         self._context_tokens = context_tokens(checkpoint.text_config)
         self._template_tokens = len(checkpoint.tokenizer(self._frame.head + self._frame.tail)["input_ids"])
-        answers = answer_tokens(checkpoint.tokenizer, "lowercase", self._frame.tail)
+        answers = answer_tokens(checkpoint.tokenizer, "lowercase", self._frame.tail, checkpoint.embedding_rows)
         self._refuse_rowless_template()
         if checkpoint.device.type == "cuda":
             fuse_norms(checkpoint.model)
@@ -137,7 +137,16 @@ class HuggingFaceAdapter:
         cells = cells_of_clip(family, layout)
         frame = self._frame if settings.system_prompt is None else self._render(settings.system_prompt)
         frame = self._with_clip(frame, layout)
+        rows = self._checkpoint.embedding_rows
+        answers = answer_tokens(tokenizer, settings.answer_words, frame.tail, rows)
         encoded = tokenizer(frame.head, add_special_tokens=frame.add_special_tokens, return_attention_mask=False)
+        # Without a system turn it was looked at when the checkpoint was opened.
+        beyond = token_without_row(tokenizer, encoded["input_ids"], rows)
+        if beyond is not None:
+            raise SettingsError(
+                f"setting input.system_prompt: expected words that the model has embeddings for ({rows} rows), the "
+                f"system turn brings in token {beyond}; use other words, or null"
+            )
         ids = torch.tensor(encoded["input_ids"])
         # Before any pixel is touched: a clip that is far too long would fill the memory first.
         self._check_context(ids.numel(), layout, settings.system_prompt)
@@ -151,7 +160,6 @@ class HuggingFaceAdapter:
         inputs = VisualInputs(tensors, layout, family.positions(model.config, layout, frames.seconds, settings))
         tokens = family.visual_tokens(model, ids[: int(places[-1]) + 1].to(device), inputs, settings)
         shown, separators = split_clip_tokens(tokens, cells)
-        answers = answer_tokens(tokenizer, settings.answer_words, frame.tail)
         prompt = ClipPrompt(frame, inputs.positions, cells, separators, answers)
         return EncodedClip(shown, layout, frame_order, {STATE: prompt})
 

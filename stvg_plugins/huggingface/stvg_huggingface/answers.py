@@ -10,6 +10,7 @@ from transformers import PreTrainedTokenizerBase
 
 from stvg_core.backend import AnswerLogits
 from stvg_core.errors import ModelError
+from stvg_huggingface.tokenizer import token_without_row
 
 AnswerWords = Literal["lowercase", "sentence_initial", "any_case"]
 """Values of the setting input.answer_words."""
@@ -34,7 +35,9 @@ class AnswerTokens:
             raise ModelError(f"expected different first tokens for 'yes' and 'no', both begin with {both[0]}")
 
 
-def answer_tokens(tokenizer: PreTrainedTokenizerBase, words: AnswerWords, tail: str) -> AnswerTokens:
+def answer_tokens(
+    tokenizer: PreTrainedTokenizerBase, words: AnswerWords, tail: str, embedding_rows: int | None = None
+) -> AnswerTokens:
     """Return the tokens that an answer of yes or no begins with; where a word is no token, the first of its tokens.
 
     Args:
@@ -43,10 +46,23 @@ def answer_tokens(tokenizer: PreTrainedTokenizerBase, words: AnswerWords, tail: 
             (in a SentencePiece vocabulary they continue a word); sentence_initial: Yes and No as they begin an answer
             after the chat template; any_case: those, the lower-case words in the same place, and the bare pieces.
         tail: what the chat template writes before the answer.
+        embedding_rows: tokens that the model has logits for; None: all.
 
     Raises:
-        ModelError: the tokenizer knows neither word, or cannot tell them apart.
+        ModelError: the tokenizer knows neither word, cannot tell them apart, or the model has no logit of one.
     """
+    answers = _answer_tokens(tokenizer, words, tail)
+    ids = (*answers.yes, *answers.no)
+    beyond = None if embedding_rows is None else token_without_row(tokenizer, ids, embedding_rows)
+    if beyond is not None:
+        raise ModelError(
+            f"expected answers ({words}) below {embedding_rows} (rows of the model's embedding), got {beyond}; use "
+            "another input.answer_words, or the tokenizer files that belong to these weights"
+        )
+    return answers
+
+
+def _answer_tokens(tokenizer: PreTrainedTokenizerBase, words: AnswerWords, tail: str) -> AnswerTokens:
     bare = AnswerTokens((_bare_id(tokenizer, "yes"),), (_bare_id(tokenizer, "no"),))
     if words == "lowercase":
         return bare

@@ -17,9 +17,20 @@ _GAP: Final = "QUESTIONSTANDSHERE"
 """Stands for the question while a template is rendered: plain letters that no template touches."""
 _SYSTEM_GAP: Final = "SYSTEMTURNSTANDSHERE"
 """Stands for a system turn's text, likewise."""
-_THINK: Final = ("<think>", "</think>")
-_THINK_BLOCK: Final = re.compile(r"<think>(?:(?!<think>).)*</think>\s*\Z", re.DOTALL)
-"""What newer templates put before an answer that is to come without thoughts."""
+_THINK: Final = re.compile(r"<[^<>/\s]*think[^<>/\s]*>|<\|channel\|?>(?:thought|analysis)", re.IGNORECASE)
+_THINK_END: Final = re.compile(r"</[^<>\s]*think[^<>\s]*>|<channel\|>", re.IGNORECASE)
+"""What newer templates put before an answer: thoughts begin, thoughts end."""
+_UNRENDERABLE: Final = (
+    TemplateError,
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    ArithmeticError,
+    RecursionError,
+    MemoryError,
+)
+"""What rendering a foreign template raises, one that never ends among them."""
 
 
 @dataclass(frozen=True)
@@ -38,8 +49,8 @@ class PromptFrame:
 
     @property
     def answer_header_end(self) -> int:
-        """Where the tail's template text ends: before an empty think block, or at the tail's own end."""
-        block = _THINK_BLOCK.search(self.tail)
+        """Where the tail's template text ends: before the first think block, or at the tail's own end."""
+        block = _THINK.search(self.tail)
         return len(self.tail) if block is None else block.start()
 
     def with_clip(self, placeholder: str, expanded: str) -> "PromptFrame":
@@ -96,7 +107,7 @@ def render_frame(
             text = tokenizer.apply_chat_template(
                 conversation, chat_template=template, tokenize=False, add_generation_prompt=True, enable_thinking=False
             )
-        except (TemplateError, ValueError, TypeError, KeyError, AttributeError) as error:
+        except _UNRENDERABLE as error:
             raise ModelError(
                 f"cannot render the checkpoint's chat template ({error}); download the folder again"
             ) from error
@@ -108,11 +119,11 @@ def render_frame(
     if system_prompt is not None:
         text = _with_system_turn(render, turn, system_prompt)
     head, _, tail = text.rpartition(_GAP)
-    begun, ended = (tail.rfind(tag) for tag in _THINK)
-    if begun > ended:
+    begun = [found.start() for found in _THINK.finditer(tail)]
+    if len(begun) > len(_THINK_END.findall(tail)):
         raise ModelError(
             "expected a chat template after which the answer comes first, this one lets the model think first (it ends "
-            f"in {tail[begun:]!r}); use the checkpoint's Instruct version"
+            f"in {tail[begun[0] :]!r}); use the checkpoint's Instruct version"
         )
     begin = tokenizer.bos_token
     return PromptFrame(head, tail, add_special_tokens=not (isinstance(begin, str) and begin and head.startswith(begin)))

@@ -24,7 +24,7 @@ def load_config(reference: ModelReference, folder: Path, architectures: Sequence
         config: PreTrainedConfig = AutoConfig.from_pretrained(str(folder), trust_remote_code=False)
     except DAMAGE as error:
         raise ModelError(
-            f"cannot read config.json in {folder} ({one_line(error)}); {download_again(reference)}"
+            f"cannot read config.json in {folder} ({one_line(error)}); {download_again(reference, damaged=True)}"
         ) from error
     found = tuple(config.architectures or ())
     if not set(found) & set(architectures):

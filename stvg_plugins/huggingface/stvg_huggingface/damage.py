@@ -37,7 +37,7 @@ def one_line(error: BaseException) -> str:
     return plain_text.one_line(str(error), _SHOWN_CHARACTERS) or type(error).__name__
 
 
-def download_again(reference: ModelReference) -> str:
+def download_again(reference: ModelReference, *, damaged: bool = False) -> str:
     """Return what mends a damaged or incomplete checkpoint.
 
     >>> download_again(ModelReference("org/model", revision="v2"))
@@ -45,4 +45,5 @@ def download_again(reference: ModelReference) -> str:
     """
     if reference.folder is not None:
         return f"download the checkpoint in {reference.folder} again"
-    return f"run `{download_command(reference.id, reference.revision)}`"
+    # What is there already is not fetched a second time, unless it is asked for.
+    return f"run `{download_command(reference.id, reference.revision, again=damaged)}`"

@@ -23,10 +23,12 @@ def load_tokenizer(reference: ModelReference, folder: Path) -> PreTrainedTokeniz
         raise ModelError(f"expected tokenizer.json in {folder}, found none; {download_again(reference)}")
     try:
         tokenizer = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False)
-    except DAMAGE as error:
-        raise ModelError(
-            f"cannot read the tokenizer of {reference.id} ({one_line(error)}); {download_again(reference)}"
-        ) from error
+    except Exception as error:
+        # The tokenizers package raises Exception itself where a file contradicts itself.
+        if type(error) is not Exception and not isinstance(error, DAMAGE):
+            raise
+        cure = download_again(reference, damaged=True)
+        raise ModelError(f"cannot read the tokenizer of {reference.id} ({one_line(error)}); {cure}") from error
     if not isinstance(tokenizer, PreTrainedTokenizerBase) or not tokenizer.is_fast:
         raise ModelError(f"expected a tokenizer with character offsets (tokenizer.json) in {reference.id}, found none")
     return tokenizer

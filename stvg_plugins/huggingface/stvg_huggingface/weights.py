@@ -79,12 +79,13 @@ def read_weights(
                     raise MemoryError(one_line(error)) from error
                 raise
     except DAMAGE as error:
-        cure = "install what it names" if isinstance(error, ImportError) else download_again(reference)
+        cure = "install what it names" if isinstance(error, ImportError) else download_again(reference, damaged=True)
         raise ModelError(f"cannot load {reference.id} ({one_line(error)}); {cure}") from error
     absent, unknown = sorted(report["missing_keys"]), sorted(report["unexpected_keys"])
     if absent:
         raise ModelError(
-            f"{len(absent)} weights are missing in {reference.id}, the first {absent[0]}; {download_again(reference)}"
+            f"{len(absent)} weights are missing in {reference.id}, the first {absent[0]}; "
+            f"{download_again(reference, damaged=True)}"
         )
     if unknown:
         _LOG.warning("%s: left out %d weights that the model has no place for, %s", reference.id, len(unknown), unknown)

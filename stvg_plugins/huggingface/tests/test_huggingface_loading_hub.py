@@ -495,7 +495,7 @@ def test_a_hub_without_safetensors(hub: Hub, first: Path, name: str, said: str) 
             RuntimeError("Data processing error: No space left on device (os error 28)"),
             "no space is left on the disk of {}",
         ),
-        (PermissionError(errno.EACCES, "Permission denied", "x"), "the cache {} cannot be written to; set HF_HOME to"),
+        (PermissionError(errno.EACCES, "Permission denied", "x"), "the cache {} cannot be written to ([Errno 13] Permission denied: 'x'); set HF_HOME to"),
     ],
 )
 def test_a_disk_that_takes_nothing(

@@ -107,7 +107,7 @@ def _config(reference: ModelReference, folder: Path, model_types: tuple[str, ...
         config: PreTrainedConfig = AutoConfig.from_pretrained(str(folder), trust_remote_code=False)
     except DAMAGE as error:
         raise ModelError(
-            f"cannot read config.json in {folder} ({one_line(error)}); {download_again(reference)}"
+            f"cannot read config.json in {folder} ({one_line(error)}); {download_again(reference, damaged=True)}"
         ) from error
     if config.model_type not in model_types:
         raise ModelError(
