@@ -152,6 +152,14 @@ def as_pickle(folder: Path) -> None:
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
 
 
+def without_a_merged_piece(folder: Path) -> None:
+    """The tokenizers package raises Exception itself for it."""
+    path = folder / "tokenizer.json"
+    data = json.loads(path.read_text("utf-8"))
+    data["model"]["vocab"] = {piece: number for piece, number in data["model"]["vocab"].items() if piece != "yes"}
+    path.write_text(json.dumps(data), "utf-8")
+
+
 def cut_short(folder: Path) -> None:
     path = folder / "model.safetensors"
     path.write_bytes(path.read_bytes()[:-100])
@@ -190,6 +198,7 @@ def cut_short(folder: Path) -> None:
         (with_one_cut_weight, "cannot load tiny"),
         (without("tokenizer.json"), "expected tokenizer.json"),
         (holding("tokenizer.json", "{broken"), "cannot read the tokenizer"),
+        (without_a_merged_piece, "cannot read the tokenizer"),
         (holding("preprocessor_config.json", "{broken"), "cannot read preprocessor_config.json"),
         (holding("preprocessor_config.json", "[]"), "expected a JSON object"),
     ],

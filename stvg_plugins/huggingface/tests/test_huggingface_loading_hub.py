@@ -356,6 +356,7 @@ REFUSALS = {
         r"the hub refuses it without a login \(403 needs read permission\); `hf auth login`, or set HF_TOKEN",
     ),
     "too many": ((429, {}), r"the hub has had too many requests from here \(429\); wait some minutes, or log in"),
+    "wait": ((429, {"Retry-After": "60"}), r"too many requests from here \(429\); wait 60 seconds"),
     "out of order": ((503, {}), r"the hub is out of order \(503\); try again later"),
     "anything": (
         (418, {"X-Error-Message": "teapot"}),
@@ -495,7 +496,10 @@ def test_a_hub_without_safetensors(hub: Hub, first: Path, name: str, said: str) 
             RuntimeError("Data processing error: No space left on device (os error 28)"),
             "no space is left on the disk of {}",
         ),
-        (PermissionError(errno.EACCES, "Permission denied", "x"), "the cache {} cannot be written to ([Errno 13] Permission denied: 'x'); set HF_HOME to"),
+        (
+            PermissionError(errno.EACCES, "Permission denied", "x"),
+            "the cache {} cannot be written to ([Errno 13] Permission denied: 'x'); set HF_HOME to",
+        ),
     ],
 )
 def test_a_disk_that_takes_nothing(
@@ -710,3 +714,19 @@ def test_environment_variables(variable: str, first: Path, tmp_path: Path) -> No
     }
     done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=False)
     assert done.stdout.strip().endswith(f"snapshots/{FIRST}"), done.stderr
+
+
+def test_a_proxy_that_httpx_has_no_package_for(refused: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def reach(model: str, revision: str | None) -> None:
+        raise ImportError("Using SOCKS proxy, but the 'socksio' package is not installed.")
+
+    monkeypatch.setattr("stvg_core.hub._reach", reach)
+    assert (
+        "a package is missing (Using SOCKS proxy, but the 'socksio' package is not installed); install it" in refused()
+    )
+
+
+def test_damaged_files_of_the_cache_are_fetched_anew(hub: Hub, first: Path, refused: Run) -> None:
+    """A plain download leaves alone what is there."""
+    hub.files |= {path.name: path.read_bytes() for path in first.iterdir()} | {"config.json": b"{broken"}
+    assert "hf download Some-Org/Tiny-VL --force-download" in refused()

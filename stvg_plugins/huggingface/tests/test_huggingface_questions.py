@@ -262,3 +262,35 @@ def test_answers_that_cannot_be_told() -> None:
     same.normalizer = normalizers.Replace(Regex(r"\w+"), "_")
     with pytest.raises(ModelError, match="different first tokens"):
         answer_tokens(PreTrainedTokenizerFast(tokenizer_object=same, unk_token="<unk>"), "lowercase", "")
+
+
+@pytest.mark.parametrize(
+    "ending", ["<think><think></think>\n", "<thinking>\n", "<THINK>", "<seed:think>", "<|channel>thought\n"]
+)
+def test_a_block_of_thoughts_that_is_left_open_is_refused(ending: str) -> None:
+    template = QWEN_TEMPLATE.removesuffix("{% endif %}") + f"{{{{ {ending!r} }}}}{{% endif %}}"
+    with pytest.raises(ModelError, match="lets the model think first"):
+        render_frame(WORDS, template, video=True)
+
+
+@pytest.mark.parametrize(
+    "ending", ["<think></think>\n<think></think>\n", "<think><think></think></think>", "<think>\n</think>\n\nAnswer: "]
+)
+def test_whatever_follows_the_first_think_block_is_passed_over(ending: str) -> None:
+    template = QWEN_TEMPLATE.removesuffix("{% endif %}") + f"{{{{ {ending!r} }}}}{{% endif %}}"
+    frame = render_frame(WORDS, template, video=True)
+    assert frame.tail[: frame.answer_header_end] == "<|im_end|>\n<|im_start|>assistant\n"
+    assert frame.tail[frame.answer_header_end :] == ending
+
+
+@pytest.mark.parametrize("trap", ["{{ 1 / 0 }}", "{% macro a() %}{{ a() }}{% endmacro %}{{ a() }}", "{{ [][1].x }}"])
+def test_templates_that_cannot_be_rendered(trap: str) -> None:
+    with pytest.raises(ModelError, match="cannot render the checkpoint's chat template"):
+        render_frame(WORDS, trap + QWEN_TEMPLATE, video=True)
+
+
+def test_answers_without_a_row_are_refused_with_id_and_token() -> None:
+    number = WORDS.get_vocab()["yes"]
+    assert answer_tokens(WORDS, "lowercase", "", 10**6).yes == (number,)
+    with pytest.raises(ModelError, match=r"below 5 .*got \d+ \('"):
+        answer_tokens(WORDS, "lowercase", "", 5)
