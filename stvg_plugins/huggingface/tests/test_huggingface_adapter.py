@@ -14,7 +14,7 @@ import stvg_huggingface.adapter
 import stvg_huggingface.capture
 from stvg_core.backend import EncodedClip
 from stvg_core.config import InputSettings
-from stvg_core.errors import QueryError, SettingsError
+from stvg_core.errors import ModelError, QueryError, SettingsError
 from stvg_core.identity import LoadOptions, ModelReference
 from stvg_core.values import Frames, VideoInfo
 from stvg_huggingface.adapter import HuggingFaceAdapter
@@ -42,10 +42,10 @@ def opened(folder: Path, options: LoadOptions | None = None, context: int | None
     return adapter
 
 
-def clip_of(adapter: HuggingFaceAdapter, count: int) -> EncodedClip:
+def clip_of(adapter: HuggingFaceAdapter, count: int, settings: InputSettings = SETTINGS) -> EncodedClip:
     info = VideoInfo("clip.mp4", SIZE, SIZE, 10.0, 100.0, np.arange(1000) / 10)
     pixels = np.random.default_rng(7).integers(0, 255, (count, SIZE, SIZE, 3), dtype=np.uint8)
-    return adapter.encode(Frames(info, np.arange(count), pixels), SETTINGS, tuple(range(count)))
+    return adapter.encode(Frames(info, np.arange(count), pixels), settings, tuple(range(count)))
 
 
 def test_added_words_without_an_embedding_are_refused_where_a_question_holds_them(tmp_path: Path) -> None:
@@ -60,6 +60,20 @@ def test_added_words_without_an_embedding_are_refused_where_a_question_holds_the
     last = tokenizer.convert_ids_to_tokens(599)
     with pytest.raises(QueryError, match=rf"\(512 rows\), got token 599 \('{last}'\); leave it out of the text"):
         adapter.answer_logits(clip, [QUESTION, f"Is there {last}?"], None)
+    turn = SETTINGS.model_copy(update={"system_prompt": f"Be {last}."})
+    with pytest.raises(SettingsError, match=rf"input\.system_prompt.*\(512 rows\).* token 599 \('{last}'\)"):
+        clip_of(adapter, 2, turn)
+
+
+def test_answers_without_a_logit_are_refused(tmp_path: Path) -> None:
+    folder = save_tiny_qwen2_vl(tmp_path, layers=1)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.add_tokens([*(f"<late{number}>" for number in range(512 - len(tokenizer))), "Yes"])
+    tokenizer.save_pretrained(folder)
+    adapter = opened(folder)
+    clip_of(adapter, 2)
+    with pytest.raises(ModelError, match=r"answers \(any_case\) below 512 .*got 512 \('Yes'\)"):
+        clip_of(adapter, 2, SETTINGS.model_copy(update={"answer_words": "any_case"}))
 
 
 def test_more_frames_than_the_context_holds_are_refused_and_the_advice_fits(tmp_path: Path) -> None:
