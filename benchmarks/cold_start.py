@@ -51,7 +51,7 @@ def main() -> None:
 
 def write_model(name: str, folder: Path) -> None:
     """Write a published size with random weights, in the hub's layout."""
-    from stvg_core.identity import LoadOptions
+    from stvg_core.plugin.model_reference import LoadOptions
     from stvg_huggingface.testing.sessions import random_session
 
     cuda = torch.cuda.is_available()
@@ -76,9 +76,9 @@ def one_start(folder: Path, device: str, way: str) -> dict[str, float]:
         seconds[stage] = now - last
         last = now
 
-    from stvg_core.config import InputSettings
-    from stvg_core.identity import LoadOptions
-    from stvg_core.session import open_session
+    from stvg_core.host.session import open_session
+    from stvg_core.plugin.model_reference import LoadOptions
+    from stvg_core.settings import InputSettings
     from stvg_huggingface.adapter import HuggingFaceAdapter
     from stvg_huggingface.benchmark.measure import noise
 

@@ -18,11 +18,11 @@ import supervision
 from packaging.requirements import Requirement
 from PIL import Image
 
-from stvg_core.demos import find_demos
-from stvg_core.report.drawing import draw_box
-from stvg_core.report.track_drawing import COLORS, draw_tracks
+from stvg_core.devtools.demos import find_demos
+from stvg_core.inputs.video import iterate_frames, probe_video
+from stvg_core.outputs.report.drawing import draw_box
+from stvg_core.outputs.report.track_drawing import COLORS, draw_tracks
 from stvg_core.values import Track, VideoInfo
-from stvg_core.video import iterate_frames, probe_video
 
 SIDE = 640
 LABELS = ("purple ring", "der Mann mit Hut \u00e4\u00f6\u00fc", "\u7537\u4eba\u8d70\u8def", "\N{GRINNING FACE} yellow")
@@ -66,7 +66,7 @@ def main() -> None:
         "BoxAnnotator and RichLabelAnnotator": lambda: theirs(rich),
     }.items():
         tell(f"{name}: {milliseconds(draw):.2f} ms processor time a frame of {SIDE} x {SIDE}")
-    for module in ("stvg_core.report.track_drawing", "supervision"):
+    for module in ("stvg_core.outputs.report.track_drawing", "supervision"):
         tell(f"import {module}: {seconds_to_import(module):.2f} s processor time")
     tell(f"beyond what stvg-core installs: {sum(further('supervision').values()):.0f} MB, {further('supervision')}")
     Image.fromarray(np.hstack([draw_tracks(picture, tracks, 0, square, 3), theirs(plain), theirs(rich)])).save(

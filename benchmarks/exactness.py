@@ -24,9 +24,9 @@ from scipy.stats import spearmanr
 from torch import Tensor
 from transformers.utils import logging as transformers_logging
 
-from stvg_core.attention import relative_rows
-from stvg_core.backend import AttentionRequest, QuestionAttention
-from stvg_core.config import PromptSettings, RelativeSettings
+from stvg_core.method.attention import relative_rows
+from stvg_core.plugin.adapter import AttentionRequest, QuestionAttention
+from stvg_core.settings import PromptSettings, RelativeSettings
 from stvg_huggingface.testing import TINY_FAMILIES, save_tiny_model
 from tests.backends import measure
 from tests.backends.plain_method import plain_rows

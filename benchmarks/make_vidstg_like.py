@@ -116,7 +116,7 @@ def _record(number: int, frame_count: int, chance: random.Random) -> dict[str, A
 
 def measure(folder: Path) -> None:
     """Read a folder through, and print sentences, seconds and the largest memory of this process."""
-    from stvg_core.datasets import open_dataset
+    from stvg_core.inputs.datasets import open_dataset
 
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     wall, processor = time.perf_counter(), time.process_time()

@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 from playwright.sync_api import Page, sync_playwright
 
-from stvg_core.runs.tasks import Outcome, Task
+from stvg_core.evaluation.runs.tasks import Outcome, Task
 from tests.browser.conftest import FLAGS, chromium
-from tests.pages import support
+from tests.outputs.pages import support
 
 GRID = 16
 SAMPLED = 20

@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from stvg_core.backend import AnswerLogits
-from stvg_core.config import InputSettings, PromptSettings
 from stvg_core.errors import SettingsError
-from stvg_core.identity import LoadOptions
-from stvg_core.prompts import learn_prompt, margin_loss
+from stvg_core.method.prompts import learn_prompt, margin_loss
+from stvg_core.plugin.adapter import AnswerLogits
+from stvg_core.plugin.model_reference import LoadOptions
+from stvg_core.settings import InputSettings, PromptSettings
 from stvg_core.values import Frames, VideoInfo
 from stvg_huggingface.testing.sessions import random_session
 

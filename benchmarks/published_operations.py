@@ -17,11 +17,11 @@ from typing import Any
 import torch
 
 from benchmarks.published_sizes import LEVELS, MODELS
-from stvg_core.backend import AttentionRequest
-from stvg_core.benchmark import BenchmarkRequest
-from stvg_core.config import load_settings
-from stvg_core.identity import LoadOptions
-from stvg_core.stages import Stopwatch
+from stvg_core.devtools.benchmark import BenchmarkRequest
+from stvg_core.method.stages import Stopwatch
+from stvg_core.plugin.adapter import AttentionRequest
+from stvg_core.plugin.model_reference import LoadOptions
+from stvg_core.settings import load_settings
 from stvg_huggingface.benchmark.measure import encode_sides
 from stvg_huggingface.benchmark.operations import count_operations
 from stvg_huggingface.testing.sessions import random_session

@@ -18,9 +18,9 @@ from typing import Any
 
 import torch
 
-from stvg_core.benchmark import BenchmarkReport, BenchmarkRequest, Cost
 from stvg_core.cli.bench import document, table
-from stvg_core.identity import LoadOptions
+from stvg_core.devtools.benchmark import BenchmarkReport, BenchmarkRequest, Cost
+from stvg_core.plugin.model_reference import LoadOptions
 from stvg_huggingface.benchmark.measure import (
     Sides,
     Timing,

@@ -17,7 +17,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.fake_distributions import write_distribution
+from tests.support.fake_distributions import write_distribution
 
 COUNTS = (0, 3, 20)
 COMMANDS = (("--help",), ("plugins",), ("plugins", "--json"))

@@ -17,8 +17,8 @@ from collections.abc import Mapping
 import numpy as np
 from trackers.eval import compute_hota_metrics, compute_identity_metrics
 
-from stvg_core.tracks.boxes import intersection_over_union
-from stvg_core.tracks.linking import Detections, LinkRules, link
+from stvg_core.inputs.tracks.boxes import intersection_over_union
+from stvg_core.inputs.tracks.linking import Detections, LinkRules, link
 from stvg_core.values import Track
 from stvg_sam.detections import link_detections
 from stvg_sam.detector import FoundBoxes, tidy

@@ -16,9 +16,9 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from stvg_core.tracks.boxes import intersection_over_union
-from stvg_core.tracks.regions import RegionTracker
-from stvg_core.tracks.tracker import TrackRequest
+from stvg_core.inputs.tracks.boxes import intersection_over_union
+from stvg_core.inputs.tracks.regions import RegionTracker
+from stvg_core.plugin.tracker import TrackRequest
 from stvg_core.values import FrameMaps, Frames, SubQueries, VideoInfo
 from stvg_tiny.rendering import render
 from stvg_tiny.sampling import Split, held_out_scene

@@ -20,8 +20,8 @@ from pathlib import Path
 import av
 import numpy as np
 
-from stvg_core.config import SamplingSettings
-from stvg_core.video import iterate_frames, probe_video, read_frames
+from stvg_core.inputs.video import iterate_frames, probe_video, read_frames
+from stvg_core.settings import SamplingSettings
 
 WIDTH, HEIGHT, RATE, GROUP_FRAMES = 1920, 1080, 25, 250
 _KIBIBYTES_PER_MEBIBYTE = 1024

@@ -11,7 +11,7 @@ python examples/compare_models.py --root my-data --out comparison --isolate --mo
 import argparse
 from pathlib import Path
 
-from stvg_core.comparison import ComparisonRow, Source, compare, product_of
+from stvg_core.evaluation.comparison import ComparisonRow, Source, compare, product_of
 from stvg_core.metrics import Bootstrap, find_protocol
 
 

@@ -8,11 +8,11 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from stvg_core.api import GroundingResult, ground
-    from stvg_core.attending import AttentionResult, attend
-    from stvg_core.config import Settings, load_settings
+    from stvg_core.api.attention import AttentionResult, attend
+    from stvg_core.api.grounder import GroundingResult, ground
     from stvg_core.errors import StvgError
-    from stvg_core.session import Session, open_session
+    from stvg_core.host.session import Session, open_session
+    from stvg_core.settings import Settings, load_settings
     from stvg_core.values import Span, Track, Tube
 
 __all__ = [
@@ -31,15 +31,15 @@ __all__ = [
 ]
 
 _HOMES = {
-    "AttentionResult": "attending",
-    "attend": "attending",
-    "GroundingResult": "api",
-    "ground": "api",
-    "Settings": "config",
-    "load_settings": "config",
+    "AttentionResult": "api.attention",
+    "attend": "api.attention",
+    "GroundingResult": "api.grounder",
+    "ground": "api.grounder",
+    "Settings": "settings",
+    "load_settings": "settings",
     "StvgError": "errors",
-    "Session": "session",
-    "open_session": "session",
+    "Session": "host.session",
+    "open_session": "host.session",
     "Span": "values",
     "Track": "values",
     "Tube": "values",

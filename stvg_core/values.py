@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from jaxtyping import Bool, Float64, Int64, Num, UInt8
 
+from stvg_core._internal.masks import RunLengthMask
 from stvg_core.errors import QueryError, TokenLayoutError, TrackError, TubeError, VideoError
-from stvg_core.masks import RunLengthMask
 
 
 def _frozen(array: np.ndarray) -> np.ndarray:

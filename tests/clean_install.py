@@ -14,11 +14,11 @@ import av
 import numpy as np
 
 import stvg_core
-from stvg_core.demos import find_demos
-from stvg_core.known_models import PUBLISHED_BACKENDS
-from stvg_core.models import resolve_model
-from stvg_core.registry import find_backends
-from stvg_core.tracks.catalog import tracker_names
+from stvg_core.devtools.demos import find_demos
+from stvg_core.host.known_models import PUBLISHED_BACKENDS
+from stvg_core.host.models import resolve_model
+from stvg_core.host.registry import find_backends
+from stvg_core.inputs.tracks.catalog import tracker_names
 
 FAMILIES = {"internvl": "internvl", "llava-next": "llava-next-video", "qwen2-vl": "qwen2-vl"}
 QUERY = "The man in blue walks to the sofa."

@@ -26,9 +26,12 @@ import pytest  # noqa: E402
 import torch  # noqa: E402
 from torch import Tensor  # noqa: E402
 
-from stvg_core.attention import select_tokens  # noqa: E402
-from stvg_core.augment import reverse_by_flipping  # noqa: E402
-from stvg_core.backend import (  # noqa: E402
+from stvg_core.host.registry import FoundBackend, find_backends  # noqa: E402
+from stvg_core.host.session import Session, open_backend  # noqa: E402
+from stvg_core.method.attention import select_tokens  # noqa: E402
+from stvg_core.method.prompts import margin_loss  # noqa: E402
+from stvg_core.method.reversed_view import reverse_by_flipping  # noqa: E402
+from stvg_core.plugin.adapter import (  # noqa: E402
     AnswerLogits,
     AttentionRequest,
     EncodedClip,
@@ -36,12 +39,9 @@ from stvg_core.backend import (  # noqa: E402
     PromptToken,
     QuestionAttention,
 )
-from stvg_core.config import InputSettings, PromptSettings, TokenSettings  # noqa: E402
-from stvg_core.hookspecs import hookimpl  # noqa: E402
-from stvg_core.identity import LoadOptions, ModelReference  # noqa: E402
-from stvg_core.prompts import margin_loss  # noqa: E402
-from stvg_core.registry import FoundBackend, find_backends  # noqa: E402
-from stvg_core.session import Session, open_backend  # noqa: E402
+from stvg_core.plugin.hookspecs import hookimpl  # noqa: E402
+from stvg_core.plugin.model_reference import LoadOptions, ModelReference  # noqa: E402
+from stvg_core.settings import InputSettings, PromptSettings, TokenSettings  # noqa: E402
 from stvg_core.values import Frames, TokenLayout, VideoInfo  # noqa: E402
 
 GRID = 4

@@ -19,7 +19,7 @@ from stvg_core.cli.terminal import one_line
 from stvg_core.errors import RunError
 
 if TYPE_CHECKING:
-    from stvg_core.ablation import AblationDocument
+    from stvg_core.evaluation.ablation import AblationDocument
 
 _PERCENT = 100.0
 
@@ -62,12 +62,12 @@ def ablate(
     as_json: Annotated[bool, typer.Option("--json", help="print one JSON document and nothing else")] = False,
 ) -> None:
     """Measure the method's components one by one, with controls; run the same command again to go on after any stop."""
-    from stvg_core.ablation import DatasetSource, dump_ablation
-    from stvg_core.ablation import ablate as start
-    from stvg_core.api import DEFAULT_DECOMPOSER, DEFAULT_TRACKER
-    from stvg_core.comparison import Source
+    from stvg_core.api.grounder import DEFAULT_DECOMPOSER, DEFAULT_TRACKER
+    from stvg_core.evaluation.ablation import DatasetSource, dump_ablation
+    from stvg_core.evaluation.ablation import ablate as start
+    from stvg_core.evaluation.comparison import Source
+    from stvg_core.evaluation.runs.evaluation import ModelChoice
     from stvg_core.metrics import Bootstrap, find_protocol
-    from stvg_core.runs.evaluation import ModelChoice
 
     source = DatasetSource(
         Source(dataset, root, split, annotations, video_root, limit, not no_corrections), find_protocol(protocol)

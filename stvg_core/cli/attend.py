@@ -19,7 +19,7 @@ from stvg_core.cli.opening import Opening, opens_model
 from stvg_core.cli.terminal import hook_trace, one_line, progress, table_lines
 
 if TYPE_CHECKING:
-    from stvg_core.attending import AttentionResult
+    from stvg_core.api.attention import AttentionResult
 
 _MOST_TOKENS = 40
 _PERCENT = 100.0
@@ -63,9 +63,9 @@ def attend(
     overrides = read_overrides(setting or [])
     names: tuple[str, ...] = ()
     with errors_as_json(as_json):
-        from stvg_core.attending import attend as run
-        from stvg_core.report.document import dump_document
-        from stvg_core.report.staging import check_output_folder
+        from stvg_core.api.attention import attend as run
+        from stvg_core.outputs.report.document import dump_document
+        from stvg_core.outputs.report.staging import check_output_folder
 
         if out is not None:
             check_output_folder(out)
@@ -96,7 +96,7 @@ def attend(
             typer.echo(line)
         typer.echo(f"written   {one_line(str(out / names[0]))}, {', '.join(names[1:])}" if out else NOTHING_WRITTEN)
     if out is not None and "frame_curve.png" not in names:
-        from stvg_core.attending.curves import INSTALL
+        from stvg_core.outputs.attention.curves import INSTALL
 
         typer.echo(f"no curves drawn, matplotlib is not installed: {INSTALL}; their numbers are in the JSON", err=True)
 

@@ -13,7 +13,7 @@ from stvg_core.cli.terminal import progress
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from stvg_core.benchmark import BenchmarkReport, Cost
+    from stvg_core.devtools.benchmark import BenchmarkReport, Cost
 
 _GIGA, _MEBI = 1e9, 2.0**20
 
@@ -39,8 +39,8 @@ def bench(
     plugin: PluginFileOption = None,
 ) -> None:
     """Measure time, operations and memory of the method beside the plain procedure."""
-    from stvg_core.benchmark import BenchmarkRequest, open_benchmark
-    from stvg_core.identity import LoadOptions
+    from stvg_core.devtools.benchmark import BenchmarkRequest, open_benchmark
+    from stvg_core.plugin.model_reference import LoadOptions
 
     request = BenchmarkRequest(
         model, LoadOptions(device, dtype, recompute=recompute, cuda_graphs=cuda_graphs), frames, repeats, preset

@@ -20,7 +20,7 @@ from stvg_core.cli.view import MediaOption, PageSamplesOption
 from stvg_core.errors import RunError, UsageError
 
 if TYPE_CHECKING:
-    from stvg_core.comparison import ComparisonDocument, ComparisonRow
+    from stvg_core.evaluation.comparison import ComparisonDocument, ComparisonRow
 
 _PERCENT = 100.0
 
@@ -73,10 +73,10 @@ def compare(
     as_json: Annotated[bool, typer.Option("--json", help="print one JSON document and nothing else")] = False,
 ) -> None:
     """Compare models and settings on the same samples; run the same command again to go on after any stop."""
-    from stvg_core.comparison import PageChoice, Source, clip_source, dump_comparison, product_of, read_rows
-    from stvg_core.comparison import compare as start
+    from stvg_core.evaluation.comparison import PageChoice, Source, clip_source, dump_comparison, product_of, read_rows
+    from stvg_core.evaluation.comparison import compare as start
     from stvg_core.metrics import Bootstrap, find_protocol
-    from stvg_core.report.pages.media import check_media_choice
+    from stvg_core.outputs.report.pages.media import check_media_choice
 
     pages = PageChoice(check_media_choice(media), page_samples, keep_maps)
     rules, resampling = find_protocol(protocol), Bootstrap(bootstrap, seed)

@@ -8,7 +8,7 @@ import typer
 from stvg_core.cli.terminal import one_line, progress
 
 if TYPE_CHECKING:
-    from stvg_core.testing.report import CheckResult, ConformanceReport
+    from stvg_core.devtools.testing.report import CheckResult, ConformanceReport
 
 
 def conformance(
@@ -25,8 +25,8 @@ def conformance(
     as_json: Annotated[bool, typer.Option("--json", help="print one JSON document and nothing else")] = False,
 ) -> None:
     """Prove that a backend does what the method needs of it; exit code 1 where a check fails."""
-    from stvg_core.identity import LoadOptions
-    from stvg_core.testing.runner import run_conformance
+    from stvg_core.devtools.testing.runner import run_conformance
+    from stvg_core.plugin.model_reference import LoadOptions
 
     with progress(f"stvg conformance {backend}") as on_check:
         report = run_conformance(

@@ -13,7 +13,7 @@ from stvg_core.cli.terminal import one_line, progress, table_lines
 from stvg_core.errors import DatasetError, UsageError
 
 if TYPE_CHECKING:
-    from stvg_core.datasets import Dataset, GroundingSample, Report
+    from stvg_core.inputs.datasets import Dataset, GroundingSample, Report
 
 JsonOption = Annotated[bool, typer.Option("--json", help="print one JSON document and nothing else")]
 DatasetArgument = Annotated[str, typer.Argument(metavar="DATASET", help="a name of stvg dataset list")]
@@ -51,8 +51,8 @@ def list_(
     as_json: JsonOption = False,
 ) -> None:
     """List the data sets that are read, and which layouts of them lie in a folder."""
-    from stvg_core.datasets.catalog import DATASETS
-    from stvg_core.datasets.opening import find_layouts
+    from stvg_core.inputs.datasets.catalog import DATASETS
+    from stvg_core.inputs.datasets.opening import find_layouts
 
     if root is not None and not root.is_dir():
         raise DatasetError(f"expected a folder, got {root}; name the data set's folder with --root")
@@ -100,7 +100,7 @@ def check(
     as_json: JsonOption = False,
 ) -> None:
     """Tell what of a data set is there, missing and broken; exit code 1 where samples cannot be used."""
-    from stvg_core.datasets import check_dataset, open_dataset
+    from stvg_core.inputs.datasets import check_dataset, open_dataset
 
     found = open_dataset(dataset, root, split=split, annotations=annotations, video_root=video_root)
     with progress(f"stvg dataset check {one_line(dataset)}") as on_stage:
@@ -129,8 +129,8 @@ def export(
     video_root: VideoRootOption = None,
 ) -> None:
     """Write the annotations that stvg score reads; the file appears whole or not at all."""
-    from stvg_core.datasets import open_dataset, write_annotations
-    from stvg_core.report.staging import staged_files
+    from stvg_core.inputs.datasets import open_dataset, write_annotations
+    from stvg_core.outputs.report.staging import staged_files
 
     if not out.name:
         raise UsageError(f"expected a file name for --out, got {out}")

@@ -23,12 +23,12 @@ def decompose(
     as_json: Annotated[bool, typer.Option("--json", help="print one JSON document and nothing else")] = False,
 ) -> None:
     """Split a query into its attribute and action sub-queries (DSTH)."""
-    from stvg_core.query.catalog import open_decomposer
+    from stvg_core.inputs.query.catalog import open_decomposer
 
     if decomposer == "mllm":
         if model is None:
             raise UsageError("the mllm decomposer asks a model; name one with --model")
-        from stvg_core.session import open_session
+        from stvg_core.host.session import open_session
 
         with open_session(model, backend=backend) as session:
             parts = open_decomposer(decomposer, generate=session.adapter.generate_text, video_name=None).decompose(

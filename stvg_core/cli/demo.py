@@ -12,7 +12,7 @@ from stvg_core.cli.ground import TraceOption, summary
 from stvg_core.cli.terminal import hook_trace, one_line, progress
 
 if TYPE_CHECKING:
-    from stvg_core.comparison.document import ComparisonDocument, RowPart
+    from stvg_core.evaluation.comparison.document import ComparisonDocument, RowPart
 
 COMPARISON = "comparison"
 
@@ -26,8 +26,8 @@ def demo(
     trace_hooks: TraceOption = False,
 ) -> None:
     """Ground the shipped clips: an easy query, and a hard one that fails; with --compare, some minutes more."""
-    from stvg_core.api import ground
-    from stvg_core.demos import find_demos
+    from stvg_core.api.grounder import ground
+    from stvg_core.devtools.demos import find_demos
     from stvg_core.metrics import tube_overlap
 
     rows = []
@@ -79,9 +79,9 @@ def demo(
 
 def _compare(folder: Path, *, quiet: bool) -> "ComparisonDocument":
     """Compare what is shipped to be compared; a folder of an earlier time is gone on with."""
-    from stvg_core.comparison import Source, read_rows
-    from stvg_core.comparison import compare as start
-    from stvg_core.demos import ROWS_FILE, find_comparison_demo
+    from stvg_core.devtools.demos import ROWS_FILE, find_comparison_demo
+    from stvg_core.evaluation.comparison import Source, read_rows
+    from stvg_core.evaluation.comparison import compare as start
     from stvg_core.metrics import find_protocol
 
     demo = find_comparison_demo()

@@ -9,7 +9,7 @@ from stvg_core.cli.terminal import one_line, progress
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from stvg_core.doctor import DoctorDocument, Facts, Problem
+    from stvg_core.devtools.doctor import DoctorDocument, Facts, Problem
 
 _GIBI, _GIGA = 2**30, 1e9
 _COLOURS = {"error": "red", "warning": "yellow", "note": "cyan"}
@@ -20,7 +20,7 @@ def doctor(
     check: Annotated[bool, typer.Option("--check", help="import every backend in a process of its own; slow")] = False,
 ) -> None:
     """Tell what is installed and what needs mending; exit code 1 where something does not work."""
-    from stvg_core.doctor import examine
+    from stvg_core.devtools.doctor import examine
 
     with progress("stvg doctor") as on_stage:
         on_stage("looking at libraries, devices and plugins")

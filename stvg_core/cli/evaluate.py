@@ -29,7 +29,7 @@ from stvg_core.cli.terminal import one_line, table_lines
 from stvg_core.errors import RunError
 
 if TYPE_CHECKING:
-    from stvg_core.runs.evaluation import Step
+    from stvg_core.evaluation.runs.evaluation import Step
 
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="folder that stvg evaluate wrote to")]
 ProtocolOption = Annotated[
@@ -84,13 +84,13 @@ def evaluate(
 ) -> None:
     """Ground every sample of a data set, and score it; run the same command again to go on after any stop."""
     overrides = read_overrides(setting or [])
-    from stvg_core.api import DEFAULT_DECOMPOSER, DEFAULT_TRACKER
-    from stvg_core.datasets import open_dataset
+    from stvg_core.api.grounder import DEFAULT_DECOMPOSER, DEFAULT_TRACKER
+    from stvg_core.evaluation.runs import Selection, Shard
+    from stvg_core.evaluation.runs.engine import EngineChoice
+    from stvg_core.evaluation.runs.evaluation import ModelChoice
+    from stvg_core.evaluation.runs.evaluation import evaluate as start
+    from stvg_core.inputs.datasets import open_dataset
     from stvg_core.metrics import find_protocol
-    from stvg_core.runs import Selection, Shard
-    from stvg_core.runs.engine import EngineChoice
-    from stvg_core.runs.evaluation import ModelChoice
-    from stvg_core.runs.evaluation import evaluate as start
 
     rules = find_protocol(protocol)
     selection = Selection(limit, None if shard is None else Shard.parse(shard))

@@ -29,7 +29,7 @@ def export(
 ) -> None:
     """Write predictions, and the truth where it is known, for annotation tools, evaluators and viewers."""
     with errors_as_json(as_json), progress("stvg export"):
-        from stvg_core.exports import export as write
+        from stvg_core.evaluation.exports import export as write
 
         summary = write(source, form, out, videos=videos, prefix=prefix)
     if as_json:

@@ -13,7 +13,7 @@ from stvg_core.cli.terminal import TRACE_VARIABLE, hook_trace, one_line, progres
 from stvg_core.errors import StvgError, UsageError
 
 if TYPE_CHECKING:
-    from stvg_core.api import GroundingResult
+    from stvg_core.api.grounder import GroundingResult
 
 ModelOption = Annotated[
     str, typer.Option("--model", "-m", help="named checkpoint (stvg models), folder, or hub id", show_default=False)
@@ -66,10 +66,10 @@ def ground(
     """Find when and where a video shows what a sentence describes."""
     overrides = read_overrides(setting or [])
     with errors_as_json(as_json):
-        from stvg_core.api import DEFAULT_DECOMPOSER, DEFAULT_TRACKER
-        from stvg_core.api import ground as run
-        from stvg_core.report.document import dump_document
-        from stvg_core.report.staging import check_output_folder
+        from stvg_core.api.grounder import DEFAULT_DECOMPOSER, DEFAULT_TRACKER
+        from stvg_core.api.grounder import ground as run
+        from stvg_core.outputs.report.document import dump_document
+        from stvg_core.outputs.report.staging import check_output_folder
 
         if out is not None:
             check_output_folder(out)
@@ -112,7 +112,7 @@ def errors_as_json(wanted: bool) -> Iterator[None]:
         yield
     except StvgError as error:
         if wanted:
-            from stvg_core.report.document import build_error_document, dump_document
+            from stvg_core.outputs.report.document import build_error_document, dump_document
 
             typer.echo(dump_document(build_error_document(error)))
         raise

@@ -49,9 +49,9 @@ def details(name: str, preset: str | None, revision: str | None, backend: str | 
     Raises:
         StvgError: what was expected, what came, and the cure.
     """
-    from stvg_core.config import PROVENANCE, load_settings
-    from stvg_core.model_settings import find_backend, settings_before_loading
-    from stvg_core.models import resolve_model
+    from stvg_core.host.model_settings import find_backend, settings_before_loading
+    from stvg_core.host.models import resolve_model
+    from stvg_core.settings import PROVENANCE, load_settings
 
     resolved = resolve_model(name, revision)
     found = find_backend(resolved, backend)
@@ -78,7 +78,7 @@ def details(name: str, preset: str | None, revision: str | None, backend: str | 
 
 def detail_lines(document: Mapping[str, Any]) -> list[str]:
     """Return what `details` gives as lines for a person."""
-    from stvg_core.config import PROVENANCE
+    from stvg_core.settings import PROVENANCE
 
     backend, base_name = document["backend"], document["base_preset"]
     differences = {one["setting"]: one for one in document["differences"]}
@@ -116,7 +116,7 @@ def _leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
 
 
 def _list(as_json: bool) -> None:
-    from stvg_core.models import named_entries, resolve_model
+    from stvg_core.host.models import named_entries, resolve_model
 
     rows = []
     for name, entry in named_entries().items():

@@ -20,8 +20,8 @@ def new_backend(
     ] = None,
 ) -> None:
     """Write a backend for a new model: it installs, and passes the conformance kit, before anything is filled in."""
-    from stvg_core.registry import find_backends
-    from stvg_core.scaffold import MARKER, BackendNames, check_names, write_backend
+    from stvg_core.devtools.scaffold import MARKER, BackendNames, check_names, write_backend
+    from stvg_core.host.registry import find_backends
 
     names = BackendNames(name, architecture)
     notes = check_names(names, find_backends())

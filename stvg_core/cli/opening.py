@@ -10,7 +10,7 @@ import typer
 from stvg_core.cli.plugin_files import PluginFileOption
 
 if TYPE_CHECKING:
-    from stvg_core.identity import LoadOptions
+    from stvg_core.plugin.model_reference import LoadOptions
 
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1")]
 DtypeOption = Annotated[str, typer.Option("--dtype", help="auto, float32, bfloat16, float16")]
@@ -69,7 +69,7 @@ def _opening(
     ] = None,
 ) -> Opening:
     # Not above: no command is to wait for what it does not need.
-    from stvg_core.identity import LoadOptions
+    from stvg_core.plugin.model_reference import LoadOptions
 
     return Opening(
         LoadOptions(device, dtype, device_map, quantization, attention, deterministic, recompute, cuda_graphs),

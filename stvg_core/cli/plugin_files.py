@@ -19,7 +19,7 @@ def _use(names: list[str] | None) -> list[str] | None:
         UsageError: one of them is no file.
     """
     if names:
-        from stvg_core.registry.file_plugins import files_added
+        from stvg_core.host.registry.file_plugins import files_added
 
         files = tuple(Path(name).expanduser() for name in names)
         for file in files:

@@ -11,8 +11,8 @@ from stvg_core.cli.terminal import one_line, progress, table_lines
 from stvg_core.errors import PluginError, UsageError
 
 if TYPE_CHECKING:
-    from stvg_core.plugin_check import CheckOutcome
-    from stvg_core.registry import FoundBackend
+    from stvg_core.host.import_check import CheckOutcome
+    from stvg_core.host.registry import FoundBackend
 
 JsonOption = Annotated[bool, typer.Option("--json", help="print one JSON document and nothing else")]
 CheckOption = Annotated[bool, typer.Option("--check", help="import each in a process of its own; slow")]
@@ -43,7 +43,7 @@ def plugins(
 
 
 def _list(as_json: bool, check: bool, timeout_seconds: float | None) -> None:
-    from stvg_core.registry import find_backends_and_warnings
+    from stvg_core.host.registry import find_backends_and_warnings
 
     backends, warnings = find_backends_and_warnings()
     if check:
@@ -60,9 +60,9 @@ def _list(as_json: bool, check: bool, timeout_seconds: float | None) -> None:
 
 
 def _show(name: str, as_json: bool, check: bool, timeout_seconds: float | None) -> None:
-    from stvg_core.registry import find_backends
-    from stvg_core.registry.choice import matching_backends
-    from stvg_core.registry.metadata import normalized
+    from stvg_core.host.registry import find_backends
+    from stvg_core.host.registry.choice import matching_backends
+    from stvg_core.host.registry.metadata import normalized
 
     everyone = find_backends()
     backends = matching_backends(name, everyone) or tuple(
@@ -114,11 +114,11 @@ def listing(backends: Sequence["FoundBackend"]) -> list[str]:
 
 def details(backend: "FoundBackend", outcome: "CheckOutcome | None" = None) -> dict[str, Any]:
     """Return a backend as `stvg plugins show --json` tells it."""
-    from stvg_core.identity import HOOK_API, MIN_HOOK_API
-    from stvg_core.registry.manifest import MANIFEST_FILE
-    from stvg_core.registry.metadata import find_installed
-    from stvg_core.registry.requirements import requirement_states
-    from stvg_core.registry.static_hooks import read_static_hooks
+    from stvg_core.host.registry.manifest import MANIFEST_FILE
+    from stvg_core.host.registry.metadata import find_installed
+    from stvg_core.host.registry.requirements import requirement_states
+    from stvg_core.host.registry.static_hooks import read_static_hooks
+    from stvg_core.plugin.model_reference import HOOK_API, MIN_HOOK_API
 
     static = read_static_hooks(backend)
     place = backend.package_path
@@ -177,7 +177,7 @@ def detail_lines(document: dict[str, Any]) -> list[str]:
 def _checked(
     backends: Sequence["FoundBackend"], timeout_seconds: float | None
 ) -> "tuple[tuple[FoundBackend, ...], tuple[CheckOutcome, ...]]":
-    from stvg_core.plugin_check import CHECK_SECONDS, check_backends, with_outcome
+    from stvg_core.host.import_check import CHECK_SECONDS, check_backends, with_outcome
 
     with progress("stvg plugins --check"):
         outcomes = check_backends(backends, CHECK_SECONDS if timeout_seconds is None else timeout_seconds)
@@ -186,7 +186,7 @@ def _checked(
 
 def _refuse_ill(backends: Sequence["FoundBackend"]) -> None:
     """End with an error where a backend needs mending."""
-    from stvg_core.registry.found import HARMLESS
+    from stvg_core.host.registry.found import HARMLESS
 
     ill = [f"{backend.name} ({backend.status})" for backend in backends if backend.status not in HARMLESS]
     if ill:

@@ -28,8 +28,8 @@ def _runs() -> None:
 @app.command("show")
 def show(run: RunArgument, protocol: ProtocolOption = DEFAULT_PROTOCOL, as_json: JsonOption = False) -> None:
     """Tell how far a run is, its score, its failures and who worked on it; exit code 1 where samples failed."""
+    from stvg_core.evaluation.runs import summarize_run
     from stvg_core.metrics import find_protocol
-    from stvg_core.runs import summarize_run
 
     summary = summarize_run(run, find_protocol(protocol))
     if as_json:
@@ -58,8 +58,8 @@ def export(
     protocol: ProtocolOption = DEFAULT_PROTOCOL,
 ) -> None:
     """Write a run's samples to files; each appears whole or not at all."""
+    from stvg_core.evaluation.runs.export import export_annotations, export_predictions, export_run
     from stvg_core.metrics import find_protocol
-    from stvg_core.runs.export import export_annotations, export_predictions, export_run
 
     rules = find_protocol(protocol)
     if out is None and predictions is None and annotations is None:
@@ -78,7 +78,7 @@ def merge(
     into: Annotated[Path, typer.Option("--into", help="folder of the whole run; must not hold one yet")],
 ) -> None:
     """Join shards into one run; they stay as they are."""
-    from stvg_core.runs import merge_runs
+    from stvg_core.evaluation.runs import merge_runs
 
     counts = merge_runs(runs, into)
     typer.echo(

@@ -50,9 +50,9 @@ def score(
     ] = None,
 ) -> None:
     """Score predicted tubes against annotated ones; exit code 1 where a sample could not be scored."""
+    from stvg_core.evaluation.runs.scoring import score_run
     from stvg_core.metrics import Bootstrap, find_protocol
     from stvg_core.metrics.score_report import score_files, write_sample_table
-    from stvg_core.runs.scoring import score_run
 
     rules = find_protocol(protocol)
     resampling = None if bootstrap is None else Bootstrap(bootstrap, seed)

@@ -5,10 +5,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from stvg_core.plain_text import one_line
+from stvg_core._internal.plain_text import one_line
 
 if TYPE_CHECKING:
-    from stvg_core.tracing import HookCall
+    from stvg_core.host.tracing import HookCall
 
 __all__ = ["TRACE_VARIABLE", "hook_trace", "one_line", "progress", "table_lines"]
 
@@ -69,7 +69,7 @@ def hook_trace(wanted: bool) -> "Callable[[HookCall], None] | None":
     """Return what writes a line per hook call to stderr, where that is wanted."""
     if not wanted:
         return None
-    from stvg_core.tracing import format_call
+    from stvg_core.host.tracing import format_call
 
     # Looked up at every call: a progress display puts another stderr in its place while it is shown.
     return lambda call: print(format_call(call), file=sys.stderr)

@@ -11,7 +11,7 @@ from stvg_core.cli.terminal import one_line, progress, table_lines
 from stvg_core.errors import UsageError
 
 if TYPE_CHECKING:
-    from stvg_core.tracks.tracker import Tracker
+    from stvg_core.plugin.tracker import Tracker
     from stvg_core.values import Frames, Track
 
 FileForm = Literal["stvg", "released"]
@@ -50,8 +50,8 @@ def tracks(
         raise UsageError("tracker attention reads a model's maps; use it through stvg ground --tracks attention")
     with errors_as_json(as_json), progress("stvg tracks") as on_stage:
         from stvg_core.errors import NoTracksError
-        from stvg_core.tracks.catalog import open_tracker
-        from stvg_core.tracks.description import describe_tracks
+        from stvg_core.inputs.tracks.catalog import open_tracker
+        from stvg_core.inputs.tracks.description import describe_tracks
 
         proposer = open_tracker(_with_classes(tracker, classes))
         on_stage("video")
@@ -96,8 +96,8 @@ def _with_classes(tracker: str, classes: str | None) -> str:
 
 
 def _sampled(video: str) -> "Frames":
-    from stvg_core.config import SamplingSettings
-    from stvg_core.video import read_frames
+    from stvg_core.inputs.video import read_frames
+    from stvg_core.settings import SamplingSettings
 
     sampling = SamplingSettings()
     return read_frames(video, sampling, maximum_side_pixels=sampling.maximum_side_pixels)
@@ -106,8 +106,8 @@ def _sampled(video: str) -> "Frames":
 def _request(frames: "Frames", query: str | None) -> Any:  # noqa: ANN401  # TrackRequest imports numpy
     import numpy as np
 
-    from stvg_core.query.catalog import open_decomposer
-    from stvg_core.tracks.tracker import TrackRequest
+    from stvg_core.inputs.query.catalog import open_decomposer
+    from stvg_core.plugin.tracker import TrackRequest
     from stvg_core.values import FrameMaps, SubQueries
 
     if query is None:
@@ -126,9 +126,9 @@ def _write(
     proposer: "Tracker",
     description: dict[str, Any],
 ) -> None:
-    from stvg_core.tracks.description import ORACLE_CATEGORIES
-    from stvg_core.tracks.released_file import write_released
-    from stvg_core.tracks.track_file import track_document, write_document
+    from stvg_core.inputs.tracks.description import ORACLE_CATEGORIES
+    from stvg_core.inputs.tracks.released_file import write_released
+    from stvg_core.inputs.tracks.track_file import track_document, write_document
 
     info = frames.info
     if form == "released":
@@ -139,8 +139,8 @@ def _write(
 
 
 def _draw(show: Path, frames: "Frames", found: "tuple[Track, ...]") -> None:
-    from stvg_core.report.track_drawing import write_track_sheet, write_track_video
-    from stvg_core.video import iterate_frames
+    from stvg_core.inputs.video import iterate_frames
+    from stvg_core.outputs.report.track_drawing import write_track_sheet, write_track_video
 
     if show.suffix.lower() == _PNG:
         write_track_sheet(show, frames, found)

@@ -37,7 +37,7 @@ def view(
     protocol: ProtocolOption = DEFAULT_PROTOCOL,
 ) -> None:
     """Show results in a browser, at an address that this machine alone can reach, until Ctrl-C."""
-    from stvg_core.serving import serving
+    from stvg_core.outputs.serving import serving
 
     if (place / "run.sqlite").is_file():
         _build(place, video_root, media, page_samples, protocol)
@@ -59,10 +59,10 @@ def view(
 def _build(run: Path, video_root: Path | None, media: str, page_samples: int, protocol: str) -> None:
     """Write the pages of a run into its folder."""
     from stvg_core.cli.terminal import progress
-    from stvg_core.comparison.pages import PageChoice
-    from stvg_core.comparison.run_pages import write_run_pages
+    from stvg_core.evaluation.comparison.pages import PageChoice
+    from stvg_core.evaluation.comparison.run_pages import write_run_pages
     from stvg_core.metrics import find_protocol
-    from stvg_core.report.pages.media import check_media_choice
+    from stvg_core.outputs.report.pages.media import check_media_choice
 
     choice = PageChoice(check_media_choice(media), page_samples)
     if video_root is not None and not video_root.is_dir():

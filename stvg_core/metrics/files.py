@@ -13,9 +13,9 @@ from typing import Annotated, Any, TypeVar
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
+from stvg_core._internal.plain_text import one_line
 from stvg_core.errors import ScoreError
 from stvg_core.metrics.sample_tube import SampleTruth, SampleTube
-from stvg_core.plain_text import one_line
 
 MOST_BYTES = 2**29
 """Largest file that is read: ten thousand samples with a box at each of a thousand frames still fit in.

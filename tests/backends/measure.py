@@ -11,13 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from stvg_core.api import settings_of
-from stvg_core.augment import flip_time
-from stvg_core.backend import AnswerLogits, AttentionRequest, EncodedClip
-from stvg_core.config import PromptSettings
-from stvg_core.pipeline import ground_frames
-from stvg_core.prompts import learn_prompt
-from stvg_core.tracks.from_attention import AttentionTracker
+from stvg_core.api.grounder import settings_of
+from stvg_core.inputs.tracks.from_attention import AttentionTracker
+from stvg_core.method.pipeline import ground_frames
+from stvg_core.method.prompts import learn_prompt
+from stvg_core.method.reversed_view import flip_time
+from stvg_core.plugin.adapter import AnswerLogits, AttentionRequest, EncodedClip
+from stvg_core.settings import PromptSettings
 from stvg_core.values import SubQueries
 
 from .plain_method import plain_loss, plain_maps, plain_prompt, plain_rows

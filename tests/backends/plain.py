@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForImageTextToText, AutoTokenizer
 
-from stvg_core.config import InputSettings
+from stvg_core.settings import InputSettings
 
 PATCH, MERGE = 4, 2
 MEAN, DEVIATION = (0.5, 0.4, 0.3), (0.25, 0.3, 0.35)

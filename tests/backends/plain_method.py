@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stvg_core.config import PromptSettings
+from stvg_core.settings import PromptSettings
 
 from .subjects import QUESTIONS, Case, Subject
 

@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stvg_core.backend import EncodedClip
-from stvg_core.config import InputSettings
-from stvg_core.identity import LoadOptions
-from stvg_core.session import Session, open_session
+from stvg_core.host.session import Session, open_session
+from stvg_core.plugin.adapter import EncodedClip
+from stvg_core.plugin.model_reference import LoadOptions
+from stvg_core.settings import InputSettings
 from stvg_core.values import Frames, VideoInfo
 
 from .plain import SECONDS_APART, PlainModel, PlainPrompt, load_plain

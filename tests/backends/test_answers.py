@@ -8,11 +8,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from stvg_core.backend import AttentionRequest
-from stvg_core.config import load_settings
 from stvg_core.errors import SettingsError
-from stvg_core.pipeline import ground_frames
-from stvg_core.tracks.from_attention import AttentionTracker
+from stvg_core.inputs.tracks.from_attention import AttentionTracker
+from stvg_core.method.pipeline import ground_frames
+from stvg_core.plugin.adapter import AttentionRequest
+from stvg_core.settings import load_settings
 from stvg_core.values import Grounding, SubQueries
 
 from .conftest import OpenSubject

@@ -6,12 +6,12 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import pytest
 
-from stvg_core.attending.arrays import reading_arrays, write_arrays
-from stvg_core.attending.asking import read_attention
-from stvg_core.attending.reading import AttentionReading
-from stvg_core.attending.selection import LayerSelection, TokenSelection
-from stvg_core.config import load_settings
-from stvg_core.stages import Stopwatch
+from stvg_core.api.attention import read_attention
+from stvg_core.method.question_maps import AttentionReading
+from stvg_core.method.selection import LayerSelection, TokenSelection
+from stvg_core.method.stages import Stopwatch
+from stvg_core.outputs.attention.arrays import reading_arrays, write_arrays
+from stvg_core.settings import load_settings
 
 from .plain_method import plain_rows
 from .subjects import CASES, ONE_CASE, Case, Subject, frames

@@ -2,7 +2,7 @@
 
 import pytest
 
-from stvg_core.backend import AttentionRequest
+from stvg_core.plugin.adapter import AttentionRequest
 
 from .measure import logit_difference, row_difference, visual_token_difference
 from .plain_method import plain_rows

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from stvg_core.config import PromptSettings, load_settings
-from stvg_core.pipeline import Stopwatch, read_branches
+from stvg_core.method.pipeline import Stopwatch, read_branches
+from stvg_core.settings import PromptSettings, load_settings
 from stvg_core.values import SubQueries
 from stvg_huggingface.benchmark.plain import PlainProcedure
 

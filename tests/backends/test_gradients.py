@@ -2,7 +2,7 @@
 
 import pytest
 
-from stvg_core.config import PromptSettings
+from stvg_core.settings import PromptSettings
 
 from .measure import gradient_difference, learned_prompt_difference, slope_difference, telling_step
 from .subjects import CASES, ONE_CASE, Case, Subject

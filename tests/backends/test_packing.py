@@ -7,7 +7,7 @@ from torch import Tensor
 from transformers import AttentionInterface
 from transformers.masking_utils import AttentionMaskInterface
 
-from stvg_core.backend import AttentionRequest
+from stvg_core.plugin.adapter import AttentionRequest
 from stvg_huggingface.capture import ATTENTION_NAME
 
 from .measure import packing_difference, padding_difference

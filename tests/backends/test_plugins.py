@@ -8,11 +8,11 @@ import pluggy
 import pytest
 import torch
 
-from stvg_core import hookspecs
-from stvg_core.backend import AnswerLogits, AttentionRequest, MLLMAdapter
-from stvg_core.config import PromptSettings, TokenSettings
-from stvg_core.identity import HOOK_API, LoadOptions, ModelReference
-from stvg_core.session import REQUIRED_HOOKS
+from stvg_core.host.session import REQUIRED_HOOKS
+from stvg_core.plugin import hookspecs
+from stvg_core.plugin.adapter import AnswerLogits, AttentionRequest, MLLMAdapter
+from stvg_core.plugin.model_reference import HOOK_API, LoadOptions, ModelReference
+from stvg_core.settings import PromptSettings, TokenSettings
 from stvg_huggingface.hooks import HuggingFaceHooks
 
 from .subjects import ONE_CASE, QUESTIONS, Case, Subject

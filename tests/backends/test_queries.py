@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from stvg_core.branches import read_branches, read_queries
-from stvg_core.config import PromptSettings, load_settings
-from stvg_core.stages import Stopwatch
+from stvg_core.method.branches import read_branches, read_queries
+from stvg_core.method.stages import Stopwatch
+from stvg_core.settings import PromptSettings, load_settings
 from stvg_core.values import SubQueries
 
 from .measure import telling_step

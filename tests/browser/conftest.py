@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from stvg_core.serving import serving
-from tests.pages.support import answer, failing_third, write_comparison_page
+from stvg_core.outputs.serving import serving
+from tests.outputs.pages.support import answer, failing_third, write_comparison_page
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from stvg_core.comparison import PageChoice
+from stvg_core.evaluation.comparison import PageChoice
 from tests.browser.conftest import Open, Opened
-from tests.pages.support import (
+from tests.outputs.pages.support import (
     END,
     FRAMES,
     HOSTILE,

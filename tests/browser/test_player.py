@@ -6,10 +6,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stvg_core.report.kept_maps import decode_values
+from stvg_core.outputs.report.kept_maps import decode_values
 from tests.browser.conftest import Open, Opened
 from tests.browser.pixels import GREEN, SKY, TRUTH, bright, extent, of_color, picture
-from tests.pages.support import END, FRAMES, GRID, HOT_COLUMN, HOT_ROW, START, WIDTH, frame_seconds, maps_record, square
+from tests.outputs.pages.support import (
+    END,
+    FRAMES,
+    GRID,
+    HOT_COLUMN,
+    HOT_ROW,
+    START,
+    WIDTH,
+    frame_seconds,
+    maps_record,
+    square,
+)
 
 pytestmark = pytest.mark.browser
 

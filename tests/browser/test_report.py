@@ -6,15 +6,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stvg_core.report.document import ModelIdentity, build_document
-from stvg_core.report.folder import write_output_folder
+from stvg_core.inputs.video import iterate_frames, probe_video
+from stvg_core.outputs.report.document import ModelIdentity, build_document
+from stvg_core.outputs.report.folder import write_output_folder
 from stvg_core.values import Frames, PromptEffect, Tube
-from stvg_core.video import iterate_frames, probe_video
 from tests.browser.conftest import Open
 from tests.browser.pixels import SKY, TRUTH, extent, of_color, picture
 from tests.browser.test_pages import AXE, check_with_axe
-from tests.pages.support import END, HOSTILE, SAMPLED, START, WIDTH, square, write_clip
-from tests.test_report_pictures import a_grounding
+from tests.outputs.pages.support import END, HOSTILE, SAMPLED, START, WIDTH, square, write_clip
+from tests.outputs.test_report_pictures import a_grounding
 
 pytestmark = pytest.mark.browser
 

@@ -13,16 +13,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from stvg_core.api import settings_of
-from stvg_core.backend import AttentionRequest, EncodedClip
-from stvg_core.branches import BranchMaps, read_branches
-from stvg_core.config import InputSettings, Settings, load_settings
+from stvg_core.api.grounder import settings_of
 from stvg_core.errors import DeviceMemoryError
-from stvg_core.identity import LoadOptions
-from stvg_core.pipeline import ground_frames
-from stvg_core.session import Session, open_session
-from stvg_core.stages import Stopwatch
-from stvg_core.tracks.regions import RegionTracker
+from stvg_core.host.session import Session, open_session
+from stvg_core.inputs.tracks.regions import RegionTracker
+from stvg_core.method.branches import BranchMaps, read_branches
+from stvg_core.method.pipeline import ground_frames
+from stvg_core.method.stages import Stopwatch
+from stvg_core.plugin.adapter import AttentionRequest, EncodedClip
+from stvg_core.plugin.model_reference import LoadOptions
+from stvg_core.settings import InputSettings, Settings, load_settings
 from stvg_core.values import Frames, Grounding, SubQueries, VideoInfo
 from stvg_huggingface.adapter import HuggingFaceAdapter
 from stvg_huggingface.testing import TINY_FAMILIES, save_tiny_model

@@ -7,8 +7,8 @@ from collections.abc import Generator
 
 from torch import Tensor
 
-from stvg_core.backend import QuestionAttention
-from stvg_core.hookspecs import hookimpl
+from stvg_core.plugin.adapter import QuestionAttention
+from stvg_core.plugin.hookspecs import hookimpl
 
 
 class HookTimer:

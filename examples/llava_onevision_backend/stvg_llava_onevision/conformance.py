@@ -17,16 +17,16 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import AutoTokenizer, LlavaOnevisionForConditionalGeneration
 
-from stvg_core.backend import MLLMAdapter
-from stvg_core.config import InputSettings
+from stvg_core.devtools.testing import PlainAnswer, ShownClip
 from stvg_core.errors import ModelError
-from stvg_core.testing import PlainAnswer, ShownClip
+from stvg_core.plugin.adapter import MLLMAdapter
+from stvg_core.settings import InputSettings
 from stvg_llava_onevision.tiny_model import save_tiny_model
 
 
 @dataclass(frozen=True)
 class LlavaOnevisionSubject:
-    """Implements stvg_core.testing.ConformanceSubject.
+    """Implements stvg_core.devtools.testing.ConformanceSubject.
 
     Attributes:
         settings: pooled by the backend's default (5) and as transformers does. The default goes first, because

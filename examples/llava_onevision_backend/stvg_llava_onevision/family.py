@@ -13,8 +13,8 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from stvg_core.config import InputSettings
 from stvg_core.errors import SettingsError
+from stvg_core.settings import InputSettings
 from stvg_core.values import TokenLayout
 from stvg_huggingface.family import VisualInputs, marker_text
 from stvg_huggingface.per_frame import PerFrameFamily

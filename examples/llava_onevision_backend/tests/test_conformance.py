@@ -1,6 +1,6 @@
 """The conformance kit, one test a check; the same as `stvg conformance llava-onevision`."""
 
-from stvg_core.testing import BackendConformance
+from stvg_core.devtools.testing import BackendConformance
 
 
 class TestLlavaOnevision(BackendConformance):

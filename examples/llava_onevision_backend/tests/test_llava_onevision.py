@@ -18,12 +18,12 @@ from stvg_llava_onevision.tiny_model import FRAME_PIXELS, STATISTICS, TEMPLATE, 
 from transformers import LlavaOnevisionConfig
 
 from stvg_core import ground, open_session
-from stvg_core.augment import reverse_by_flipping
-from stvg_core.backend import EncodedClip
-from stvg_core.config import InputSettings, PromptSettings, load_settings
 from stvg_core.errors import SettingsError
-from stvg_core.identity import LoadOptions, ModelReference
-from stvg_core.pipeline import Stopwatch, read_branches
+from stvg_core.method.pipeline import Stopwatch, read_branches
+from stvg_core.method.reversed_view import reverse_by_flipping
+from stvg_core.plugin.adapter import EncodedClip
+from stvg_core.plugin.model_reference import LoadOptions, ModelReference
+from stvg_core.settings import InputSettings, PromptSettings, load_settings
 from stvg_core.values import Frames, SubQueries, VideoInfo
 from stvg_huggingface.adapter import HuggingFaceAdapter
 from stvg_huggingface.benchmark.plain import PlainProcedure

@@ -16,9 +16,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import PreTrainedConfig
 
-from stvg_core.backend import AnswerLogits, AttentionRequest, EncodedClip, ModelDescription, QuestionAttention
-from stvg_core.config import InputSettings
 from stvg_core.errors import ModelError, QueryError, SettingsError, TokenLayoutError, UsageError
+from stvg_core.plugin.adapter import AnswerLogits, AttentionRequest, EncodedClip, ModelDescription, QuestionAttention
+from stvg_core.settings import InputSettings
 from stvg_core.values import Frames, TokenLayout
 from stvg_huggingface.answers import answer_logits, answer_tokens
 from stvg_huggingface.chat import PromptFrame, render_frame

@@ -8,8 +8,8 @@ from jaxtyping import Float
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from stvg_core.backend import AnswerLogits
 from stvg_core.errors import ModelError
+from stvg_core.plugin.adapter import AnswerLogits
 from stvg_huggingface.tokenizer import token_without_row
 
 AnswerWords = Literal["lowercase", "sentence_initial", "any_case"]

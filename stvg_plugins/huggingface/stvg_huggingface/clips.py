@@ -7,8 +7,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from stvg_core.backend import EncodedClip
 from stvg_core.errors import TokenLayoutError, UsageError
+from stvg_core.plugin.adapter import EncodedClip
 from stvg_huggingface.answers import AnswerTokens
 from stvg_huggingface.chat import PromptFrame
 from stvg_huggingface.family import PositionRule

@@ -7,7 +7,7 @@ from typing import Any, Final
 from transformers import AutoConfig, PreTrainedConfig
 
 from stvg_core.errors import ModelError
-from stvg_core.identity import ModelReference
+from stvg_core.plugin.model_reference import ModelReference
 from stvg_huggingface.damage import DAMAGE, download_again, one_line
 
 _FULL: Final = "full_attention"

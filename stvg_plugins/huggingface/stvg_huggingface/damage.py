@@ -5,9 +5,9 @@ from typing import Final
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 
-from stvg_core import plain_text
-from stvg_core.hub import download_command
-from stvg_core.identity import ModelReference
+from stvg_core._internal import plain_text
+from stvg_core.host.hub import download_command
+from stvg_core.plugin.model_reference import ModelReference
 
 DAMAGE: Final = (
     OSError,

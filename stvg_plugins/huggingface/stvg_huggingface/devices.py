@@ -7,7 +7,7 @@ import torch
 from transformers import PreTrainedConfig
 
 from stvg_core.errors import ModelError
-from stvg_core.identity import LoadOptions
+from stvg_core.plugin.model_reference import LoadOptions
 from stvg_huggingface.capture import ATTENTION_NAME
 
 _DTYPES: Final = ("float16", "bfloat16", "float32", "float64")

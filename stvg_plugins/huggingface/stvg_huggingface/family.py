@@ -14,8 +14,8 @@ from jaxtyping import Bool, Float, Float64, Int
 from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from stvg_core.config import InputSettings
 from stvg_core.errors import ModelError, TokenLayoutError
+from stvg_core.settings import InputSettings
 from stvg_core.values import TokenLayout
 
 

@@ -7,13 +7,13 @@ hook that a backend overrides must carry `@hookimpl` again, or pluggy drops it s
 from jaxtyping import Float
 from torch import Tensor
 
-from stvg_core.attention import select_tokens
-from stvg_core.augment import reverse_by_encoding, reverse_by_flipping
-from stvg_core.backend import AnswerLogits, AttentionRequest, EncodedClip, MLLMAdapter, QuestionAttention
-from stvg_core.config import InputSettings, PromptSettings, TokenSettings
-from stvg_core.hookspecs import hookimpl
-from stvg_core.identity import LoadOptions, ModelReference
-from stvg_core.prompts import margin_loss
+from stvg_core.method.attention import select_tokens
+from stvg_core.method.prompts import margin_loss
+from stvg_core.method.reversed_view import reverse_by_encoding, reverse_by_flipping
+from stvg_core.plugin.adapter import AnswerLogits, AttentionRequest, EncodedClip, MLLMAdapter, QuestionAttention
+from stvg_core.plugin.hookspecs import hookimpl
+from stvg_core.plugin.model_reference import LoadOptions, ModelReference
+from stvg_core.settings import InputSettings, PromptSettings, TokenSettings
 from stvg_core.values import Frames
 from stvg_huggingface.adapter import HuggingFaceAdapter
 from stvg_huggingface.family import FamilyDifferences

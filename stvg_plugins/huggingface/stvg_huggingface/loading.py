@@ -14,7 +14,7 @@ from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from stvg_core.errors import ModelError
-from stvg_core.identity import LoadOptions, ModelReference
+from stvg_core.plugin.model_reference import LoadOptions, ModelReference
 from stvg_huggingface.capture import register_attention
 from stvg_huggingface.configuration import load_config
 from stvg_huggingface.devices import attention_kernels, choose_device, choose_dtype

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from stvg_core.errors import ModelError
-from stvg_core.identity import LoadOptions, ModelReference
+from stvg_core.plugin.model_reference import LoadOptions, ModelReference
 
 
 def placement_arguments(options: LoadOptions, device: torch.device, *, quantized: bool) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from torch import nn
 from transformers import AutoModelForImageTextToText, BitsAndBytesConfig, PreTrainedConfig
 
 from stvg_core.errors import ModelError
-from stvg_core.identity import LoadOptions, ModelReference
+from stvg_core.plugin.model_reference import LoadOptions, ModelReference
 
 _PACKAGES: Final = ("bitsandbytes", "accelerate")
 _REPACKS: Final = "support_avx512bf16_for_cpu"

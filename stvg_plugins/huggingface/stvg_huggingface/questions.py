@@ -11,8 +11,8 @@ from typing import Literal
 
 from transformers import PreTrainedTokenizerBase
 
-from stvg_core.backend import PromptToken
 from stvg_core.errors import ModelError, QueryError
+from stvg_core.plugin.adapter import PromptToken
 from stvg_core.values import tidy_text
 from stvg_huggingface.chat import PromptFrame
 from stvg_huggingface.tokenizer import token_without_row

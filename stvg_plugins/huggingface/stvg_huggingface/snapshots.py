@@ -13,7 +13,7 @@ from typing import Final
 from huggingface_hub import snapshot_download
 
 from stvg_core.errors import ModelError
-from stvg_core.hub import (
+from stvg_core.host.hub import (
     ADAPTER,
     CONFIG,
     base_model_of,
@@ -24,7 +24,7 @@ from stvg_core.hub import (
     quiet,
     without_config,
 )
-from stvg_core.identity import ModelReference
+from stvg_core.plugin.model_reference import ModelReference
 from stvg_huggingface.damage import download_again
 from stvg_huggingface.files import read_optional_json
 

@@ -7,7 +7,7 @@ from typing import Final
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from stvg_core.errors import ModelError
-from stvg_core.identity import ModelReference
+from stvg_core.plugin.model_reference import ModelReference
 from stvg_huggingface.damage import DAMAGE, download_again, one_line
 
 _FILES: Final = ("tokenizer.json", "tokenizer.model", "vocab.json")

@@ -10,9 +10,9 @@ import torch
 from transformers import AutoModelForImageTextToText, PreTrainedConfig, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
+from stvg_core._internal.out_of_memory import LOADING_CURE, memory_errors
 from stvg_core.errors import ModelError
-from stvg_core.identity import ModelReference
-from stvg_core.memory import LOADING_CURE, memory_errors
+from stvg_core.plugin.model_reference import ModelReference
 from stvg_huggingface.damage import DAMAGE, download_again, one_line
 from stvg_huggingface.placement import refuse_offloading
 

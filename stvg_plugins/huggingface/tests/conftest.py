@@ -13,7 +13,7 @@ import pytest
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerBase
 
-from stvg_core.identity import ModelReference
+from stvg_core.plugin.model_reference import ModelReference
 from stvg_huggingface.family import FamilyDifferences
 from stvg_huggingface.testing import INTERNVL_TEMPLATE, LLAVA_TEMPLATE, QWEN_TEMPLATE
 from stvg_huggingface.testing.sessions import CONFIGS

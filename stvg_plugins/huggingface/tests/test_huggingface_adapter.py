@@ -12,10 +12,10 @@ from transformers import AutoTokenizer
 
 import stvg_huggingface.adapter
 import stvg_huggingface.capture
-from stvg_core.backend import EncodedClip
-from stvg_core.config import InputSettings
 from stvg_core.errors import ModelError, QueryError, SettingsError
-from stvg_core.identity import LoadOptions, ModelReference
+from stvg_core.plugin.adapter import EncodedClip
+from stvg_core.plugin.model_reference import LoadOptions, ModelReference
+from stvg_core.settings import InputSettings
 from stvg_core.values import Frames, VideoInfo
 from stvg_huggingface.adapter import HuggingFaceAdapter
 from stvg_huggingface.testing import save_tiny_qwen2_vl

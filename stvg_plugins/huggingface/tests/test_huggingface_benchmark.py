@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from stvg_core.benchmark import BenchmarkRequest
 from stvg_core.cli import main
+from stvg_core.devtools.benchmark import BenchmarkRequest
 from stvg_core.errors import UsageError
-from stvg_core.identity import LoadOptions
-from stvg_core.stages import Stopwatch
+from stvg_core.method.stages import Stopwatch
+from stvg_core.plugin.model_reference import LoadOptions
 from stvg_huggingface.benchmark.measure import encode_sides
 from stvg_huggingface.benchmark.memory import peak_extra_bytes
 from stvg_huggingface.testing import save_tiny_model

@@ -11,9 +11,9 @@ from jaxtyping import Bool
 from torch import Tensor
 from transformers import PreTrainedConfig
 
-from stvg_core.backend import EncodedClip
-from stvg_core.config import InputSettings
 from stvg_core.errors import TokenLayoutError, UsageError
+from stvg_core.plugin.adapter import EncodedClip
+from stvg_core.settings import InputSettings
 from stvg_core.values import TokenLayout
 from stvg_huggingface.answers import AnswerTokens
 from stvg_huggingface.chat import PromptFrame

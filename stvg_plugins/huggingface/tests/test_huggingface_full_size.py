@@ -21,9 +21,9 @@ from transformers import (
     AutoModelForImageTextToText,
 )
 
-from stvg_core.config import InputSettings
 from stvg_core.errors import DeviceMemoryError, ModelError, QueryError
-from stvg_core.identity import LoadOptions, ModelReference
+from stvg_core.plugin.model_reference import LoadOptions, ModelReference
+from stvg_core.settings import InputSettings
 from stvg_huggingface.adapter import HuggingFaceAdapter
 from stvg_huggingface.configuration import load_config
 from stvg_huggingface.files import read_chat_template

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer, MistralConfig
 
 from stvg_core.errors import ModelError
-from stvg_core.identity import LoadOptions, ModelReference
+from stvg_core.plugin.model_reference import LoadOptions, ModelReference
 from stvg_huggingface.capture import ATTENTION_NAME
 from stvg_huggingface.configuration import refuse_windows
 from stvg_huggingface.loading import LoadedCheckpoint, load_checkpoint

@@ -25,8 +25,8 @@ from huggingface_hub.utils.tqdm import are_progress_bars_disabled
 
 from stvg_core import cli
 from stvg_core.errors import ModelError
-from stvg_core.identity import LoadOptions, ModelReference
-from stvg_core.models import resolve_model
+from stvg_core.host.models import resolve_model
+from stvg_core.plugin.model_reference import LoadOptions, ModelReference
 from stvg_huggingface.loading import LoadedCheckpoint, load_checkpoint
 from stvg_huggingface.testing import save_tiny_qwen2_vl
 
@@ -689,8 +689,8 @@ def test_a_process_that_downloads_prints_nothing(hub: Hub, first: Path, tmp_path
     hub.files |= {path.name: path.read_bytes() for path in first.iterdir()}
     hub.broken = 1
     script = (
-        "import logging; logging.basicConfig(); from stvg_core.session import open_session; "
-        f"from stvg_core.identity import LoadOptions; open_session({ID!r}, LoadOptions('cpu'))"
+        "import logging; logging.basicConfig(); from stvg_core.host.session import open_session; "
+        f"from stvg_core.plugin.model_reference import LoadOptions; open_session({ID!r}, LoadOptions('cpu'))"
     )
     done = run_alone(hub.server_address[1], tmp_path, "-c", script)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
@@ -704,7 +704,7 @@ def test_environment_variables(variable: str, first: Path, tmp_path: Path) -> No
     home = tmp_path / "home"
     put(home / "hub", FIRST, first, refs=("main",))
     script = (
-        "from stvg_core.session import open_session; from stvg_core.identity import LoadOptions; "
+        "from stvg_core.host.session import open_session; from stvg_core.plugin.model_reference import LoadOptions; "
         f"print(open_session({ID!r}, LoadOptions('cpu')).adapter.checkpoint.folder)"
     )
     environment = {
@@ -720,7 +720,7 @@ def test_a_proxy_that_httpx_has_no_package_for(refused: Run, monkeypatch: pytest
     def reach(model: str, revision: str | None) -> None:
         raise ImportError("Using SOCKS proxy, but the 'socksio' package is not installed.")
 
-    monkeypatch.setattr("stvg_core.hub._reach", reach)
+    monkeypatch.setattr("stvg_core.host.hub._reach", reach)
     assert (
         "a package is missing (Using SOCKS proxy, but the 'socksio' package is not installed); install it" in refused()
     )

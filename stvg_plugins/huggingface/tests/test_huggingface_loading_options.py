@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForImageTextToText
 
-from stvg_core.backend import AttentionRequest
-from stvg_core.config import InputSettings
 from stvg_core.errors import DeviceMemoryError, ModelError
-from stvg_core.identity import LoadOptions, ModelReference
+from stvg_core.plugin.adapter import AttentionRequest
+from stvg_core.plugin.model_reference import LoadOptions, ModelReference
+from stvg_core.settings import InputSettings
 from stvg_core.values import Frames, VideoInfo
 from stvg_huggingface.adapter import HuggingFaceAdapter
 from stvg_huggingface.capture import ATTENTION_NAME

@@ -22,9 +22,9 @@ from transformers import (
     Qwen2VLProcessor,
 )
 
-from stvg_core.attention import candidate_tokens
-from stvg_core.backend import QuestionAttention
-from stvg_core.config import InputSettings, TokenSettings
+from stvg_core.method.attention import candidate_tokens
+from stvg_core.plugin.adapter import QuestionAttention
+from stvg_core.settings import InputSettings, TokenSettings
 from stvg_huggingface.answers import answer_tokens
 from stvg_huggingface.chat import render_frame
 from stvg_huggingface.files import read_chat_template

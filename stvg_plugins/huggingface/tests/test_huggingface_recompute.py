@@ -14,12 +14,12 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import stvg_huggingface.passes
 import stvg_huggingface.recompute
-from stvg_core.backend import AttentionRequest, EncodedClip
-from stvg_core.config import InputSettings, PromptSettings
 from stvg_core.errors import UsageError
-from stvg_core.identity import LoadOptions
-from stvg_core.prompts import learn_prompt, margin_loss
-from stvg_core.session import Session
+from stvg_core.host.session import Session
+from stvg_core.method.prompts import learn_prompt, margin_loss
+from stvg_core.plugin.adapter import AttentionRequest, EncodedClip
+from stvg_core.plugin.model_reference import LoadOptions
+from stvg_core.settings import InputSettings, PromptSettings
 from stvg_core.values import Frames, VideoInfo
 from stvg_huggingface.adapter import HuggingFaceAdapter
 from stvg_huggingface.gated_mlp import forward_replaced, gated_mlp, is_gated

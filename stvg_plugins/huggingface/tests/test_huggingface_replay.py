@@ -8,11 +8,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from stvg_core.backend import AttentionRequest, EncodedClip
-from stvg_core.config import InputSettings, load_settings
-from stvg_core.identity import LoadOptions
-from stvg_core.pipeline import Stopwatch, read_branches
-from stvg_core.session import Session
+from stvg_core.host.session import Session
+from stvg_core.method.pipeline import Stopwatch, read_branches
+from stvg_core.plugin.adapter import AttentionRequest, EncodedClip
+from stvg_core.plugin.model_reference import LoadOptions
+from stvg_core.settings import InputSettings, load_settings
 from stvg_core.values import Frames, SubQueries, VideoInfo
 from stvg_huggingface.adapter import HuggingFaceAdapter
 from stvg_huggingface.gated_mlp import is_gated

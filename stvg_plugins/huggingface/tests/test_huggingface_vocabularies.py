@@ -11,12 +11,12 @@ import pytest
 import torch
 from transformers import LlamaConfig, PreTrainedConfig, Qwen3Config
 
-from stvg_core.attention import select_tokens
-from stvg_core.backend import QuestionAttention
 from stvg_core.cli import main
-from stvg_core.config import TokenSettings
-from stvg_core.demos import find_demos
-from stvg_core.testing import run_conformance
+from stvg_core.devtools.demos import find_demos
+from stvg_core.devtools.testing import run_conformance
+from stvg_core.method.attention import select_tokens
+from stvg_core.plugin.adapter import QuestionAttention
+from stvg_core.settings import TokenSettings
 from stvg_huggingface.chat import render_frame
 from stvg_huggingface.questions import tokenize_question
 from stvg_huggingface.testing import INTERNVL_TEMPLATE, tiny_internvl

@@ -8,8 +8,8 @@ from jaxtyping import Float
 from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedTokenizerBase
 
-from stvg_core.config import InputSettings
 from stvg_core.errors import ModelError
+from stvg_core.settings import InputSettings
 from stvg_core.values import TokenLayout
 from stvg_huggingface.family import marker_text
 from stvg_huggingface.per_frame import PerFrameFamily

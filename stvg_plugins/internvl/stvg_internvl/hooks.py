@@ -6,7 +6,7 @@ from stvg_huggingface.hooks import HuggingFaceHooks
 from stvg_internvl.family import InternVLFamily
 
 if TYPE_CHECKING:
-    from stvg_core.hookspecs import BackendHooks
+    from stvg_core.plugin.hookspecs import BackendHooks
 
 
 class InternVLBackend(HuggingFaceHooks):

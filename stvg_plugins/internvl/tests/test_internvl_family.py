@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import InternVLConfig, InternVLVisionConfig
 
-from stvg_core.config import InputSettings
 from stvg_core.errors import ModelError
+from stvg_core.settings import InputSettings
 from stvg_huggingface.testing import IMAGE_PIXELS, tiny_internvl, tiny_tokenizer
 from stvg_internvl.family import InternVLFamily
 

@@ -9,8 +9,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedModel
 
-from stvg_core.config import InputSettings
 from stvg_core.errors import SettingsError
+from stvg_core.settings import InputSettings
 from stvg_huggingface.family import VisualInputs
 from stvg_huggingface.per_frame import PerFrameFamily
 from stvg_llava_next.pooling import pool_frames

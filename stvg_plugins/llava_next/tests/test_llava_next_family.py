@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from stvg_core.config import InputSettings
 from stvg_core.errors import ModelError, SettingsError
-from stvg_core.identity import LoadOptions, ModelReference
+from stvg_core.plugin.model_reference import LoadOptions, ModelReference
+from stvg_core.settings import InputSettings
 from stvg_core.values import Frames, VideoInfo
 from stvg_huggingface.adapter import HuggingFaceAdapter
 from stvg_huggingface.testing import IMAGE_PIXELS, save_tiny_model, tiny_tokenizer

@@ -14,7 +14,7 @@ from jaxtyping import Float, Float64, Int
 from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from stvg_core.config import InputSettings
+from stvg_core.settings import InputSettings
 from stvg_core.values import TokenLayout
 from stvg_huggingface.family import PositionRule, VisualInputs, marker_text
 from stvg_huggingface.interception import intercept_visual_tokens

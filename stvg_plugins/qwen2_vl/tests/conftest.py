@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from stvg_core.identity import LoadOptions, ModelReference
+from stvg_core.plugin.model_reference import LoadOptions, ModelReference
 from stvg_core.values import Frames, VideoInfo
 from stvg_huggingface.adapter import HuggingFaceAdapter
 from stvg_huggingface.testing import save_tiny_qwen2_vl

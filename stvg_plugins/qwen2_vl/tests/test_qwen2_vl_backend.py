@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from stvg_core.backend import AttentionRequest, EncodedClip
-from stvg_core.config import InputSettings
 from stvg_core.errors import QueryError, SettingsError, TokenLayoutError, UsageError
+from stvg_core.plugin.adapter import AttentionRequest, EncodedClip
+from stvg_core.settings import InputSettings
 from stvg_core.values import Frames
 from stvg_huggingface.testing import save_tiny_qwen2_vl
 

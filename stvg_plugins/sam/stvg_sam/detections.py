@@ -14,9 +14,9 @@ from typing import Any, Final
 import numpy as np
 
 from stvg_core.errors import NoTracksError, PluginError, TrackError, UsageError
-from stvg_core.tracks.assembly import absent_stretches, inside_picture
-from stvg_core.tracks.boxes import intersection_over_union
-from stvg_core.tracks.tracker import TrackRequest
+from stvg_core.inputs.tracks.assembly import absent_stretches, inside_picture
+from stvg_core.inputs.tracks.boxes import intersection_over_union
+from stvg_core.plugin.tracker import TrackRequest
 from stvg_core.values import Track, VideoInfo
 from stvg_sam.detector import FoundBoxes, tidy
 from stvg_sam.settings import CIRCUMSTANCES, DetectionsSettings, read_settings

@@ -11,7 +11,7 @@ from transformers import AutoModelForZeroShotObjectDetection, GroundingDinoProce
 from transformers.models.grounding_dino.image_processing_pil_grounding_dino import GroundingDinoImageProcessorPil
 
 from stvg_core.errors import ModelError
-from stvg_core.tracks.boxes import keep_best
+from stvg_core.inputs.tracks.boxes import keep_best
 from stvg_huggingface.damage import DAMAGE, one_line
 from stvg_sam.loading import LoadedModel, load
 

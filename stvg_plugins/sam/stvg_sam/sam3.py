@@ -11,9 +11,9 @@ from transformers import PreTrainedTokenizerBase, Sam3VideoModel
 from transformers.models.sam3_video import modeling_sam3_video
 from transformers.models.sam3_video.modeling_sam3_video import Sam3VideoInferenceSession
 
+from stvg_core._internal.masks import RunLengthMask
 from stvg_core.errors import ModelError
-from stvg_core.masks import RunLengthMask
-from stvg_core.tracks.tracker import TrackRequest
+from stvg_core.plugin.tracker import TrackRequest
 from stvg_core.values import Track
 from stvg_huggingface.damage import DAMAGE, one_line
 from stvg_sam.loading import LoadedModel, load

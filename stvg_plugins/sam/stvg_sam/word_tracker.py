@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from typing import Any, Generic, TypeVar
 
 from stvg_core.errors import NoTracksError
-from stvg_core.tracks.store import TrackStore
-from stvg_core.tracks.tracker import TrackRequest
+from stvg_core.inputs.tracks.store import TrackStore
+from stvg_core.plugin.tracker import TrackRequest
 from stvg_core.values import Track
 from stvg_sam.loading import checkpoint_stamp
 from stvg_sam.pictures import Pictures

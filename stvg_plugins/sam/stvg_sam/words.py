@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from stvg_core.query.phrases import noun_phrase, split_words, starts_noun_phrase
+from stvg_core.inputs.query.phrases import noun_phrase, split_words, starts_noun_phrase
 
 _PERSON: Final = frozenset({"who", "whom", "he", "she", "him", "her", "someone", "somebody", "anyone", "they"})
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from stvg_core.errors import NoTracksError, PluginError, TrackError, UsageError
-from stvg_core.tracks.boxes import intersection_over_union
+from stvg_core.inputs.tracks.boxes import intersection_over_union
 from stvg_core.values import Frames, VideoInfo
 from stvg_sam import detections
 from stvg_sam.detections import DetectionsTracker, link_detections, read_boxes

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stvg_core.masks import RunLengthMask
+from stvg_core._internal.masks import RunLengthMask
 from stvg_core.values import Frames, VideoInfo
 from stvg_sam.following import follow
 from stvg_sam.objects import FollowedObject, as_tracks, merge_duplicates

@@ -13,13 +13,13 @@ import torch
 from transformers import Sam3VideoModel
 from transformers.models.sam3_video import modeling_sam3_video
 
-from stvg_core.config import SamplingSettings
 from stvg_core.errors import ModelError, NoTracksError, UsageError
-from stvg_core.tracks.catalog import open_tracker
-from stvg_core.tracks.description import describe_tracker, describe_tracks
-from stvg_core.tracks.tracker import Tracker
+from stvg_core.inputs.tracks.catalog import open_tracker
+from stvg_core.inputs.tracks.description import describe_tracker, describe_tracks
+from stvg_core.inputs.video import read_frames
+from stvg_core.plugin.tracker import Tracker
+from stvg_core.settings import SamplingSettings
 from stvg_core.values import Frames
-from stvg_core.video import read_frames
 from stvg_sam import detector as detector_module
 from stvg_sam.detector import GroundingDinoDetector, load_detector, tidy
 from stvg_sam.grounding_dino_sam2 import GroundingDinoSam2Tracker

@@ -15,14 +15,14 @@ from typing import Any, Final, Literal, get_args
 
 import numpy as np
 
-from stvg_core.ablation import TABLE_NAMES, AblationSample, ablate
-from stvg_core.ablation.ablating import MARKDOWN_NAME
 from stvg_core.cli.ground import read_overrides
 from stvg_core.errors import StvgError
-from stvg_core.identity import LoadOptions
+from stvg_core.evaluation.ablation import TABLE_NAMES, AblationSample, ablate
+from stvg_core.evaluation.ablation.ablating import MARKDOWN_NAME
+from stvg_core.evaluation.runs.evaluation import ModelChoice
+from stvg_core.evaluation.runs.tasks import Task
 from stvg_core.metrics import Bootstrap, Protocol, Rules, SampleTruth, SampleTube
-from stvg_core.runs.evaluation import ModelChoice
-from stvg_core.runs.tasks import Task
+from stvg_core.plugin.model_reference import LoadOptions
 from stvg_core.values import Tube
 from stvg_tiny.clips import (
     CLIP_FRAMES,

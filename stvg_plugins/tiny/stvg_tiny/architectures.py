@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from stvg_core.config import InputSettings
+from stvg_core.settings import InputSettings
 from stvg_huggingface.family import FamilyDifferences
 from stvg_internvl.family import InternVLFamily
 from stvg_llava_next.family import LlavaNextVideoFamily

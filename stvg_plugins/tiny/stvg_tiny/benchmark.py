@@ -15,7 +15,7 @@ from typing import Any, Final, get_args
 import numpy as np
 
 from stvg_core.errors import OutputError
-from stvg_core.report.staging import staged_files
+from stvg_core.outputs.report.staging import staged_files
 from stvg_tiny.annotations import annotation_files, file_name
 from stvg_tiny.clips import (
     CLIP_FRAMES,

@@ -22,16 +22,17 @@ import numpy as np
 import torch
 from jaxtyping import Float64
 
-from stvg_core import attention, augment
-from stvg_core.backend import AttentionRequest, EncodedClip, QuestionAttention
-from stvg_core.config import CALIBRATED_FILE, BranchSettings, Settings, load_settings
+from stvg_core.host.session import Session, open_session
+from stvg_core.inputs.query.catalog import open_decomposer
+from stvg_core.inputs.tracks.catalog import open_tracker
+from stvg_core.inputs.tracks.cells import cell_coverage
+from stvg_core.method import attention
+from stvg_core.method import reversed_view as augment
+from stvg_core.method.pipeline import join_branches
 from stvg_core.metrics import tube_overlap
-from stvg_core.pipeline import join_branches
-from stvg_core.query.catalog import open_decomposer
-from stvg_core.session import Session, open_session
-from stvg_core.tracks.catalog import open_tracker
-from stvg_core.tracks.cells import cell_coverage
-from stvg_core.tracks.tracker import TrackRequest
+from stvg_core.plugin.adapter import AttentionRequest, EncodedClip, QuestionAttention
+from stvg_core.plugin.tracker import TrackRequest
+from stvg_core.settings import CALIBRATED_FILE, BranchSettings, Settings, load_settings
 from stvg_core.values import FrameMaps, Frames, Track, Tube
 from stvg_tiny.architectures import Architecture, architecture_of
 from stvg_tiny.clips import CLIP_FRAMES, CLIP_PIXELS, clip_frames, query, true_tube

@@ -14,10 +14,10 @@ import av
 import numpy as np
 from jaxtyping import UInt8
 
-from stvg_core.config import SamplingSettings
-from stvg_core.tracks.tracker import TrackRequest
+from stvg_core.inputs.video import sample_indices
+from stvg_core.plugin.tracker import TrackRequest
+from stvg_core.settings import SamplingSettings
 from stvg_core.values import Frames, Track, Tube, VideoInfo
-from stvg_core.video import sample_indices
 from stvg_tiny.rendering import render
 from stvg_tiny.sampling import planned_novelty, sample_test_scene
 from stvg_tiny.scenes import Difficulty, Scene, SceneObject, frame_times

@@ -15,17 +15,17 @@ from typing import Final
 
 import numpy as np
 
-from stvg_core.config import JointSettings, Settings
 from stvg_core.errors import StvgError
+from stvg_core.host.session import Session
+from stvg_core.inputs.query.catalog import open_decomposer
+from stvg_core.inputs.tracks.catalog import open_tracker
+from stvg_core.inputs.tracks.cells import cell_coverage
+from stvg_core.inputs.tracks.noise import TRACK_NOISES, noisy_trackers
+from stvg_core.method.pipeline import ground_frames, join_branches
+from stvg_core.method.tube import assemble_tube
 from stvg_core.metrics import TubeOverlap, tube_overlap
-from stvg_core.pipeline import ground_frames, join_branches
-from stvg_core.query.catalog import open_decomposer
-from stvg_core.session import Session
-from stvg_core.tracks.catalog import open_tracker
-from stvg_core.tracks.cells import cell_coverage
-from stvg_core.tracks.noise import TRACK_NOISES, noisy_trackers
-from stvg_core.tracks.tracker import Tracker, TrackRequest
-from stvg_core.tube import assemble_tube
+from stvg_core.plugin.tracker import Tracker, TrackRequest
+from stvg_core.settings import JointSettings, Settings
 from stvg_core.values import FrameMaps, Frames, SubQueries, Tube
 from stvg_tiny.clips import CLIP_PIXELS, Clip, OracleTracker, QueryForm, clip_frames, query, true_tube
 from stvg_tiny.measurements import Comparison, Row

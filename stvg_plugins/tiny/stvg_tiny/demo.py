@@ -13,9 +13,9 @@ from typing import Any, Final
 
 import torch
 
-from stvg_core.api import ground
+from stvg_core.api.grounder import ground
+from stvg_core.host.session import Session, open_session
 from stvg_core.metrics import tube_overlap
-from stvg_core.session import Session, open_session
 from stvg_tiny.clips import clip_info, clip_pixels, query, true_tube, write_clip
 from stvg_tiny.errors import SceneError
 from stvg_tiny.sampling import Split, held_out_scene

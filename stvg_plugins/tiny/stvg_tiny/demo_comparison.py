@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from stvg_core.report.staging import staged_files
-from stvg_core.tracks.track_file import track_document, write_document
+from stvg_core.inputs.tracks.track_file import track_document, write_document
+from stvg_core.outputs.report.staging import staged_files
 from stvg_tiny.annotations import file_name, score_record
 from stvg_tiny.benchmark import LEVELS
 from stvg_tiny.clips import (

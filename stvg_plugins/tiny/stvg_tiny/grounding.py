@@ -14,15 +14,15 @@ from typing import Any, Final
 
 import torch
 
-from stvg_core.api import settings_of
+from stvg_core.api.grounder import settings_of
 from stvg_core.cli.ground import read_overrides
-from stvg_core.config import Settings
 from stvg_core.errors import StvgError
+from stvg_core.host.session import Session, open_session
+from stvg_core.inputs.tracks.catalog import open_tracker
 from stvg_core.metrics import TubeOverlap, tube_overlap
-from stvg_core.report.staging import check_output_folder
-from stvg_core.session import Session, open_session
-from stvg_core.tracks.catalog import open_tracker
-from stvg_core.tracks.tracker import Tracker
+from stvg_core.outputs.report.staging import check_output_folder
+from stvg_core.plugin.tracker import Tracker
+from stvg_core.settings import Settings
 from stvg_tiny.clips import CLIP_PIXELS, QUERY_FORMS, Clip, OracleTracker, QueryForm, benchmark_clips, true_tube
 from stvg_tiny.controls import ORACLE, RANDOM, compare, join_of, joined_tubes, random_tube, read_clip
 from stvg_tiny.errors import SceneError

@@ -21,20 +21,20 @@ from typing import Any, Final
 
 import torch
 
-from stvg_core.api import settings_of
+from stvg_core.api.grounder import settings_of
 from stvg_core.cli.ground import read_overrides
-from stvg_core.config import Settings
 from stvg_core.errors import StvgError
-from stvg_core.long_videos import ground_windows, read_windows
+from stvg_core.host.session import Session, open_session
+from stvg_core.inputs.query.catalog import open_decomposer
+from stvg_core.inputs.tracks.catalog import open_tracker
+from stvg_core.inputs.video import Window, WindowedVideo, lay_windows, sample_indices
+from stvg_core.method.long_videos import ground_windows, read_windows
+from stvg_core.method.pipeline import Stopwatch, ground_frames
 from stvg_core.metrics import TubeOverlap, tube_overlap
-from stvg_core.pipeline import Stopwatch, ground_frames
-from stvg_core.query.catalog import open_decomposer
-from stvg_core.report.staging import check_output_folder
-from stvg_core.session import Session, open_session
-from stvg_core.tracks.catalog import open_tracker
-from stvg_core.tracks.tracker import Tracker, TrackRequest
+from stvg_core.outputs.report.staging import check_output_folder
+from stvg_core.plugin.tracker import Tracker, TrackRequest
+from stvg_core.settings import Settings
 from stvg_core.values import Frames, SubQueries, Track, Tube
-from stvg_core.video import Window, WindowedVideo, lay_windows, sample_indices
 from stvg_huggingface.benchmark.memory import peak_allocated_bytes
 from stvg_tiny.clips import CLIP_FRAMES, CLIP_PIXELS, query
 from stvg_tiny.controls import ORACLE

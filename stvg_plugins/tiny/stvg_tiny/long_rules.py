@@ -11,16 +11,16 @@ from typing import Final
 import numpy as np
 from jaxtyping import Int64
 
-from stvg_core.branches import BranchMaps, ask, read_queries
-from stvg_core.config import Settings, WindowSettings
 from stvg_core.errors import StvgError
+from stvg_core.host.session import Session
+from stvg_core.inputs.tracks.cells import cell_coverage
+from stvg_core.inputs.video import Window, WindowedVideo
+from stvg_core.method.branches import BranchMaps, ask, read_queries
+from stvg_core.method.pipeline import Stopwatch, encode_views, join_branches
+from stvg_core.method.windows import WindowFrames, choose_windows, merge_frames, merge_maps, widened
 from stvg_core.metrics import TubeOverlap, tube_overlap
-from stvg_core.pipeline import Stopwatch, encode_views, join_branches
-from stvg_core.session import Session
-from stvg_core.tracks.cells import cell_coverage
+from stvg_core.settings import Settings, WindowSettings
 from stvg_core.values import FrameMaps, Frames, SubQueries
-from stvg_core.video import Window, WindowedVideo
-from stvg_core.windows import WindowFrames, choose_windows, merge_frames, merge_maps, widened
 from stvg_tiny.long_clips import LongClip, long_clip_info
 from stvg_tiny.measurements import Row
 

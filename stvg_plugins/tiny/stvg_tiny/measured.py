@@ -18,10 +18,10 @@ from typing import Any, Final
 import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from stvg_core.api import settings_of
+from stvg_core.api.grounder import settings_of
 from stvg_core.errors import StvgError
-from stvg_core.report.staging import check_output_folder
-from stvg_core.session import open_session
+from stvg_core.host.session import open_session
+from stvg_core.outputs.report.staging import check_output_folder
 from stvg_tiny.curves import read_log
 from stvg_tiny.errors import CheckpointError, RecipeError
 from stvg_tiny.evaluate import SPLITS, load_checkpoint

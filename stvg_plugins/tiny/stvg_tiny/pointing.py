@@ -20,9 +20,9 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float
 
-from stvg_core.backend import AttentionRequest, QuestionAttention
-from stvg_core.config import Settings
-from stvg_core.session import Session, open_session
+from stvg_core.host.session import Session, open_session
+from stvg_core.plugin.adapter import AttentionRequest, QuestionAttention
+from stvg_core.settings import Settings
 from stvg_tiny.architectures import Architecture, architecture_of
 from stvg_tiny.clips import CLIP_FRAMES, clip_frames
 from stvg_tiny.errors import TinyError

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from stvg_core.errors import OutputError
-from stvg_core.query.rules import RulesDecomposer
+from stvg_core.inputs.query.rules import RulesDecomposer
 from stvg_tiny import benchmark
 from stvg_tiny.benchmark import benchmark_hash, content_hash, frames_hash, write_benchmark
 from stvg_tiny.clips import CLIP_FRAMES, CLIP_PIXELS, QUERY_FORMS, benchmark_clips, clip_pixels, query, true_tube

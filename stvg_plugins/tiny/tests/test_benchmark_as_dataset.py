@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stvg_core.datasets import check_dataset, open_dataset, write_annotations
+from stvg_core.inputs.datasets import check_dataset, open_dataset, write_annotations
 from stvg_tiny.annotations import annotation_files
 from stvg_tiny.benchmark import write_benchmark
 from stvg_tiny.clips import CLIP_FRAMES, CLIP_PIXELS, benchmark_clips, query, true_tube

@@ -10,8 +10,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from stvg_core.config import load_settings
-from stvg_core.models import named_models
+from stvg_core.host.models import named_models
+from stvg_core.settings import load_settings
 from stvg_tiny import models
 from stvg_tiny.architectures import ARCHITECTURES
 from stvg_tiny.calibrate import start_settings

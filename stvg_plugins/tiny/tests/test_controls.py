@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 
 from stvg_core import Session, open_session
-from stvg_core.api import settings_of
-from stvg_core.config import Settings
+from stvg_core.api.grounder import settings_of
 from stvg_core.errors import StvgError, TrackError
+from stvg_core.inputs.query.rules import RulesDecomposer
+from stvg_core.inputs.tracks.cells import cell_coverage
+from stvg_core.inputs.tracks.noise import TRACK_NOISES
+from stvg_core.inputs.tracks.regions import RegionTracker
+from stvg_core.method.pipeline import ground_frames
 from stvg_core.metrics import tube_overlap
-from stvg_core.pipeline import ground_frames
-from stvg_core.query.rules import RulesDecomposer
-from stvg_core.tracks.cells import cell_coverage
-from stvg_core.tracks.noise import TRACK_NOISES
-from stvg_core.tracks.regions import RegionTracker
+from stvg_core.settings import Settings
 from stvg_core.values import FrameMaps
 from stvg_tiny import controls, grounding
 from stvg_tiny.clips import (

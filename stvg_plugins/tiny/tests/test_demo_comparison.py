@@ -5,13 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stvg_core.comparison import LADDER, read_rows
-from stvg_core.config import load_settings
-from stvg_core.datasets import open_dataset
-from stvg_core.demos import ROWS_FILE, ComparisonDemo, find_comparison_demo
-from stvg_core.models import named_models
-from stvg_core.tracks.from_file import read_tracks
-from stvg_core.video import probe_video
+from stvg_core.devtools.demos import ROWS_FILE, ComparisonDemo, find_comparison_demo
+from stvg_core.evaluation.comparison import LADDER, read_rows
+from stvg_core.host.models import named_models
+from stvg_core.inputs.datasets import open_dataset
+from stvg_core.inputs.tracks.from_file import read_tracks
+from stvg_core.inputs.video import probe_video
+from stvg_core.settings import load_settings
 from stvg_tiny.clips import CLIP_PIXELS, benchmark_clips, query, true_tube
 from stvg_tiny.demo_comparison import MODELS, TRUE_TRACKS, TinyComparison
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from stvg_core.backend import AttentionRequest
-from stvg_core.config import SamplingSettings
-from stvg_core.session import open_session
+from stvg_core.host.session import open_session
+from stvg_core.plugin.adapter import AttentionRequest
+from stvg_core.settings import SamplingSettings
 from stvg_tiny.architectures import ARCHITECTURES
 from stvg_tiny.clips import CLIP_FRAMES, clip_frames
 from stvg_tiny.export import export_checkpoint

@@ -6,9 +6,9 @@ from itertools import islice
 import numpy as np
 import pytest
 
-from stvg_core.config import SamplingSettings
 from stvg_core.metrics import score_sample, tube_overlap
 from stvg_core.metrics.sample_tube import SampleTube
+from stvg_core.settings import SamplingSettings
 from stvg_core.values import Tube
 from stvg_tiny.ablation import EXACT, LEVELS, SceneSource, attribute_decides
 from stvg_tiny.clips import CLIP_FRAMES, CLIP_PIXELS, benchmark_clips, clip_info, query, true_tube

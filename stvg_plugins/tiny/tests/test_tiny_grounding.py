@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from stvg_core import open_session
-from stvg_core.api import settings_of
-from stvg_core.config import SamplingSettings, Settings
+from stvg_core.api.grounder import settings_of
+from stvg_core.inputs.query.rules import RulesDecomposer
+from stvg_core.method.tube import assemble_tube
 from stvg_core.metrics import tube_overlap
-from stvg_core.query.rules import RulesDecomposer
-from stvg_core.tube import assemble_tube
+from stvg_core.settings import SamplingSettings, Settings
 from stvg_tiny.architectures import ARCHITECTURES
 from stvg_tiny.calibrate import _with, choices, start_settings
 from stvg_tiny.clips import CLIP_FRAMES, clip_frames, clip_info, query, true_track, true_tube

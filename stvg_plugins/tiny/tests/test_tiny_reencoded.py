@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from stvg_core import Session, Tube, ground, open_session
-from stvg_core.demos import DemoCase, find_demos
+from stvg_core.devtools.demos import DemoCase, find_demos
+from stvg_core.inputs.video import iterate_frames, probe_video
 from stvg_core.metrics import tube_overlap
-from stvg_core.video import iterate_frames, probe_video
 
 FRAME_SECONDS = 1 / 20
 

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stvg_core.errors import UsageError
-from stvg_core.tracks.noise import DROP_OUT_FRAMES, NoisyTracker, TrackNoise
-from stvg_core.tracks.tracker import TrackRequest
+from stvg_core.inputs.tracks.noise import DROP_OUT_FRAMES, NoisyTracker, TrackNoise
+from stvg_core.plugin.tracker import TrackRequest
 from stvg_core.values import FrameMaps, Frames, SubQueries, Track, VideoInfo
 from stvg_tiny.clips import CLIP_PIXELS, OracleTracker
 from stvg_tiny.sampling import Split, held_out_scene

@@ -13,11 +13,11 @@ from typing import Any, Final
 
 import torch
 
-from stvg_core.benchmark import BenchmarkRequest
-from stvg_core.branches import read_queries
-from stvg_core.identity import LoadOptions
-from stvg_core.session import Session
-from stvg_core.stages import Stopwatch
+from stvg_core.devtools.benchmark import BenchmarkRequest
+from stvg_core.host.session import Session
+from stvg_core.method.branches import read_queries
+from stvg_core.method.stages import Stopwatch
+from stvg_core.plugin.model_reference import LoadOptions
 from stvg_core.values import SubQueries
 from stvg_huggingface.benchmark.measure import Sides, device_name, encode_sides, open_model, timed
 from stvg_huggingface.benchmark.memory import peak_extra_bytes

@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from stvg_core.benchmark import BenchmarkRequest
-from stvg_core.identity import LoadOptions
-from stvg_core.stages import Stopwatch
+from stvg_core.devtools.benchmark import BenchmarkRequest
+from stvg_core.method.stages import Stopwatch
+from stvg_core.plugin.model_reference import LoadOptions
 from stvg_huggingface.benchmark.measure import CountedCost, count_cost, open_sides
 
 FLOORS: Final = Path(__file__).with_name("floors.json")

@@ -10,12 +10,12 @@ from typing import Any, Final, TypeVar
 import numpy as np
 import torch
 
-from stvg_core.backend import EncodedClip
-from stvg_core.benchmark import BenchmarkReport, BenchmarkRequest, Cost
-from stvg_core.config import Settings, load_settings
-from stvg_core.identity import LoadOptions
-from stvg_core.pipeline import Stopwatch, read_branches
-from stvg_core.session import Session, open_session
+from stvg_core.devtools.benchmark import BenchmarkReport, BenchmarkRequest, Cost
+from stvg_core.host.session import Session, open_session
+from stvg_core.method.pipeline import Stopwatch, read_branches
+from stvg_core.plugin.adapter import EncodedClip
+from stvg_core.plugin.model_reference import LoadOptions
+from stvg_core.settings import Settings, load_settings
 from stvg_core.values import FrameMaps, Frames, SubQueries, VideoInfo
 from stvg_huggingface.adapter import HuggingFaceAdapter
 from stvg_huggingface.benchmark.memory import peak_extra_bytes, peaks_allocated_bytes
@@ -40,7 +40,7 @@ Result = TypeVar("Result")
 
 
 class HuggingFaceBenchmark:
-    """Implements `stvg_core.benchmark.Benchmark` for backends of stvg-huggingface."""
+    """Implements `stvg_core.devtools.benchmark.Benchmark` for backends of stvg-huggingface."""
 
     def measure(self, request: BenchmarkRequest) -> BenchmarkReport:
         """Run both sides and return what they cost.

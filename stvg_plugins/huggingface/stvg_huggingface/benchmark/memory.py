@@ -15,7 +15,7 @@ import torch
 from torch.profiler import ProfilerActivity, profile, record_function
 
 from stvg_core.errors import UsageError
-from stvg_core.stages import Stopwatch
+from stvg_core.method.stages import Stopwatch
 
 _STATUS: Final = Path("/proc/self/statm")
 _PAUSE_SECONDS: Final = 0.001

@@ -7,7 +7,7 @@ from typing import Any, Final
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from stvg_core.stages import Stopwatch
+from stvg_core.method.stages import Stopwatch
 from stvg_huggingface.benchmark.memory import AroundStages
 
 _ATTENTION: Final = (

@@ -16,13 +16,13 @@ from jaxtyping import Float
 from torch import Tensor
 from transformers import DynamicCache
 
-from stvg_core.attention import frame_maps, relative_rows
-from stvg_core.augment import assemble
-from stvg_core.backend import AnswerLogits, EncodedClip, PromptToken, QuestionAttention
-from stvg_core.config import BranchSettings, Settings
-from stvg_core.pipeline import Stopwatch
-from stvg_core.prompts import learn_prompt
-from stvg_core.session import Session
+from stvg_core.host.session import Session
+from stvg_core.method.attention import frame_maps, relative_rows
+from stvg_core.method.pipeline import Stopwatch
+from stvg_core.method.prompts import learn_prompt
+from stvg_core.method.reversed_view import assemble
+from stvg_core.plugin.adapter import AnswerLogits, EncodedClip, PromptToken, QuestionAttention
+from stvg_core.settings import BranchSettings, Settings
 from stvg_core.values import FrameMaps, SubQueries
 from stvg_huggingface.adapter import HuggingFaceAdapter
 from stvg_huggingface.capture import ATTENTION_NAME

@@ -8,12 +8,12 @@ from typing import Any, Final
 import torch
 from transformers import AutoConfig, AutoModelForImageTextToText, PreTrainedModel, PreTrainedTokenizerBase
 
-from stvg_core.backend import MLLMAdapter
 from stvg_core.errors import UsageError
-from stvg_core.hookspecs import hookimpl
-from stvg_core.identity import LoadOptions, ModelReference
-from stvg_core.registry import backend_for, find_backends
-from stvg_core.session import Session, open_backend
+from stvg_core.host.registry import backend_for, find_backends
+from stvg_core.host.session import Session, open_backend
+from stvg_core.plugin.adapter import MLLMAdapter
+from stvg_core.plugin.hookspecs import hookimpl
+from stvg_core.plugin.model_reference import LoadOptions, ModelReference
 from stvg_huggingface.adapter import HuggingFaceAdapter
 from stvg_huggingface.capture import ATTENTION_NAME, register_attention
 from stvg_huggingface.hooks import HuggingFaceHooks

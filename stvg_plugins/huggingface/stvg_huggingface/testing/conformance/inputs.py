@@ -14,8 +14,8 @@ from jaxtyping import Float64, Int, UInt8
 from torch import Tensor
 from torch.nn import functional
 
-from stvg_core.config import InputSettings
 from stvg_core.errors import SettingsError
+from stvg_core.settings import InputSettings
 from stvg_huggingface.testing.models import FRAMES_PER_STEP, MERGE_PATCHES
 
 

@@ -14,8 +14,8 @@ from torch import Tensor
 from transformers import AutoModelForImageTextToText, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
+from stvg_core.devtools.testing.subject import PlainAnswer, ShownClip
 from stvg_core.errors import ModelError
-from stvg_core.testing.subject import PlainAnswer, ShownClip
 from stvg_huggingface.testing.conformance.inputs import PlainFamily, squares
 
 _CLIP_MEAN: Final = (0.48145466, 0.4578275, 0.40821073)

@@ -11,10 +11,10 @@ from jaxtyping import Float
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from stvg_core.backend import MLLMAdapter
-from stvg_core.config import InputSettings
+from stvg_core.devtools.testing.subject import PlainAnswer, ShownClip
 from stvg_core.errors import ModelError
-from stvg_core.testing.subject import PlainAnswer, ShownClip
+from stvg_core.plugin.adapter import MLLMAdapter
+from stvg_core.settings import InputSettings
 from stvg_huggingface.testing.conformance.inputs import PlainFamily, PlainIntern, PlainLlava, PlainQwen
 from stvg_huggingface.testing.conformance.plain import PlainModel, load_plain, without_progress_bar
 from stvg_huggingface.testing.files import save_tiny_model
@@ -26,7 +26,7 @@ _MIXING: Final = ("self_attn.out_proj.weight", "attn.proj.weight", "attention.pr
 
 @dataclass(frozen=True)
 class HuggingFaceSubject:
-    """Implements `stvg_core.testing.ConformanceSubject` for a backend of stvg-huggingface.
+    """Implements `stvg_core.devtools.testing.ConformanceSubject` for a backend of stvg-huggingface.
 
     Attributes:
         tiny: name of the tiny model (stvg_huggingface.testing.TINY_FAMILIES).

@@ -1,0 +1,215 @@
+"""index.html of a comparison, or of one run: the table, and a player for every sample; opens from disk.
+
+What is shown of a sample lies in a script of its own beside the page, which the page loads when the sample is opened.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from stvg_core.errors import OutputError, RunError
+from stvg_core.evaluation.comparison.document import ComparisonDocument
+from stvg_core.evaluation.comparison.page_videos import PageVideos
+from stvg_core.evaluation.comparison.plots import PLOT_NAMES
+from stvg_core.evaluation.runs.rows import StoredResult, StoredSample
+from stvg_core.evaluation.runs.scoring import score_run
+from stvg_core.evaluation.runs.store import RunStore
+from stvg_core.metrics import METRIC_NAMES, Protocol
+from stvg_core.outputs.report.kept_maps import check_maps
+from stvg_core.outputs.report.pages.media import MediaChoice
+from stvg_core.outputs.report.pages.sample import failed_part, found_part, text, truth_of_annotation
+from stvg_core.outputs.report.pages.writing import render_page, sample_script
+from stvg_core.outputs.report.staging import staged_files
+
+INDEX_FILE: Final = "index.html"
+PAGES_FOLDER: Final = "pages"
+MEDIA_FOLDER: Final = "pages/media"
+MOST_SAMPLES: Final = 500
+_DAMAGED: Final = "expected a grounding document in the run, got one that cannot be shown: {}; evaluate it again"
+_DIGITS: Final = 4
+
+
+@dataclass(frozen=True)
+class PageChoice:
+    """What pages hold.
+
+    Attributes:
+        media: how they get their videos.
+        most_samples: the first so many samples have a player.
+        keep_maps: runs keep attention maps for the players.
+    """
+
+    media: MediaChoice = "link"
+    most_samples: int = MOST_SAMPLES
+    keep_maps: bool = True
+
+
+def write_pages(
+    document: ComparisonDocument,
+    runs: Sequence[Path],
+    out: Path,
+    protocol: Protocol,
+    video_root: Path | None,
+    choice: PageChoice,
+    *,
+    files: Sequence[str] = (),
+    on_sample: Callable[[int, int], None] | None = None,
+) -> Path:
+    """Write index.html and what belongs to it into a folder: all of it, or nothing but videos.
+
+    Args:
+        document: of the comparison.
+        runs: the run folder of each of its rows; of a row that could not start it may be missing.
+        out: where to.
+        protocol: whose rules the samples' scores follow.
+        video_root: folder that the samples' videos are relative to; None: pages show boxes without pictures.
+        choice: what pages hold.
+        files: names of files in the folder that the page refers to.
+        on_sample: told how many samples are written, and of how many.
+
+    Returns:
+        The page.
+
+    Raises:
+        OutputError: the folder cannot be written to.
+        RunError: a run cannot be read.
+    """
+    with contextlib.ExitStack() as opened, staged_files(out) as stage:
+        stores = [_open(run, opened) for run in runs]
+        samples, total = _samples(stores, choice.most_samples)
+        scores = [{} if store is None else _scores(store.folder, protocol) for store in stores]
+        videos = PageVideos(video_root, out / MEDIA_FOLDER, MEDIA_FOLDER, choice.media)
+        (stage / PAGES_FOLDER).mkdir()
+        listed = []
+        for number, sample in enumerate(samples):
+            rows = [
+                _row(store, sample) | ({"metrics": own[sample.sample_id]} if sample.sample_id in own else {})
+                for store, own in zip(stores, scores, strict=True)
+            ]
+            script = sample_script(number, _sample(sample, rows, stores, videos))
+            (stage / PAGES_FOLDER / f"{number:06}.js").write_text(script, encoding="ascii")
+            listed.append(_listed(sample, rows))
+            if on_sample is not None:
+                on_sample(number + 1, len(samples))
+        (stage / INDEX_FILE).write_text(
+            render_page(
+                "stvg comparison", _index(document, listed, total) | {"files": list(files), "plots": _plots(out)}
+            ),
+            encoding="utf-8",
+        )
+    return out / INDEX_FILE
+
+
+def _plots(out: Path) -> list[str]:
+    """Return the names of the plots that lie in the folder."""
+    return [name for name in PLOT_NAMES if (out / f"{name}.svg").is_file()]
+
+
+def _open(run: Path, opened: contextlib.ExitStack) -> RunStore | None:
+    """Open a run for reading; one that never began is none."""
+    try:
+        store = RunStore(run, write=False)
+    except (RunError, OutputError):
+        return None
+    opened.callback(store.database.close)
+    return store
+
+
+def _samples(stores: Sequence[RunStore | None], most: int) -> tuple[list[StoredSample], int]:
+    """Return the first samples of the data set that any run has, and how many there are in all."""
+    found: dict[str, StoredSample] = {}
+    known: set[str] = set()
+    for store in stores:
+        for sample in () if store is None else store.samples():
+            known.add(sample.sample_id)
+            if len(found) < most:
+                found.setdefault(sample.sample_id, sample)
+    return sorted(found.values(), key=lambda sample: sample.position), len(known)
+
+
+def _scores(run: Path, protocol: Protocol) -> dict[str, dict[str, float]]:
+    """Return overlaps by sample; none where no truth is published."""
+    try:
+        report = score_run(run, protocol)
+    except RunError:
+        return {}
+    return {
+        result.sample_id: {
+            "vIoU": round(result.scores.video_iou, _DIGITS),
+            "tIoU": round(result.scores.temporal_iou, _DIGITS),
+        }
+        for result in report.results
+        if result.counted
+    }
+
+
+def _row(store: RunStore | None, sample: StoredSample) -> dict[str, Any]:
+    if sample.task is None:
+        return failed_part("annotation", sample.problem)
+    try:
+        result = None if store is None else store.result(sample.sample_id)
+    except RunError as error:
+        return failed_part("document", str(error))
+    if store is None or result is None:
+        return {"status": "pending"}
+    if result.failure is not None:
+        return failed_part(result.failure.kind, result.failure.message, result.failure.traceback)
+    return _found(store, result)
+
+
+def _found(store: RunStore, result: StoredResult) -> dict[str, Any]:
+    try:
+        maps = store.maps(result.sample_id)
+        if maps is not None:
+            check_maps(maps)
+        return found_part(result.document or {}, maps)
+    except (KeyError, TypeError, ValueError, AttributeError, RunError) as error:
+        return failed_part("document", _DAMAGED.format(error))
+
+
+def _sample(
+    sample: StoredSample, rows: list[dict[str, Any]], stores: Sequence[RunStore | None], videos: PageVideos
+) -> dict[str, Any]:
+    task = sample.task
+    truth = None
+    if sample.annotation is not None and task is not None:
+        with contextlib.suppress(KeyError, TypeError, ValueError):
+            truth = truth_of_annotation(sample.annotation, task.frame_step)
+    return {
+        "id": text(sample.sample_id),
+        "query": "" if task is None else text(task.query),
+        "video": None if task is None else videos.part(task.video, _documents(sample, stores)),
+        "segment": None if task is None else task.source_segment,
+        "truth": truth,
+        "rows": rows,
+    }
+
+
+def _documents(sample: StoredSample, stores: Sequence[RunStore | None]) -> Iterator[dict[str, Any]]:
+    for store in stores:
+        result = None if store is None else store.result(sample.sample_id)
+        if result is not None and result.document is not None:
+            yield result.document
+
+
+def _listed(sample: StoredSample, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return what the list of samples shows and filters by."""
+    annotation = sample.annotation or {}
+    return {
+        "id": text(sample.sample_id),
+        "query": sample.problem if sample.task is None else text(sample.task.query),
+        "video": "" if sample.task is None else text(sample.task.video),
+        "type": str(annotation.get("query_type") or ""),
+        "states": [row["status"] for row in rows],
+        "scores": [row.get("metrics", {}).get("vIoU") for row in rows],
+    }
+
+
+def _index(document: ComparisonDocument, listed: list[dict[str, Any]], total: int) -> dict[str, Any]:
+    dumped = document.model_dump(mode="json")
+    for row in dumped["rows"]:
+        configuration = row.pop("configuration") or {}
+        row["settings"] = configuration.get("settings", {})
+    return {"kind": "comparison", "comparison": dumped, "metrics": METRIC_NAMES, "samples": listed, "total": total}

@@ -1,0 +1,73 @@
+"""What is compared on: a data set, or one clip with queries of one's own."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from stvg_core.errors import UsageError
+from stvg_core.inputs.query.sentence import clean_sentence
+from stvg_core.outputs.report.staging import staged_files
+
+QUERIES_FILE = "samples.json"
+
+
+@dataclass(frozen=True)
+class Source:
+    """Samples, as `stvg evaluate` takes them.
+
+    Attributes:
+        dataset: name of a data set.
+        root: its folder.
+        split: which part; None: the one that papers report.
+        annotations: the annotation file, where no layout names it.
+        video_root: folder of the videos, where they lie outside the root.
+        limit: the first so many samples; None: all.
+        corrections: leave known defects out, and cut boxes at the picture's edge.
+    """
+
+    dataset: str
+    root: Path
+    split: str | None = None
+    annotations: Path | None = None
+    video_root: Path | None = None
+    limit: int | None = None
+    corrections: bool = True
+
+    @property
+    def video_folder(self) -> Path:
+        """Folder that samples name their videos relative to."""
+        return self.video_root or self.root
+
+    def job(self) -> dict[str, Any]:
+        """Return the source for the process that runs a row, as JSON values; paths do not depend on its folder."""
+        places = {"root": self.root, "annotations": self.annotations, "video_root": self.video_root}
+        others = {name: getattr(self, name) for name in ("dataset", "split", "limit", "corrections")}
+        return others | {name: None if path is None else str(path.resolve()) for name, path in places.items()}
+
+
+def clip_source(video: Path, queries: Sequence[str], out: Path) -> Source:
+    """Return one clip with queries as a source; its annotation file is written to the output folder.
+
+    Args:
+        video: a local file.
+        queries: sentences or questions.
+        out: folder of the comparison.
+
+    Raises:
+        UsageError: there is no such video, or no query.
+        QueryError: a query is empty.
+        OutputError: the folder cannot be written to.
+    """
+    if not video.is_file():
+        raise UsageError(f"expected a video file, got {video}; check --video")
+    if not queries:
+        raise UsageError("expected at least one --query beside --video, got none")
+    samples = [
+        {"id": f"query-{number}", "video": video.name, "query": clean_sentence(query)}
+        for number, query in enumerate(queries, 1)
+    ]
+    with staged_files(out) as stage:
+        (stage / QUERIES_FILE).write_text(json.dumps(samples, indent=1) + "\n", encoding="utf-8")
+    return Source("folder", video.parent, annotations=out / QUERIES_FILE)

@@ -1,0 +1,178 @@
+"""What a worker is given, and what it gives back: plain values that travel between processes.
+
+A task has no truth in it: what runs the method cannot see the answer.
+"""
+
+import json
+import traceback
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from stvg_core._internal.plain_text import one_line
+from stvg_core.errors import RunError, StvgError
+from stvg_core.inputs.datasets.samples import GroundingSample
+from stvg_core.values import Track, as_boxes
+
+_PIXEL_DIGITS = 3
+_LONGEST_ERROR = 2000
+_LONGEST_TRACEBACK = 20_000
+
+
+@dataclass(frozen=True)
+class Task:
+    """One query about one video.
+
+    Attributes:
+        sample_id: its key in the store.
+        video: path relative to the data set's video root.
+        query: the sentence.
+        segment: first and last frame (0-based, inclusive) that the query is about; None: the whole video.
+        frame_step: every how many-th source frame is counted; frame n of segment and prediction is source
+            frame n * frame_step.
+        frame_count: counted frames of the video, as annotated; None where that is unsaid.
+    """
+
+    sample_id: str
+    video: str
+    query: str
+    segment: tuple[int, int] | None = None
+    frame_step: int = 1
+    frame_count: int | None = None
+
+    @property
+    def group(self) -> str:
+        """What is decoded and encoded once: tasks of one group share video and segment."""
+        first, last = self.source_segment or ("", "")
+        return f"{self.video}\t{first}\t{last}"
+
+    @property
+    def source_segment(self) -> tuple[int, int] | None:
+        """First and last source frame of the segment, inclusive; None: the whole video."""
+        if self.segment is None:
+            return None
+        first, last = self.segment
+        return first * self.frame_step, last * self.frame_step
+
+    def dumps(self) -> str:
+        """Return the task as JSON text.
+
+        >>> Task("a", "a.mp4", "a man", (0, 9)) == read_task(Task("a", "a.mp4", "a man", (0, 9)).dumps())
+        True
+        """
+        return json.dumps(asdict(self))
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a sample has no tube.
+
+    Attributes:
+        kind: name of the error's type.
+        message: what was expected, what came and the cure, on one line.
+        traceback: where it came from, for defects alone; empty for an error that was raised on purpose.
+    """
+
+    kind: str
+    message: str
+    traceback: str = ""
+
+    @classmethod
+    def of(cls, error: Exception) -> "Failure":
+        """Return what is kept of an error."""
+        if isinstance(error, StvgError):
+            return cls(type(error).__name__, one_line(str(error), _LONGEST_ERROR))
+        lines = "".join(traceback.format_exception(error))
+        return cls(
+            type(error).__name__,
+            one_line(f"internal error, {type(error).__name__}: {error}; report it with the traceback", _LONGEST_ERROR),
+            lines[-_LONGEST_TRACEBACK:],
+        )
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a task: a document, or a failure.
+
+    Attributes:
+        sample_id: the task's.
+        document: JSON text of the grounding document (docs/output.md); None where the sample failed.
+        track: JSON text of the chosen track's key boxes: some protocols look at boxes outside the tube's span.
+        failure: why it failed; None where it did not.
+        seconds: wall clock of this sample, its share of what was done for its whole group included.
+        maps: JSON text of the attention maps (`stvg_core.outputs.report.kept_maps`), where they are kept; else None.
+    """
+
+    sample_id: str
+    document: str | None
+    track: str | None
+    failure: Failure | None
+    seconds: float
+    maps: str | None = None
+
+    def __post_init__(self) -> None:
+        """Check that it is one of the two."""
+        if (self.document is None) == (self.failure is None) or (self.track is None) != (self.document is None):
+            raise RunError("expected a document with its track, or a failure; report it to the authors of the engine")
+
+
+def task_of(sample: GroundingSample) -> Task:
+    """Return what a worker may know of a sample."""
+    return Task(sample.sample_id, sample.video, sample.query, sample.segment, sample.frame_step, sample.frame_count)
+
+
+def read_task(text: str) -> Task:
+    """Return the task of a JSON text that `dumps` made."""
+    fields = json.loads(text)
+    segment = fields.pop("segment")
+    return Task(**fields, segment=None if segment is None else (int(segment[0]), int(segment[1])))
+
+
+def dump_track(track: Track) -> str:
+    """Return a track's key boxes as JSON text."""
+    return json.dumps({"frames": track.frames.tolist(), "boxes_xyxy": track.boxes_xyxy.tolist()})
+
+
+def prediction_of(
+    document: Mapping[str, Any], track: Mapping[str, Any], task: Task, *, outside_span: bool
+) -> dict[str, Any]:
+    """Return a grounding as `stvg score` reads predictions, in the frames that the task counts.
+
+    A tube that reaches beyond the annotated number of frames is cut there: decoders and annotators may differ
+    by some frames. One that lies beyond it as a whole is refused.
+
+    Args:
+        document: JSON of the grounding.
+        track: the chosen track's key boxes.
+        task: what was asked.
+        outside_span: whether boxes at all frames of the segment (the video, where there is none) are wanted, as the
+            models of published codes give them; else those of the tube alone.
+
+    Raises:
+        RunError: the tube lies beyond the annotated frames.
+    """
+    step, tube, video = task.frame_step, document["tube"], document["video"]
+    frame_count = -(-video["frame_count"] // step) if task.frame_count is None else task.frame_count
+    # A tube that is shorter than a step is at the counted frame before it.
+    start = min(-(-tube["start_frame"] // step), tube["end_frame"] // step)
+    end = min(tube["end_frame"] // step, frame_count - 1)
+    if start > end:
+        raise RunError(
+            f"expected a tube within the {frame_count} annotated frames, got one from frame {start} on: the video has "
+            f"{video['frame_count']}; is it the annotated one?"
+        )
+    first, last = task.segment if outside_span and task.segment else (0, frame_count - 1)
+    if not outside_span:
+        first, last = start, end
+    numbers = np.arange(min(first, start), max(min(last, frame_count - 1), end) + 1)
+    key_boxes = Track(np.array(track["frames"], dtype=np.int64), as_boxes(track["boxes_xyxy"]))
+    boxes, _ = key_boxes.boxes_at(numbers * step)
+    boxes = np.clip(boxes, 0.0, np.array([video["width"], video["height"]] * 2, dtype=np.float64))
+    return {
+        "num_frames": frame_count,
+        "start_frame": start,
+        "end_frame": end,
+        "boxes": dict(zip(map(str, numbers.tolist()), boxes.round(_PIXEL_DIGITS).tolist(), strict=True)),
+    }

@@ -1,0 +1,143 @@
+"""Pictures of candidate tracks, whatever made them: boxes, masks and numbers on the video's frames.
+
+A sheet of sampled frames as PNG, or the whole video as MP4. Knows no tracker and reads no video:
+pictures come from the caller.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image, ImageDraw
+
+from stvg_core.errors import OutputError
+from stvg_core.outputs.report.drawing import CASING, INK, PAPER, Color, draw_box, resize
+from stvg_core.outputs.report.encoding import TimedPicture, encode_video
+from stvg_core.outputs.report.lettering import letter, line_height_pixels, write
+from stvg_core.outputs.report.video_canvas import OverlayGeometry
+from stvg_core.values import Frames, Track, VideoInfo
+
+# Okabe & Ito's colours, told apart with every common colour blindness; after eight they begin anew, dashed.
+COLORS: Final[tuple[Color, ...]] = (
+    (86, 180, 233),
+    (230, 159, 0),
+    (0, 158, 115),
+    (240, 228, 66),
+    (204, 121, 167),
+    (213, 94, 0),
+    (0, 114, 178),
+    (200, 200, 200),
+)
+MAXIMUM_TILES: Final = 12
+_MASK_OPACITY: Final = 0.45
+_COLUMNS: Final = 4
+_TILE_WIDTH: Final = 320
+_GAP: Final = 6
+_FONT_PIXELS: Final = 14
+_LONGEST_LABEL: Final = 24
+
+
+def draw_tracks(
+    picture: UInt8[np.ndarray, "height width 3"],
+    tracks: Sequence[Track],
+    frame: int,
+    info: VideoInfo,
+    line_pixels: int = 2,
+) -> UInt8[np.ndarray, "height width 3"]:
+    """Return a picture of a frame with every track that exists there: its mask, box and number (from 1).
+
+    Args:
+        picture: the frame, of any size.
+        tracks: candidates; their order gives number and colour.
+        frame: source frame number.
+        info: the video.
+        line_pixels: width of a box's line.
+    """
+    drawn = picture.copy()
+    height, width = drawn.shape[:2]
+    scale = np.tile(np.array([width / info.width, height / info.height]), 2)
+    numbers: list[tuple[int, np.ndarray]] = []
+    for index, track in enumerate(tracks):
+        boxes, exists = track.boxes_at(np.array([frame]))
+        if not exists[0]:
+            continue
+        color = COLORS[index % len(COLORS)]
+        mask = None if track.masks is None else track.masks[int(np.abs(track.frames - frame).argmin())]
+        if mask is not None:
+            shown = mask.resized(width, height).pixels()
+            tinted = (1 - _MASK_OPACITY) * drawn[shown] + _MASK_OPACITY * np.array(color)
+            drawn[shown] = np.rint(tinted).astype(np.uint8)
+        draw_box(drawn, boxes[0] * scale, color, line_pixels, dashed=index >= len(COLORS))
+        numbers.append((index, boxes[0] * scale))
+    canvas = Image.fromarray(drawn)
+    draw = ImageDraw.Draw(canvas)
+    line = line_height_pixels(_FONT_PIXELS)
+    for index, box in numbers:
+        words = letter(f"{index + 1} {tracks[index].label}".strip(), _FONT_PIXELS, _LONGEST_LABEL)
+        left = int(np.clip(box[0], 0, max(0, width - words.width_pixels - 4)))
+        top = int(np.clip(box[1] - line, 0, max(0, height - line)))
+        draw.rectangle((left, top, left + words.width_pixels + 4, top + line), fill=CASING)
+        write(draw, (left + 2, top + line // 2), words, COLORS[index % len(COLORS)], "lm")
+    return np.array(canvas)
+
+
+def draw_track_sheet(frames: Frames, tracks: Sequence[Track]) -> UInt8[np.ndarray, "height width 3"]:
+    """Return sampled frames with their tracks side by side, each with its time; at most twelve of them."""
+    info = frames.info
+    shown = np.unique(np.linspace(0, len(frames) - 1, min(len(frames), MAXIMUM_TILES)).round().astype(np.int64))
+    tile_height = max(1, round(_TILE_WIDTH * info.height / info.width))
+    step_x, step_y = _TILE_WIDTH + _GAP, tile_height + line_height_pixels(_FONT_PIXELS) + _GAP
+    columns = min(_COLUMNS, len(shown))
+    rows = -(-len(shown) // columns)
+    sheet = Image.new("RGB", (columns * step_x + _GAP, rows * step_y + _GAP), PAPER)
+    draw = ImageDraw.Draw(sheet)
+    for place, sample in enumerate(shown):
+        corner = (_GAP + place % columns * step_x, _GAP + place // columns * step_y)
+        picture = resize(frames.pixels[sample], _TILE_WIDTH, tile_height)
+        frame = int(frames.indices[sample])
+        sheet.paste(Image.fromarray(draw_tracks(picture, tracks, frame, info)), corner)
+        words = letter(f"{float(frames.seconds[sample]):.2f} s, frame {frame}", _FONT_PIXELS)
+        write(draw, (corner[0], corner[1] + tile_height + line_height_pixels(_FONT_PIXELS) // 2), words, INK, "lm")
+    return np.array(sheet)
+
+
+def write_track_sheet(path: Path, frames: Frames, tracks: Sequence[Track]) -> None:
+    """Write the sheet as PNG.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    try:
+        Image.fromarray(draw_track_sheet(frames, tracks)).save(path, format="PNG")
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {error}; choose another file") from error
+
+
+def write_track_video(
+    path: Path,
+    pictures: Iterable[tuple[int, UInt8[np.ndarray, "height width 3"]]],
+    info: VideoInfo,
+    tracks: Sequence[Track],
+) -> int:
+    """Write the video with its tracks (H.264) and return its number of frames.
+
+    Args:
+        path: the file to write; an existing one is replaced.
+        pictures: source frame number and RGB picture as displayed, in display order; taken one at a time.
+        info: the video they come from.
+        tracks: candidates; their order gives number and colour.
+
+    Raises:
+        OutputError: the file cannot be written, or no H.264 encoder is installed.
+    """
+    geometry = OverlayGeometry.of(info)
+    width, height = (side + side % 2 for side in (geometry.picture_width, geometry.picture_height))
+
+    def painted() -> Iterator[TimedPicture]:
+        for frame, picture in pictures:
+            shown = draw_tracks(resize(picture, width, height), tracks, frame, info, geometry.line_pixels)
+            yield TimedPicture(shown, float(info.frame_seconds[frame]), info.frame_end_seconds(frame))
+
+    return encode_video(path, painted(), width=width, height=height, fps=info.fps)

@@ -1,0 +1,23 @@
+"""One tiny model of every family, written once."""
+
+from collections.abc import Callable
+from functools import cache
+
+import pytest
+import torch
+
+from stvg_core.devtools.testing.context import ConformanceContext
+from stvg_core.devtools.testing.runner import open_context
+
+torch.set_num_threads(1)
+
+OpenContext = Callable[[str], ConformanceContext]
+
+
+@pytest.fixture(scope="session")
+def context_of(tmp_path_factory: pytest.TempPathFactory) -> OpenContext:
+    @cache
+    def open_one(name: str) -> ConformanceContext:
+        return open_context(name, tmp_path_factory.mktemp("subject"))
+
+    return open_one
