@@ -248,7 +248,7 @@ class Grounder:
     def read_windows(
         self, video: WindowedVideo, queries: Sequence[SubQueries], watch: Stopwatch
     ) -> tuple[WindowReading, ...]:
-        """Search the windows of a long video for decomposed queries; see `stvg_core.method.long_videos.read_windows`."""
+        """Search the windows of a long video for decomposed queries; see `read_windows` of long_videos."""
         return read_windows(video, queries, self.session, self.settings, watch)
 
     def ground_windows(self, reading: WindowReading, watch: Stopwatch) -> GroundingResult:

@@ -110,7 +110,7 @@ def test_the_advice_is_what_the_manifests_say() -> None:
 
 def test_listings_import_no_torch_and_no_plugin() -> None:
     code = (
-        "import sys, stvg_core.cli, stvg_core.host.models; from stvg_core.host import registry; registry.find_backends(); "
+        "import sys, stvg_core.cli, stvg_core.host.models; from stvg_core.host import registry as r; r.find_backends();"
         "heavy = {'torch', 'transformers', 'cv2', 'av', 'scipy'} & set(sys.modules); "
         "sys.exit(str(heavy) if heavy else 0)"
     )
