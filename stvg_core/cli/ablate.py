@@ -26,7 +26,7 @@ def ablate(
     root: Annotated[Path, typer.Option("--root", help="folder of the data set")],
     out: Annotated[Path, typer.Option("--out", "-o", help="folder of the ablation; gone on with where it is there")],
     table: Annotated[
-        list[str] | None, typer.Option("--table", help="a table (docs/ablate.md); repeatable [default: all]")
+        list[str] | None, typer.Option("--table", help="a table (docs/ablate.md); repeatable", show_default="all")
     ] = None,
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="the first so many samples")] = None,
     workers: Annotated[

@@ -24,7 +24,7 @@ def score(
         str,
         typer.Option(
             "--protocol",
-            help="whose rules: stcat, cg-stvg, ta-stvg, tubedetr, released-hcstvg, released-vidstg, organiser",
+            help="scoring protocol: stcat, cg-stvg, ta-stvg, tubedetr, released-hcstvg, released-vidstg, organiser",
             show_default=False,
         ),
     ],
@@ -35,21 +35,19 @@ def score(
         Path | None, typer.Option("--annotations", "-a", help="JSON file of annotated tubes", show_default=False)
     ] = None,
     run: Annotated[
-        Path | None, typer.Option("--run", help="folder of stvg evaluate, in the place of both", show_default=False)
+        Path | None, typer.Option("--run", help="a run of stvg evaluate, in place of both files", show_default=False)
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print one JSON document and nothing else")] = False,
-    per_sample: Annotated[
-        Path | None, typer.Option("--per-sample", help="write a line per sample to this CSV file")
-    ] = None,
+    per_sample: Annotated[Path | None, typer.Option("--per-sample", help="CSV file with one line per sample")] = None,
     bootstrap: Annotated[
-        int | None, typer.Option("--bootstrap", help="confidence intervals (95 %) from that many resamples")
+        int | None, typer.Option("--bootstrap", help="95 % confidence intervals from N resamples")
     ] = None,
     seed: Annotated[int, typer.Option("--seed", help="seed of --bootstrap")] = 0,
     by: Annotated[
         list[str] | None, typer.Option("--by", help="break down by type, length or target-size; repeatable")
     ] = None,
 ) -> None:
-    """Score predicted tubes against annotated ones; exit code 1 where a sample could not be scored."""
+    """Score predicted tubes against annotations; exit code 1 if a sample could not be scored."""
     from stvg_core.evaluation.runs.scoring import score_run
     from stvg_core.metrics import Bootstrap, find_protocol
     from stvg_core.metrics.score_report import score_files, write_sample_table
@@ -76,7 +74,7 @@ def score(
 
 
 def _tell_problems(report: "ScoreReport") -> None:
-    """Tell warnings and failed samples on stderr; end with an error where there is a failed one."""
+    """Print warnings and failed samples on stderr, and raise if a sample failed."""
     for warning in report.warnings:
         typer.echo(f"warning: {one_line(warning)}", err=True)
     failed = report.failed
