@@ -72,31 +72,29 @@ def evaluate(
     spec: "RunSpec",
 ) -> None:
     """Ground every sample of a data set, and score the run; the same command resumes it."""
-    from stvg_core.evaluation.runs import Selection, Shard
+    from stvg_core.evaluation.api import evaluate as start
     from stvg_core.evaluation.runs.engine import EngineChoice
-    from stvg_core.evaluation.runs.evaluation import ModelChoice
-    from stvg_core.evaluation.runs.evaluation import evaluate as start
-    from stvg_core.inputs.datasets import open_dataset
-    from stvg_core.metrics import find_protocol
 
-    rules = find_protocol(protocol)
-    selection = Selection(limit, None if shard is None else Shard.parse(shard))
-    engine_choice = EngineChoice(engine, workers, address)
-    found = open_dataset(dataset, root, split=split, annotations=annotations, video_root=video_root)
-    choice = ModelChoice(spec, keep_maps=keep_maps)
     with _bar() as (on_stage, on_step):
-        summary = start(
-            found,
-            run,
-            choice,
-            rules,
-            selection=selection,
+        result = start(
+            dataset,
+            root,
+            model=spec,
+            run=run,
+            split=split,
+            annotations=annotations,
+            video_root=video_root,
+            limit=limit,
+            shard=shard,
             corrections=not no_corrections,
             retry_failed=retry_failed,
-            engine=engine_choice,
+            keep_maps=keep_maps,
+            protocol=protocol,
+            engine=EngineChoice(engine, workers, address),
             on_stage=on_stage,
             on_step=on_step,
         )
+    summary = dict(result.summary)
     if as_json:
         # ASCII alone: no character of a foreign name can steer a terminal.
         typer.echo(json.dumps(summary, allow_nan=False))

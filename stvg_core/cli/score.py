@@ -48,21 +48,16 @@ def score(
     ] = None,
 ) -> None:
     """Score predicted tubes against annotations; exit code 1 if a sample could not be scored."""
-    from stvg_core.evaluation.runs.scoring import score_run
-    from stvg_core.metrics import Bootstrap, find_protocol
-    from stvg_core.metrics.score_report import score_files, write_sample_table
+    from stvg_core.evaluation.api import score as start
+    from stvg_core.metrics.score_report import write_sample_table
 
-    rules = find_protocol(protocol)
-    resampling = None if bootstrap is None else Bootstrap(bootstrap, seed)
+    inputs = [path.resolve() for path in (predictions, annotations) if path is not None]
+    if per_sample is not None and per_sample.resolve() in inputs:
+        raise UsageError(f"expected another file than the inputs for --per-sample, got {per_sample}")
     with progress("stvg score"):
-        if run is not None and predictions is None and annotations is None:
-            report = score_run(run, rules, by or (), resampling)
-        elif run is None and predictions is not None and annotations is not None:
-            if per_sample is not None and per_sample.resolve() in (predictions.resolve(), annotations.resolve()):
-                raise UsageError(f"expected another file than those that are read for --per-sample, got {per_sample}")
-            report = score_files(predictions, annotations, rules, by or (), resampling)
-        else:
-            raise UsageError("expected either --run, or --predictions and --annotations; got neither or too many")
+        report = start(
+            predictions, annotations, run=run, protocol=protocol, by=by or (), bootstrap=bootstrap, seed=seed
+        )
     if per_sample is not None:
         write_sample_table(report, per_sample)
     if as_json:

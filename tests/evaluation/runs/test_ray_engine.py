@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from stvg_core.api.run_spec import RunSpec
 from stvg_core.errors import RunError, UsageError
 from stvg_core.evaluation.runs.engine import EngineChoice
 from stvg_core.evaluation.runs.evaluation import ModelChoice, Step, evaluate
@@ -67,7 +68,9 @@ def grounded(
 def test_everything_that_travels_can_be_pickled() -> None:
     outcome = Outcome("a", "{}", "{}", None, 1.0)
     for value in (
-        ModelChoice("tiny:qwen2-vl", overrides={"prompt.steps": 0}, options=LoadOptions("cpu"), extensions=("a",)),
+        ModelChoice(
+            RunSpec("tiny:qwen2-vl", overrides={"prompt.steps": 0}, load=LoadOptions("cpu"), extensions=("a",))
+        ),
         Task("a", "a.mp4", "a man", (0, 9), 2, 30),
         outcome,
         Failure("ModelError", "expected weights", "trace"),
@@ -145,7 +148,7 @@ def test_there_is_at_least_one_worker() -> None:
 
 
 def test_a_device_cannot_be_named(tmp_path: Path) -> None:
-    choice = ModelChoice("tiny:qwen2-vl", options=LoadOptions("cuda:1"))
+    choice = ModelChoice(RunSpec("tiny:qwen2-vl", load=LoadOptions("cuda:1")))
     with pytest.raises(UsageError, match=r"Ray deals them out"), open_ray_engine(RAY, choice, tmp_path):
         pass
 
@@ -160,7 +163,7 @@ def test_a_device_cannot_be_named(tmp_path: Path) -> None:
 )
 def test_a_cluster_that_cannot_be_joined(address: str, reason: str, tmp_path: Path) -> None:
     start = time.monotonic()
-    engine, choice = EngineChoice("ray", 1, address), ModelChoice("tiny:qwen2-vl")
+    engine, choice = EngineChoice("ray", 1, address), ModelChoice(RunSpec("tiny:qwen2-vl"))
     with (
         pytest.raises(RunError, match=rf"cannot join the Ray cluster '{address}' \(see ray status\): .*{reason}"),
         open_ray_engine(engine, choice, tmp_path),
@@ -447,7 +450,7 @@ def test_the_trained_model_finds_the_same_with_one_worker_and_with_two(cluster: 
     )
     protocol = find_protocol("organiser")
     for name, engine in (("local", None), ("one", EngineChoice("ray", 1)), ("two", RAY)):
-        summary = evaluate(dataset, tmp_path / name, ModelChoice("tiny:qwen2-vl"), protocol, engine=engine)
+        summary = evaluate(dataset, tmp_path / name, ModelChoice(RunSpec("tiny:qwen2-vl")), protocol, engine=engine)
         assert summary["samples"]["ok"] == 6
     assert results(tmp_path / "one") == results(tmp_path / "local")
     assert results(tmp_path / "two") == results(tmp_path / "local")
