@@ -31,7 +31,7 @@ def ablate(
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="the first so many samples")] = None,
     workers: Annotated[
         int | None,
-        typer.Option("--workers", min=1, help="processes, each with a model of its own [default: 1]"),
+        typer.Option("--workers", min=1, help="parallel processes, each with its own model", show_default="1"),
     ] = None,
     random_seeds: Annotated[
         int, typer.Option("--random-seeds", min=1, help="random choices that are averaged in each sample")
