@@ -144,7 +144,7 @@ def oldest(session: nox.Session) -> None:
 def bench(session: nox.Session) -> None:
     """Fail where the method has become more expensive beside the plain procedure: counted, not timed."""
     install(session)
-    session.run("python", "-m", "stvg_huggingface.benchmark.floors", env=ONE_THREAD_PER_WORKER)
+    session.run("python", "-m", "benchmarks.method_cost.floors", env={**ONE_THREAD_PER_WORKER, "PYTHONPATH": str(ROOT)})
 
 
 def chromium(session: nox.Session) -> str:

@@ -11,7 +11,6 @@ import typer
 from stvg_core.cli import (
     ablate,
     attend,
-    bench,
     compare,
     conformance,
     dataset,
@@ -48,7 +47,6 @@ app.command("decompose")(decompose.decompose)
 app.command("plugins")(plugins.plugins)
 app.command("models")(listing.models)
 app.command("doctor")(doctor.doctor)
-app.command("bench")(bench.bench)
 app.command("compare")(compare.compare)
 app.command("ablate")(ablate.ablate)
 app.command("evaluate")(evaluate.evaluate)

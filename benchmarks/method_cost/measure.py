@@ -1,4 +1,4 @@
-"""The benchmark behind `stvg bench`: the method and the plain procedure, side by side in one process."""
+"""The method and the plain procedure, side by side in one process, on the same model and inputs."""
 
 import platform
 import time
@@ -10,7 +10,9 @@ from typing import Any, Final, TypeVar
 import numpy as np
 import torch
 
-from stvg_core.devtools.benchmark import BenchmarkReport, BenchmarkRequest, Cost
+from benchmarks.method_cost.memory import peak_extra_bytes, peaks_allocated_bytes
+from benchmarks.method_cost.operations import count_operations
+from benchmarks.method_cost.report import BenchmarkReport, BenchmarkRequest, Cost
 from stvg_core.host.session import Session, open_session
 from stvg_core.method.pipeline import Stopwatch, read_branches
 from stvg_core.plugin.adapter import EncodedClip
@@ -18,11 +20,9 @@ from stvg_core.plugin.model_reference import LoadOptions
 from stvg_core.settings import Settings, load_settings
 from stvg_core.values import FrameMaps, Frames, SubQueries, VideoInfo
 from stvg_huggingface.adapter import HuggingFaceAdapter
-from stvg_huggingface.benchmark.memory import peak_extra_bytes, peaks_allocated_bytes
-from stvg_huggingface.benchmark.operations import count_operations
-from stvg_huggingface.benchmark.plain import PlainProcedure
 from stvg_huggingface.devices import choose_device, choose_dtype
 from stvg_huggingface.testing.models import TINY_FAMILIES
+from stvg_huggingface.testing.plain_procedure import PlainProcedure
 from stvg_huggingface.testing.sessions import published_sizes, random_session
 
 _QUERY: Final = SubQueries(
@@ -39,32 +39,29 @@ Maps = tuple[FrameMaps, FrameMaps]
 Result = TypeVar("Result")
 
 
-class HuggingFaceBenchmark:
-    """Implements `stvg_core.devtools.benchmark.Benchmark` for backends of stvg-huggingface."""
+def measure(request: BenchmarkRequest) -> BenchmarkReport:
+    """Run both sides and return what they cost.
 
-    def measure(self, request: BenchmarkRequest) -> BenchmarkReport:
-        """Run both sides and return what they cost.
+    Frames are encoded before anything is measured: both sides get the same visual tokens.
 
-        Frames are encoded before anything is measured: both sides get the same visual tokens.
-
-        Raises:
-            StvgError: the model cannot be opened, or does not fit.
-        """
-        sides = open_sides(request)
-        device = sides.clip.visual_tokens.device
-        timings = time_sides(sides, request.repeats)
-        costs = {name: complete_cost(timing, count_cost(sides, name)) for name, timing in timings.items()}
-        return BenchmarkReport(
-            model=request.model,
-            device=device_name(device),
-            dtype=str(sides.clip.visual_tokens.dtype).removeprefix("torch."),
-            frame_count=request.frame_count,
-            visual_tokens=sides.clip.layout.cell_count,
-            method=costs["method"],
-            plain=costs.get("plain"),
-            matmul_rate=matmul_rate(device, sides.clip.visual_tokens.dtype),
-            largest_difference=largest_difference(timings["method"], timings.get("plain")),
-        )
+    Raises:
+        StvgError: the model cannot be opened, or does not fit.
+    """
+    sides = open_sides(request)
+    device = sides.clip.visual_tokens.device
+    timings = time_sides(sides, request.repeats)
+    costs = {name: complete_cost(timing, count_cost(sides, name)) for name, timing in timings.items()}
+    return BenchmarkReport(
+        model=request.model,
+        device=device_name(device),
+        dtype=str(sides.clip.visual_tokens.dtype).removeprefix("torch."),
+        frame_count=request.frame_count,
+        visual_tokens=sides.clip.layout.cell_count,
+        method=costs["method"],
+        plain=costs.get("plain"),
+        matmul_rate=matmul_rate(device, sides.clip.visual_tokens.dtype),
+        largest_difference=largest_difference(timings["method"], timings.get("plain")),
+    )
 
 
 @dataclass(frozen=True, eq=False)

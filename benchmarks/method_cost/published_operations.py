@@ -1,10 +1,10 @@
 """Operations of the method's gradient steps on published sizes, counted without weights, memory or a device.
 
-    python -m benchmarks.published_operations [--models llava-next-video-7b ...] [--times published/times.json]
+    python -m benchmarks.method_cost.published_operations [--models llava-next-video-7b ...]
 
 Every pass of preset `released` is counted on torch's meta device, where tensors have shapes and no
-numbers. With the times that `benchmarks.published_sizes` wrote (and --rate, the card's operations per second in
-matrix products, which it prints as well), the share of that rate is told.
+numbers. With the times that `published_sizes` wrote (--times published/times.json) and --rate, the card's
+operations per second in matrix products, which it prints as well, the share of that rate is told.
 """
 
 import argparse
@@ -16,14 +16,14 @@ from typing import Any
 
 import torch
 
-from benchmarks.published_sizes import LEVELS, MODELS
-from stvg_core.devtools.benchmark import BenchmarkRequest
+from benchmarks.method_cost.measure import encode_sides
+from benchmarks.method_cost.operations import count_operations
+from benchmarks.method_cost.published_sizes import LEVELS, MODELS
+from benchmarks.method_cost.report import BenchmarkRequest
 from stvg_core.method.stages import Stopwatch
 from stvg_core.plugin.adapter import AttentionRequest
 from stvg_core.plugin.model_reference import LoadOptions
 from stvg_core.settings import load_settings
-from stvg_huggingface.benchmark.measure import encode_sides
-from stvg_huggingface.benchmark.operations import count_operations
 from stvg_huggingface.testing.sessions import random_session
 
 ATTRIBUTE = "the man in blue"
@@ -46,7 +46,7 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", default=MODELS)
     parser.add_argument("--levels", nargs="+", default=LEVELS)
     parser.add_argument("--frames", type=int, default=20)
-    parser.add_argument("--times", type=Path, help="times.json of benchmarks.published_sizes")
+    parser.add_argument("--times", type=Path, help="times.json of benchmarks.method_cost.published_sizes")
     parser.add_argument("--rate", type=float, help="operations per second of the card's matrix products")
     arguments = parser.parse_args()
     times = json.loads(arguments.times.read_text(encoding="utf-8")) if arguments.times else {}

@@ -1,4 +1,4 @@
-"""`python -m stvg_huggingface.benchmark.floors`: has the method become more expensive?
+"""`python -m benchmarks.method_cost.floors`: has the method become more expensive?
 
 Compares counted operations and counted memory with the plain procedure's, at the middle size on the
 CPU, and fails where a ratio is below its floor in floors.json. Nothing here is timed: the figures
@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from stvg_core.devtools.benchmark import BenchmarkRequest
+from benchmarks.method_cost.measure import CountedCost, count_cost, open_sides
+from benchmarks.method_cost.report import BenchmarkRequest
 from stvg_core.method.stages import Stopwatch
 from stvg_core.plugin.model_reference import LoadOptions
-from stvg_huggingface.benchmark.measure import CountedCost, count_cost, open_sides
 
 FLOORS: Final = Path(__file__).with_name("floors.json")
 

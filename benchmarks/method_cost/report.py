@@ -1,18 +1,13 @@
-"""What a benchmark is asked for and tells; distributions offer theirs in group `stvg.benchmarks`.
+"""What is measured and what it cost, as values, a JSON document and a table."""
 
-A benchmark runs the method and the plain procedure that it replaces in one process, on the same
-model and inputs. This module knows no model.
-"""
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
-
-from stvg_core.errors import PluginError, UsageError
-from stvg_core.host.entry_points import extension_names, open_extension
+from stvg_core.errors import UsageError
 from stvg_core.plugin.model_reference import LoadOptions
 
-BENCHMARK_GROUP = "stvg.benchmarks"
+_GIGA, _MEBI = 1e9, 2.0**20
 
 
 @dataclass(frozen=True)
@@ -125,23 +120,57 @@ class BenchmarkReport:
         return self.method.operations / self.matmul_rate
 
 
-@runtime_checkable
-class Benchmark(Protocol):
-    """Measures one kind of backend."""
+def document(report: BenchmarkReport) -> dict[str, Any]:
+    """Return a report as JSON holds it, with its ratios."""
+    return asdict(report) | {
+        "ratios": report.ratios(),
+        "method_share_of_matmul_rate": report.rate_share(),
+        "method_stage_shares_of_matmul_rate": report.stage_rate_shares(),
+        "method_bound_seconds": report.bound_seconds(),
+    }
 
-    def measure(self, request: BenchmarkRequest) -> BenchmarkReport:
-        """Run both sides and return what they cost."""
-        ...
+
+def table(report: BenchmarkReport) -> list[str]:
+    """Return what a person wants to know of a report, a line each."""
+    method, plain = report.method, report.plain
+
+    def line(name: str, cost: Callable[[Cost], float], decimals: int = 1) -> str:
+        return _line(name, cost(method), None if plain is None else cost(plain), decimals)
+
+    def stages(costs: Callable[[Cost], Mapping[str, float]], unit: float, decimals: int = 1) -> list[str]:
+        others = {} if plain is None else costs(plain)
+        return [
+            _line(f"  {stage}", cost / unit, None if plain is None else others.get(stage, 0.0) / unit, decimals)
+            for stage, cost in costs(method).items()
+        ]
+
+    lines = [
+        f"{report.model}, {report.frame_count} frames, {report.visual_tokens} visual tokens, {report.dtype}, "
+        f"{report.device} ({report.matmul_rate / _GIGA:.0f} GFLOP/s in matrix products)",
+        f"{'':16}{'method':>12}{'plain':>12}{'ratio':>8}",
+        line("seconds", lambda cost: cost.best_seconds, decimals=3),
+        line("  first run", lambda cost: cost.first_seconds, decimals=3),
+        *stages(lambda cost: cost.stage_seconds, 1.0, decimals=3),
+        line("GFLOP", lambda cost: cost.operations / _GIGA),
+        *stages(lambda cost: cost.stage_operations, _GIGA),
+        line("extra MiB", lambda cost: cost.peak_extra_bytes / _MEBI),
+        line("allocated MiB", lambda cost: cost.peak_allocated_bytes / _MEBI),
+        *stages(lambda cost: cost.stage_allocated_bytes, _MEBI),
+    ]
+    by_stage = ", ".join(f"{stage} {100 * share:.0f} %" for stage, share in report.stage_rate_shares().items())
+    lines.append(
+        f"method runs at {100 * report.rate_share():.0f} % of the matrix products' rate ({by_stage}); at that rate it "
+        f"would take {report.bound_seconds():.3f} seconds"
+    )
+    if report.largest_difference is None:
+        lines.append("the plain procedure needs more memory than the device has")
+    else:
+        lines.append(f"largest difference of maps {report.largest_difference:.1e} of the largest value")
+    return lines
 
 
-def open_benchmark() -> Benchmark:
-    """Return the benchmark that an installed distribution offers.
-
-    Raises:
-        PluginError: none does, or it cannot be imported.
-    """
-    names = extension_names(BENCHMARK_GROUP, ())
-    if not names:
-        raise PluginError("no installed distribution offers a benchmark; pip install stvg-huggingface")
-    # mypy takes a Protocol for abstract here; isinstance does not.
-    return open_extension(BENCHMARK_GROUP, "benchmark", Benchmark, names[0], names)  # type: ignore[type-abstract]
+def _line(name: str, method: float, plain: float | None, decimals: int = 1) -> str:
+    if plain is None:
+        return f"{name:16}{method:12.{decimals}f}{'-':>12}{'-':>8}"
+    ratio = f"{plain / method:8.2f}" if method else f"{'-':>8}"
+    return f"{name:16}{method:12.{decimals}f}{plain:12.{decimals}f}{ratio}"

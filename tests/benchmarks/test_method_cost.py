@@ -1,4 +1,4 @@
-"""`stvg bench` end to end on a tiny model, and its measuring of memory."""
+"""The cost of the method beside the plain procedure, end to end on a tiny model, and its measuring of memory."""
 
 import json
 import sys
@@ -7,15 +7,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from stvg_core.cli import main
-from stvg_core.devtools.benchmark import BenchmarkRequest
+from benchmarks.method_cost.__main__ import main
+from benchmarks.method_cost.measure import encode_sides
+from benchmarks.method_cost.memory import peak_extra_bytes
+from benchmarks.method_cost.report import BenchmarkRequest
 from stvg_core.errors import UsageError
 from stvg_core.method.stages import Stopwatch
 from stvg_core.plugin.model_reference import LoadOptions
-from stvg_huggingface.benchmark.measure import encode_sides
-from stvg_huggingface.benchmark.memory import peak_extra_bytes
 from stvg_huggingface.testing import save_tiny_model
-from stvg_huggingface.testing.sessions import published_sizes, random_session
+from stvg_huggingface.testing.sessions import random_session
 
 MEBIBYTE = 2**20
 
@@ -36,12 +36,10 @@ def test_the_command_prints_both_sides(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = save_tiny_model("llava-next-video", tmp_path / "llava", layers=2)
-    arguments = ["stvg", "bench", "--model", str(folder), "--frames", "4", "--repeats", "2", "--device", "cpu"]
+    arguments = ["method_cost", "--model", str(folder), "--frames", "4", "--repeats", "2", "--device", "cpu"]
     for extra in (["--json"], []):
         monkeypatch.setattr(sys, "argv", [*arguments, *extra])
-        with pytest.raises(SystemExit) as end:
-            main()
-        assert not end.value.code
+        assert main() == 0
         out = capsys.readouterr().out
         if extra:
             report = json.loads(out)
@@ -66,12 +64,3 @@ def test_the_plain_procedure_asks_what_the_familys_preset_asks() -> None:
 def test_requests_that_make_no_sense_are_refused() -> None:
     with pytest.raises(UsageError, match="repeats of at least 1"):
         BenchmarkRequest("llava-next-video", repeats=0)
-    with pytest.raises(UsageError, match=r"expected a family .* or a size .*qwen2-vl-7b.*, got 'other'"):
-        random_session("other", LoadOptions("cpu"), device=torch.device("cpu"), dtype=torch.float32)
-
-
-@pytest.mark.parametrize("name", published_sizes())
-def test_a_published_size_is_made_with_the_layers_that_are_asked_for(name: str) -> None:
-    session = random_session(name, LoadOptions("cpu"), device=torch.device("meta"), dtype=torch.bfloat16, layers=2)
-    assert session.adapter.description.layer_count == 2
-    assert session.adapter.description.dtype == "bfloat16"

@@ -1,6 +1,6 @@
 """What the method costs on published sizes with random weights, beside the plain procedure; needs a large CUDA device.
 
-    python -m benchmarks.published_sizes --out published
+    python -m benchmarks.method_cost.published_sizes --out published
 
 First all times, with nothing else in between; `times.json` is there when they are done. Then
 operations and memory; `published.json` holds both, and Markdown tables are printed. Levels of recomputation share
@@ -18,10 +18,7 @@ from typing import Any
 
 import torch
 
-from stvg_core.cli.bench import document, table
-from stvg_core.devtools.benchmark import BenchmarkReport, BenchmarkRequest, Cost
-from stvg_core.plugin.model_reference import LoadOptions
-from stvg_huggingface.benchmark.measure import (
+from benchmarks.method_cost.measure import (
     Sides,
     Timing,
     complete_cost,
@@ -33,6 +30,8 @@ from stvg_huggingface.benchmark.measure import (
     open_model,
     time_sides,
 )
+from benchmarks.method_cost.report import BenchmarkReport, BenchmarkRequest, Cost, document, table
+from stvg_core.plugin.model_reference import LoadOptions
 from stvg_huggingface.testing.sessions import reopened
 
 MODELS = ("llava-next-video-7b", "qwen2-vl-7b", "internvl3-8b")

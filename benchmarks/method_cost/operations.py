@@ -7,8 +7,8 @@ from typing import Any, Final
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks.method_cost.memory import AroundStages
 from stvg_core.method.stages import Stopwatch
-from stvg_huggingface.benchmark.memory import AroundStages
 
 _ATTENTION: Final = (
     "_scaled_dot_product_flash_attention",

@@ -1,4 +1,4 @@
-"""`python -m stvg_huggingface.benchmark.curves`: what a query costs as clips grow, and as queries share a clip.
+"""`python -m benchmarks.method_cost.curves`: what a query costs as clips grow, and as queries share a clip.
 
 Writes `curves.json`, and plots of it where matplotlib is installed.
 """
@@ -13,15 +13,15 @@ from typing import Any, Final
 
 import torch
 
-from stvg_core.devtools.benchmark import BenchmarkRequest
+from benchmarks.method_cost.measure import Sides, device_name, encode_sides, open_model, timed
+from benchmarks.method_cost.memory import peak_extra_bytes
+from benchmarks.method_cost.operations import count_operations
+from benchmarks.method_cost.report import BenchmarkRequest
 from stvg_core.host.session import Session
 from stvg_core.method.branches import read_queries
 from stvg_core.method.stages import Stopwatch
 from stvg_core.plugin.model_reference import LoadOptions
 from stvg_core.values import SubQueries
-from stvg_huggingface.benchmark.measure import Sides, device_name, encode_sides, open_model, timed
-from stvg_huggingface.benchmark.memory import peak_extra_bytes
-from stvg_huggingface.benchmark.operations import count_operations
 
 _GIGA: Final = 1e9
 _MEBI: Final = 2**20
@@ -186,7 +186,7 @@ def plot(found: dict[str, Any], path: Path) -> None:
 
 def main(words: Sequence[str] | None = None) -> int:
     """Measure, write, and return the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m stvg_huggingface.benchmark.curves", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.method_cost.curves", description=__doc__)
     parser.add_argument("--model", default="qwen2-vl", help="a family's middle size, a published size, or any model")
     parser.add_argument("--frames", type=int, nargs="*", default=[8, 16, 32, 64, 128, 256])
     parser.add_argument("--queries", type=int, nargs="*", default=[1, 2, 4, 8, 16])
