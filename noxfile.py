@@ -200,4 +200,5 @@ def train_tiny(session: nox.Session) -> None:
     session.install("--quiet", "--constraint", str(ROOT / "constraints.txt"), "matplotlib")
     # Or glibc gives every step's large tensors back to the system and asks for them again: several times slower.
     memory = {"MALLOC_MMAP_THRESHOLD_": "2000000000", "MALLOC_TRIM_THRESHOLD_": "20000000000"}
-    session.run("python", "-m", "stvg_tiny.train", *session.posargs, env={**ONE_THREAD_PER_WORKER, **memory})
+    environment = {**ONE_THREAD_PER_WORKER, **memory, "PYTHONPATH": str(ROOT / "stvg_plugins" / "tiny" / "research")}
+    session.run("python", "-m", "tiny_recipe.train", *session.posargs, env=environment)
