@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stvg_core.devtools.demos import ROWS_FILE, ComparisonDemo, find_comparison_demo
+from stvg_core.devtools.demos import ROWS_FILE, Demo, find_comparison_demo
 from stvg_core.evaluation.comparison import LADDER, read_rows
 from stvg_core.host.models import named_models
 from stvg_core.inputs.datasets import open_dataset
@@ -13,27 +13,25 @@ from stvg_core.inputs.tracks.from_file import read_tracks
 from stvg_core.inputs.video import probe_video
 from stvg_core.settings import load_settings
 from stvg_tiny.clips import CLIP_PIXELS, benchmark_clips, query, true_tube
-from stvg_tiny.demo_comparison import MODELS, TRUE_TRACKS, TinyComparison
+from stvg_tiny.demo import MODELS, TRUE_TRACKS, TinyDemo
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("demo") / 'it\'s "data"'
-    TinyComparison(clips_per_level=2).write(folder)
+    TinyDemo(clips_per_level=2).write_comparison(folder)
     return folder
 
 
-def test_it_is_the_comparison_that_is_installed() -> None:
+def test_it_is_the_demo_that_is_installed() -> None:
     found = find_comparison_demo()
-    assert isinstance(found, ComparisonDemo)
-    assert found == TinyComparison()
-    assert str(TinyComparison().clips_per_level) in found.note
+    assert isinstance(found, Demo)
+    assert found == TinyDemo()
+    assert str(TinyDemo().clips_per_level) in found.note
 
 
 def test_the_clips_are_the_first_of_the_test_split_with_what_was_held_out() -> None:
-    tags = [
-        clip.tags for level in ("easy", "hard") for clip in benchmark_clips(level, TinyComparison().clips_per_level)
-    ]
+    tags = [clip.tags for level in ("easy", "hard") for clip in benchmark_clips(level, TinyDemo().clips_per_level)]
     assert sum("pair" in own for own in tags) == sum("triple" in own for own in tags) == len(tags) / 4
     assert sum(not {"pair", "triple"} & set(own) for own in tags) == len(tags) / 2
 
@@ -78,5 +76,5 @@ def test_rows_are_the_ladder_and_the_upper_bound_of_each_model(folder: Path) -> 
 
 def test_a_folder_that_has_it_stays_as_it_is(folder: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
-    TinyComparison().write(folder)
+    TinyDemo().write_comparison(folder)
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before

@@ -1,7 +1,7 @@
-"""What `stvg demo --compare` compares on (entry-point group `stvg.comparison_demos`): clips, true tubes, rows.
+"""What `stvg demo` shows (entry-point group `stvg.demos`): shipped clips, and what `--compare` compares on.
 
-The first clips of both levels of the benchmark's test split: nothing was chosen. Of each four of them one has a
-held-out pair of colour and shape, and one a held-out triple with the action (docs/benchmark.md).
+The comparison is on the first clips of both levels of the test split: nothing was chosen. Of each four of them one has
+a held-out pair of colour and shape, and one a held-out triple with the action (docs/tiny_models.md).
 """
 
 from __future__ import annotations
@@ -50,21 +50,23 @@ tracks = {tracks}
 
 
 @dataclass(frozen=True)
-class TinyComparison:
-    """The three tiny models, each component by component, and with the true tracks.
+class TinyDemo:
+    """The shipped clips; the three tiny models, each component by component, and with the true tracks.
 
     Attributes:
+        clips: folder with demos.json and its clips.
         note: what is compared on what, one sentence.
         clips_per_level: how many clips of each level.
     """
 
+    clips: Path = Path(__file__).parent / "demo_clips"
     note: str = (
         f"three tiny models, component by component, on the first {CLIPS_PER_LEVEL} easy and {CLIPS_PER_LEVEL} hard "
         "clips of the synthetic test split (seed 0)"
     )
     clips_per_level: int = CLIPS_PER_LEVEL
 
-    def write(self, folder: Path) -> None:
+    def write_comparison(self, folder: Path) -> None:
         """Write samples.json, clips, true tracks and rows.toml; a folder that has them stays as it is.
 
         Raises:
