@@ -93,7 +93,7 @@ def test_the_hash_changes_with_one_letter_one_pixel_and_one_name() -> None:
 
 
 def test_the_first_clips_are_the_published_ones() -> None:
-    # The figures in docs/benchmark.md are of these clips.
+    # The figures in docs/tiny_models.md are of these clips.
     assert benchmark_hash(4).content == "65a6f5410b5325d294a2f39479e4d18ff6f3f3bc1e261a310639db0d9b3854aa"
 
 
