@@ -25,7 +25,7 @@ SOURCES = sorted(
     [
         *ROOT.glob("stvg_core/**/*.py"),
         *ROOT.glob("stvg_plugins/*/stvg_*/**/*.py"),
-        *ROOT.glob("stvg_plugins/*/research/*/*.py"),
+        *ROOT.glob("stvg_plugins/*/research/tiny_recipe/*.py"),
     ]
 )
 HOOKS = (DOCS / "hooks.md").read_text(encoding="utf-8")
