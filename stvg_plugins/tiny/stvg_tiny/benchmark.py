@@ -39,8 +39,8 @@ VIDEO_FOLDER: Final = "video"
 FORMAT_VERSION: Final = 1
 _REPORT_EVERY: Final = 50
 
-Watch = Callable[[Clip], None]
-"""Told every clip as it is done."""
+OnClip = Callable[[Clip], None]
+"""Called with every clip as it is written."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def benchmark_hash(clips_per_level: int = CLIPS_PER_LEVEL, seed: int = 0) -> Con
 
 
 def write_benchmark(
-    folder: Path, clips_per_level: int = CLIPS_PER_LEVEL, seed: int = 0, watch: Watch | None = None
+    folder: Path, clips_per_level: int = CLIPS_PER_LEVEL, seed: int = 0, on_clip: OnClip | None = None
 ) -> ContentHash:
     """Write both levels to a folder and return the hash of the content.
 
@@ -95,7 +95,7 @@ def write_benchmark(
         folder: new, or empty.
         clips_per_level: how many clips of each level; fewer are the first of more.
         seed: 0 is the test split itself, others are further samples like it.
-        watch: told every clip as it is done.
+        on_clip: called with every clip as it is written.
 
     Raises:
         OutputError: the folder holds something or cannot be written; nothing is left behind.
@@ -108,7 +108,9 @@ def write_benchmark(
     with staged_files(folder) as stage:
         (stage / VIDEO_FOLDER).mkdir()
         levels = {level: benchmark_clips(level, clips_per_level, seed) for level in LEVELS}
-        hashes = dict(_write_videos(stage / VIDEO_FOLDER, [clip for level in LEVELS for clip in levels[level]], watch))
+        hashes = dict(
+            _write_videos(stage / VIDEO_FOLDER, [clip for level in LEVELS for clip in levels[level]], on_clip)
+        )
         texts = _annotation_texts(levels)
         for path, text in texts.items():
             (stage / path).parent.mkdir(exist_ok=True)
@@ -119,13 +121,13 @@ def write_benchmark(
     return content
 
 
-def _write_videos(folder: Path, clips: Sequence[Clip], watch: Watch | None) -> Iterator[tuple[str, str]]:
+def _write_videos(folder: Path, clips: Sequence[Clip], on_clip: OnClip | None) -> Iterator[tuple[str, str]]:
     """Write every clip, and yield its identifier with the hash of its frames."""
     for clip in clips:
         pixels = clip_pixels(clip.scene, CLIP_PIXELS)
         write_clip(folder / file_name(clip), pixels)
-        if watch is not None:
-            watch(clip)
+        if on_clip is not None:
+            on_clip(clip)
         yield clip.identifier, frames_hash(pixels)
 
 

@@ -29,15 +29,15 @@ from stvg_tiny.errors import SceneError
 from stvg_tiny.sampling import Split
 from stvg_tiny.scenes import Scene, frame_times
 from tiny_recipe import controls
-from tiny_recipe.controls import JOINS, RANDOM, ClipReading, compare, join_of, joined_tubes, random_tube, read_clip
+from tiny_recipe.controls import JOINS, RANDOM, ClipMaps, compare, compute_maps, join_of, joined_tubes, random_tube
 
 SETTINGS = Settings.model_validate({"sampling": {"frame_count": 16}, "joint": {"track_branches": "product"}})
 CLIPS = benchmark_clips("hard", 12)
 NO_SESSION = object.__new__(Session)
-"""Where the model's reading is given, nothing is asked of it."""
+"""Where the maps are given, the model is not called."""
 
 
-def ideal_reading(scene: Scene, settings: Settings = SETTINGS) -> ClipReading:
+def ideal_maps(scene: Scene, settings: Settings = SETTINGS) -> ClipMaps:
     """Maps of a perfect model: one branch lights whatever looks like the target, the other what acts like it."""
     frames = clip_frames(scene, CLIP_PIXELS, settings.sampling)
     tracks = [true_track(item, CLIP_PIXELS) for item in scene.objects]
@@ -49,15 +49,15 @@ def ideal_reading(scene: Scene, settings: Settings = SETTINGS) -> ClipReading:
             looks = looks + cells
         if item.action == scene.target.action:
             acts = acts + cells * item.span.contains(times)[:, None, None]
-    return ClipReading(frames, RulesDecomposer().decompose(query(scene)), FrameMaps(looks), FrameMaps(acts))
+    return ClipMaps(frames, RulesDecomposer().decompose(query(scene)), FrameMaps(looks), FrameMaps(acts))
 
 
-def patched(monkeypatch: pytest.MonkeyPatch, read: Callable[[Scene], ClipReading]) -> None:
-    monkeypatch.setattr(controls, "read_clip", lambda scene, session, settings: read(scene))
+def patched(monkeypatch: pytest.MonkeyPatch, read: Callable[[Scene], ClipMaps]) -> None:
+    monkeypatch.setattr(controls, "compute_maps", lambda scene, session, settings: read(scene))
 
 
 def test_a_perfect_model_needs_both_branches_on_hard_clips(monkeypatch: pytest.MonkeyPatch) -> None:
-    patched(monkeypatch, ideal_reading)
+    patched(monkeypatch, ideal_maps)
     comparison = compare(NO_SESSION, SETTINGS, CLIPS, ())
     reached = {name: row.summary()["m_vIoU"] for name, row in comparison.rows.items()}
     both = reached["attribute x action, oracle"]
@@ -71,12 +71,12 @@ def test_a_single_branch_never_sees_the_other() -> None:
     generator = np.random.default_rng(0)
     found: dict[str, set[str]] = {name: set() for name in JOINS}
     for clip in CLIPS:
-        reading = ideal_reading(clip.scene)
-        noise = FrameMaps(generator.random(reading.action_maps.values.shape))
-        other_looks = ClipReading(reading.frames, reading.sub_queries, noise, reading.action_maps)
-        other_acts = ClipReading(reading.frames, reading.sub_queries, reading.attribute_maps, noise)
+        maps = ideal_maps(clip.scene)
+        noise = FrameMaps(generator.random(maps.action_maps.values.shape))
+        other_looks = ClipMaps(maps.frames, maps.sub_queries, noise, maps.action_maps)
+        other_acts = ClipMaps(maps.frames, maps.sub_queries, maps.attribute_maps, noise)
         tracker = OracleTracker(clip.scene, CLIP_PIXELS)
-        tubes = [joined_tubes(one, tracker, SETTINGS.joint, tuple(JOINS)) for one in (reading, other_looks, other_acts)]
+        tubes = [joined_tubes(one, tracker, SETTINGS.joint, tuple(JOINS)) for one in (maps, other_looks, other_acts)]
         for name in JOINS:
             plain, looks, acts = (tube[name].boxes_xyxy.tolist() for tube in tubes)
             found[name] |= {"attribute"} if looks != plain else set()
@@ -92,11 +92,11 @@ def test_a_single_branch_never_sees_the_other() -> None:
 def test_the_two_joins_differ_in_who_chooses_the_track_alone() -> None:
     # The action branch points at the target alone, the attribute branch a little more at its double.
     scene = CLIPS[0].scene
-    reading = ideal_reading(scene)
+    maps = ideal_maps(scene)
     tracks = [true_track(item, CLIP_PIXELS) for item in scene.objects[:2]]
-    target, double = cell_coverage(tracks, reading.frames.indices, reading.frames.info, 12, 12)
+    target, double = cell_coverage(tracks, maps.frames.indices, maps.frames.info, 12, 12)
     looks, acts = FrameMaps(0.01 + target + 1.2 * double), FrameMaps(0.01 + target)
-    skewed = ClipReading(reading.frames, reading.sub_queries, looks, acts)
+    skewed = ClipMaps(maps.frames, maps.sub_queries, looks, acts)
     tubes = joined_tubes(skewed, OracleTracker(scene, CLIP_PIXELS), SETTINGS.joint, tuple(JOINS))
 
     def follows(name: str, place: int) -> bool:
@@ -113,10 +113,10 @@ def test_the_two_joins_differ_in_who_chooses_the_track_alone() -> None:
 
 
 def test_a_clip_that_cannot_be_read_fails_in_every_row_but_the_random_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    def read(scene: Scene) -> ClipReading:
+    def read(scene: Scene) -> ClipMaps:
         if scene == CLIPS[1].scene:
             raise StvgError("no")
-        return ideal_reading(scene)
+        return ideal_maps(scene)
 
     patched(monkeypatch, read)
     comparison = compare(NO_SESSION, SETTINGS, CLIPS[:3], ("regions",))
@@ -136,7 +136,7 @@ def test_a_tracker_that_finds_nothing_fails_in_its_own_rows(monkeypatch: pytest.
         def propose(self, request: object) -> tuple:
             raise TrackError("nothing stands out")
 
-    patched(monkeypatch, ideal_reading)
+    patched(monkeypatch, ideal_maps)
     monkeypatch.setattr(controls, "open_tracker", lambda name: Blind())
     comparison = compare(NO_SESSION, SETTINGS, CLIPS[:2], ("regions",))
     failed = {name for name, row in comparison.rows.items() if row.failures}
@@ -145,7 +145,7 @@ def test_a_tracker_that_finds_nothing_fails_in_its_own_rows(monkeypatch: pytest.
 
 
 def test_measure_is_the_row_of_the_settings_own_join(monkeypatch: pytest.MonkeyPatch) -> None:
-    patched(monkeypatch, ideal_reading)
+    patched(monkeypatch, ideal_maps)
     for branches, name in (("product", "attribute x action"), ("spatial", "paper's join")):
         settings = SETTINGS.model_copy(update={"joint": SETTINGS.joint.model_copy(update={"track_branches": branches})})
         assert join_of(settings) == name
@@ -173,14 +173,14 @@ def test_the_shared_reading_gives_the_pipelines_own_tube() -> None:
         frames = clip_frames(clip.scene, CLIP_PIXELS, settings.sampling)
         sub_queries = RulesDecomposer().decompose(query(clip.scene))
         expected = ground_frames(frames, sub_queries, session, RegionTracker(), settings).tube
-        reading = read_clip(clip.scene, session, settings)
-        found = joined_tubes(reading, RegionTracker(), settings.joint, (join_of(settings),))[join_of(settings)]
+        maps = compute_maps(clip.scene, session, settings)
+        found = joined_tubes(maps, RegionTracker(), settings.joint, (join_of(settings),))[join_of(settings)]
     assert found.start_frame == expected.start_frame
     np.testing.assert_array_equal(found.boxes_xyxy, expected.boxes_xyxy)
 
 
 def test_results_are_whole_json(monkeypatch: pytest.MonkeyPatch) -> None:
-    patched(monkeypatch, ideal_reading)
+    patched(monkeypatch, ideal_maps)
     found = compare(NO_SESSION, SETTINGS, CLIPS[:4], ()).by_group()
     assert json.loads(json.dumps(found, allow_nan=False)) == found
     assert set(found) == {"all", "none", "pair", "triple", "background", "five_objects"}

@@ -77,16 +77,16 @@ def answer_scenes(
     material: Material,
     model: PreTrainedModel,
     head: SharedHead,
-    asked: Sequence[tuple[Scene, Sequence[Question]]],
+    samples: Sequence[tuple[Scene, Sequence[Question]]],
     cut: Cut = "nothing",
 ) -> AnsweredScenes:
     """Return a model's answers to yes/no questions about a few scenes, in one pass."""
     grid = material.architecture.grid
-    scenes, questions = [scene for scene, _ in asked], [own for _, own in asked]
+    scenes, questions = [scene for scene, _ in samples], [part for _, part in samples]
     frames = np.stack([render(scene, frame_times(grid.frame_count), grid.size_pixels) for scene in scenes])
     tensors = pixel_tensors(material.architecture, material.config, torch.from_numpy(frames))
     tensors = {name: tensor.to(model.device) for name, tensor in tensors.items()}
-    packed = pack([[material.exchange(item) for item in own] for own in questions]).to(model.device)
+    packed = pack([[material.exchange(item) for item in part] for part in questions]).to(model.device)
     blind = None if cut == "nothing" else packed.words if cut == "words" else packed.roles
     states = packed_forward(model, encode_videos(material.architecture, model, tensors), packed, head, blind=blind)
     lm_head: Any = model.lm_head
@@ -94,7 +94,8 @@ def answer_scenes(
     # The first token of the reply is the answer, the second ends the turn.
     answers = packed.role_places[..., -1] + 1
     right = [
-        [bool(hits[video, answers[video, number]]) for number in range(len(own))] for video, own in enumerate(questions)
+        [bool(hits[video, answers[video, number]]) for number in range(len(part))]
+        for video, part in enumerate(questions)
     ]
     return AnsweredScenes(scenes, questions, right, states.role_attention.mean(dim=0).cpu())
 
@@ -103,12 +104,12 @@ def answers_by_passes(
     material: Material,
     model: PreTrainedModel,
     head: SharedHead,
-    asked: Sequence[tuple[Scene, Sequence[Question]]],
+    samples: Sequence[tuple[Scene, Sequence[Question]]],
     cut: Cut = "nothing",
 ) -> Iterator[AnsweredScenes]:
     """Yield a model's answers about many scenes, some scenes at a time."""
-    for first in range(0, len(asked), _SCENES_PER_PASS):
-        yield answer_scenes(material, model, head, asked[first : first + _SCENES_PER_PASS], cut)
+    for first in range(0, len(samples), _SCENES_PER_PASS):
+        yield answer_scenes(material, model, head, samples[first : first + _SCENES_PER_PASS], cut)
 
 
 def development_accuracy(
@@ -122,15 +123,15 @@ def development_accuracy(
     grid = material.architecture.grid
     outcomes: list[tuple[Question, bool]] = []
     pointing: dict[str, list[float]] = defaultdict(list)
-    asked = [held_out_questions(Split.DEVELOPMENT, index, "hard") for index in range(_DEVELOPMENT_SCENES)]
-    for answered in answers_by_passes(material, model, head, asked):
+    samples = [held_out_questions(Split.DEVELOPMENT, index, "hard") for index in range(_DEVELOPMENT_SCENES)]
+    for answered in answers_by_passes(material, model, head, samples):
         labels = [dense_labels(scene, frame_times(grid.frame_count), grid) for scene in answered.scenes]
         cells = asked_cells(answered.questions, torch.from_numpy(np.stack(labels)))
         strongest = answered.role_attention.argmax(dim=-1)
-        for video, own in enumerate(answered.questions):
-            outcomes += zip(own, answered.right[video], strict=True)
-            for number, question in enumerate(own):
+        for video, part in enumerate(answered.questions):
+            outcomes += zip(part, answered.right[video], strict=True)
+            for number, question in enumerate(part):
                 if question.answer == YES and cells[video, number].any():
-                    found = cells[video, number][strongest[video, number]]
-                    pointing[question.kind].append(float(found.float().mean()))
-    return summarize(outcomes), {kind: round(float(np.mean(found)), 4) for kind, found in sorted(pointing.items())}
+                    described = cells[video, number][strongest[video, number]]
+                    pointing[question.kind].append(float(described.float().mean()))
+    return summarize(outcomes), {kind: round(float(np.mean(values)), 4) for kind, values in sorted(pointing.items())}

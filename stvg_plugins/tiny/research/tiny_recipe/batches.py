@@ -111,13 +111,13 @@ def training_batch(recipe: Recipe, material: Material, stage: Stage, step: int) 
         scene = recipe.scene(generator, stage)
         times = sampling_times(generator, grid.frame_count)
         yes_no = chance(generator, stage.yes_no_share)
-        asked = looking_questions(generator, scene) if yes_no else training_questions(generator, scene)
+        drawn = looking_questions(generator, scene) if yes_no else training_questions(generator, scene)
         frames.append(render(scene, times, grid.size_pixels))
         dense.append(dense_labels(scene, times, grid))
         owners.append(token_owners(scene, times, grid))
-        questions.append(asked)
+        questions.append(drawn)
         row = []
-        for question in asked:
+        for question in drawn:
             ask, reply = material.exchange(question)
             # Only the question's own words can be lost, never the markup behind it.
             lost = generator.random(len(ask) - tail_length) < recipe.unknown_word_chance
@@ -138,10 +138,10 @@ def training_batch(recipe: Recipe, material: Material, stage: Stage, step: int) 
 
 def _replaced(token_ids: Sequence[int], lost: np.ndarray, replacement: int) -> list[int]:
     """Return the token ids with the first `len(lost)` of them replaced where `lost` is true."""
-    kept = list(token_ids)
+    replaced = list(token_ids)
     for index in np.flatnonzero(lost):
-        kept[index] = replacement
-    return kept
+        replaced[index] = replacement
+    return replaced
 
 
 class _Batches(IterableDataset[Batch]):

@@ -78,7 +78,7 @@ Report = Callable[[str, Mapping[str, Any], float], None]
 
 
 @dataclass(frozen=True)
-class Reading:
+class CalibrationSample:
     """One scene, read once: per branch and view the clip, and the attention of query and neutral question."""
 
     frames: Frames
@@ -89,7 +89,7 @@ class Reading:
     temporal: View
 
 
-def read_scene(scene: Scene, session: Session, settings: Settings) -> Reading:
+def prepare_sample(scene: Scene, session: Session, settings: Settings) -> CalibrationSample:
     """Encode a scene both ways and read attention, without prompts."""
     frames = clip_frames(scene, CLIP_PIXELS, settings.sampling)
     sub_queries = open_decomposer("rules", generate=None, video_name=None).decompose(query(scene))
@@ -100,13 +100,13 @@ def read_scene(scene: Scene, session: Session, settings: Settings) -> Reading:
 
     def attended(view: EncodedClip, sub_query: str) -> View:
         questions = (settings.question(sub_query), settings.relative.neutral_question)
-        asked, neutral = session.capture_attention(AttentionRequest(view, questions, None, layers))
-        return view, asked, neutral
+        question, neutral = session.capture_attention(AttentionRequest(view, questions, None, layers))
+        return view, question, neutral
 
     rows, columns = clip.layout.rows, clip.layout.columns
     flat = FrameMaps(np.ones((len(frames), rows, columns)))
     tracks = open_tracker(TRACKER).propose(TrackRequest(frames, sub_queries, flat, flat))
-    return Reading(
+    return CalibrationSample(
         frames,
         tracks,
         cell_coverage(tracks, frames.indices, frames.info, rows, columns, settings.joint.track_cells),
@@ -116,24 +116,24 @@ def read_scene(scene: Scene, session: Session, settings: Settings) -> Reading:
     )
 
 
-def video_iou(reading: Reading, settings: Settings) -> float:
+def video_iou(sample: CalibrationSample, settings: Settings) -> float:
     """Return the vIoU of a scene under settings, from what was read."""
-    views = reading.spatial if settings.augment.enabled else reading.spatial[:1]
+    views = sample.spatial if settings.augment.enabled else sample.spatial[:1]
     spatial = augment.assemble([_maps(*view, settings.spatial, settings) for view in views])
-    temporal = _maps(*reading.temporal, settings.temporal, settings)
-    joined = join_branches(reading.frames, reading.tracks, reading.coverage, spatial, temporal, settings.joint)
-    return tube_overlap(joined.tube, reading.truth).video_iou
+    temporal = _maps(*sample.temporal, settings.temporal, settings)
+    joined = join_branches(sample.frames, sample.tracks, sample.coverage, spatial, temporal, settings.joint)
+    return tube_overlap(joined.tube, sample.truth).video_iou
 
 
 def _maps(
     clip: EncodedClip,
-    asked: QuestionAttention,
+    question: QuestionAttention,
     neutral: QuestionAttention,
     branch: BranchSettings,
     settings: Settings,
 ) -> FrameMaps:
-    relative = attention.relative_rows(asked, neutral, settings.relative)
-    return attention.frame_maps(clip, asked, relative, attention.select_tokens(asked, relative, branch.tokens))
+    relative = attention.relative_rows(question, neutral, settings.relative)
+    return attention.frame_maps(clip, question, relative, attention.select_tokens(question, relative, branch.tokens))
 
 
 def choices(start: Mapping[str, Any]) -> list[Choice]:
@@ -163,15 +163,15 @@ def choices(start: Mapping[str, Any]) -> list[Choice]:
     ]
 
 
-def calibrate(readings: Sequence[Reading], start: Mapping[str, Any], report: Report) -> dict[str, Any]:
-    """Return settings, as the file holds them, chosen by mean vIoU over the readings."""
+def calibrate(samples: Sequence[CalibrationSample], start: Mapping[str, Any], report: Report) -> dict[str, Any]:
+    """Return settings, as the file holds them, chosen by mean vIoU over the samples."""
     chosen: dict[str, Any] = json.loads(json.dumps(start))
     for _ in range(2):
         for name, candidates in choices(start):
             rated = []
             for candidate in candidates:
                 settings = Settings.model_validate(_with(chosen, candidate))
-                rated.append(float(np.mean([video_iou(reading, settings) for reading in readings])))
+                rated.append(float(np.mean([video_iou(sample, settings) for sample in samples])))
             best = int(np.argmax(rated))
             chosen = _with(chosen, candidates[best])
             report(name, candidates[best], rated[best])
@@ -203,8 +203,8 @@ def main() -> None:
     start = start_settings(architecture_of(config))
     scenes = [scene for level in ("easy", "hard") for scene in scenes_of(Split.DEVELOPMENT, level, arguments.scenes)]
     with open_session(str(arguments.checkpoint)) as session:
-        readings = [read_scene(scene, session, Settings.model_validate(start)) for scene in scenes]
-        chosen = calibrate(readings, start, report)
+        samples = [prepare_sample(scene, session, Settings.model_validate(start)) for scene in scenes]
+        chosen = calibrate(samples, start, report)
         steps: list[dict[str, Any]] = [{"prompt.steps": 0}] + [{"prompt.step_size": size} for size in (0.01, 0.03, 0.1)]
         tuned = [
             scene

@@ -133,10 +133,10 @@ def _looking(measured: Measured) -> str:
     parts = []
     for level in LEVELS:
         lines = []
-        for asked in _ASKED:
-            found = measured.pointing[level][asked]
-            spans = [f"{min(hits):.2f}-{max(hits):.2f}" for hits in found["hits"]]
-            lines.append([asked, f"{found['random_object']:.2f}", *spans])
+        for kind in _ASKED:
+            result = measured.pointing[level][kind]
+            spans = [f"{min(hits):.2f}-{max(hits):.2f}" for hits in result["hits"]]
+            lines.append([kind, f"{result['random_object']:.2f}", *spans])
         layers = len(lines[0]) - 3
         header = [level, "random object", *(f"layer {number}" for number in range(layers)), "mean of all layers"]
         parts.append(as_table(header, lines))
@@ -172,9 +172,9 @@ def _grounding(measured: Measured) -> str:
     for name in (RANDOM, *names):
         cells = []
         for level in LEVELS:
-            found = next(one for one in measured.grounding[level][GROUP_OF_ALL]["rows"] if one["name"] == name)
-            failures += found["failures"]
-            cells += [f"{found['m_tIoU']:.3f}", figure(found["m_vIoU"], found["standard_error"])]
+            result = next(one for one in measured.grounding[level][GROUP_OF_ALL]["rows"] if one["name"] == name)
+            failures += result["failures"]
+            cells += [f"{result['m_tIoU']:.3f}", figure(result["m_vIoU"], result["standard_error"])]
         rows.append([name, *cells])
     pairs = []
     for tracks in (tracker, ORACLE):
@@ -197,22 +197,22 @@ Paired differences of m_vIoU, clip by clip (standard error of the difference):
 
 
 def _paired(measured: Measured, level: str, first: str, second: str) -> str:
-    found = next(
+    result = next(
         one
         for one in measured.grounding[level][GROUP_OF_ALL]["paired"]
         if one["name"] == first and one["control"] == second
     )
-    return figure(found["m_vIoU_difference"], found["m_vIoU_standard_error"], sign="+")
+    return figure(result["m_vIoU_difference"], result["m_vIoU_standard_error"], sign="+")
 
 
 def _seeds(measured: Measured, seeds: Mapping[int, Measured]) -> str:
-    own = f"{ATTRIBUTE_TIMES_ACTION}, regions"
+    row_name = f"{ATTRIBUTE_TIMES_ACTION}, regions"
     lines = []
     for seed, one in sorted({0: measured, **seeds}.items()):
         hard = one.answers["hard"]
-        pointing = [one.pointing["hard"][asked] for asked in _ASKED[:2]]
-        found = {
-            level: next(row for row in one.grounding[level][GROUP_OF_ALL]["rows"] if row["name"] == own)
+        pointing = [one.pointing["hard"][kind] for kind in _ASKED[:2]]
+        result = {
+            level: next(row for row in one.grounding[level][GROUP_OF_ALL]["rows"] if row["name"] == row_name)
             for level in LEVELS
         }
         lines.append(
@@ -221,8 +221,8 @@ def _seeds(measured: Measured, seeds: Mapping[int, Measured]) -> str:
                 sum(one.training["steps"].values()) if one.training else "-",
                 *(f"{hard[kind]:.3f}" for kind in ("attribute", "action", "combined")),
                 *(f"{look['mean_token_hits'][-1]:.2f} ({look['random_object']:.2f})" for look in pointing),
-                *(figure(found[level]["m_vIoU"], found[level]["standard_error"]) for level in LEVELS),
-                *(_paired(one, level, own, f"{ACTION_ONLY}, regions") for level in LEVELS),
+                *(figure(result[level]["m_vIoU"], result[level]["standard_error"]) for level in LEVELS),
+                *(_paired(one, level, row_name, f"{ACTION_ONLY}, regions") for level in LEVELS),
             ]
         )
     header = [

@@ -1,4 +1,4 @@
-"""One reading of the model's attention per clip, joined in every way that is to be compared.
+"""Attention maps computed once per clip, joined in every way that is to be compared.
 
 `attribute x action` and `paper's join` are the method; `attribute only` and `action only` are the
 same join with one branch in both places. All of them see the same maps and the same tracks,
@@ -69,7 +69,7 @@ def join_of(settings: Settings) -> str:
 
 
 @dataclass(frozen=True, eq=False)
-class ClipReading:
+class ClipMaps:
     """What the model said about one clip: its sampled frames, and one map per frame and branch."""
 
     frames: Frames
@@ -83,7 +83,7 @@ class ClipReading:
         return TrackRequest(self.frames, self.sub_queries, self.attribute_maps, self.action_maps)
 
 
-def read_clip(scene: Scene, session: Session, settings: Settings) -> ClipReading:
+def compute_maps(scene: Scene, session: Session, settings: Settings) -> ClipMaps:
     """Run the method on a clip, and keep what does not depend on tracks.
 
     Raises:
@@ -93,24 +93,22 @@ def read_clip(scene: Scene, session: Session, settings: Settings) -> ClipReading
     sub_queries = open_decomposer("rules", generate=None, video_name=None).decompose(query(scene))
     # The true tracks stand in for any: they never fail, and the maps do not depend on them.
     grounding = ground_frames(frames, sub_queries, session, OracleTracker(scene, CLIP_PIXELS), settings)
-    return ClipReading(frames, sub_queries, grounding.spatial_maps, grounding.temporal_maps)
+    return ClipMaps(frames, sub_queries, grounding.spatial_maps, grounding.temporal_maps)
 
 
-def joined_tubes(
-    reading: ClipReading, tracker: Tracker, settings: JointSettings, joins: Sequence[str]
-) -> dict[str, Tube]:
+def joined_tubes(maps: ClipMaps, tracker: Tracker, settings: JointSettings, joins: Sequence[str]) -> dict[str, Tube]:
     """Return the tube of each join, all on the same tracks.
 
     Raises:
-        StvgError: the tracker found nothing, or its tracks make no tube.
+        StvgError: the tracker finds nothing, or its tracks make no tube.
     """
-    tracks = tracker.propose(reading.request)
-    rows, columns = reading.action_maps.values.shape[1:]
-    coverage = cell_coverage(tracks, reading.frames.indices, reading.frames.info, rows, columns, settings.track_cells)
+    tracks = tracker.propose(maps.request)
+    rows, columns = maps.action_maps.values.shape[1:]
+    coverage = cell_coverage(tracks, maps.frames.indices, maps.frames.info, rows, columns, settings.track_cells)
     tubes = {}
     for name in joins:
-        spatial, temporal, joint = JOINS[name](reading.attribute_maps, reading.action_maps, settings)
-        tubes[name] = join_branches(reading.frames, tracks, coverage, spatial, temporal, joint).tube
+        spatial, temporal, joint = JOINS[name](maps.attribute_maps, maps.action_maps, settings)
+        tubes[name] = join_branches(maps.frames, tracks, coverage, spatial, temporal, joint).tube
     return tubes
 
 
@@ -150,7 +148,7 @@ def compare(
         overlaps[RANDOM].append(tube_overlap(random_tube(clip.scene, settings), truth))
         for name, tube in _tubes_of_clip(clip.scene, session, settings, opened).items():
             overlaps.setdefault(name, []).append(None if tube is None else tube_overlap(tube, truth))
-    rows = {name: Row(name, tuple(found)) for name, found in overlaps.items()}
+    rows = {name: Row(name, tuple(joined)) for name, joined in overlaps.items()}
     pairs = [
         (_row_name(join, tracker), control)
         for tracker in (*opened, ORACLE)
@@ -165,18 +163,18 @@ def _tubes_of_clip(
 ) -> dict[str, Tube | None]:
     """Return the tube of every row but the random one; None where it failed."""
     oracle = OracleTracker(scene, CLIP_PIXELS)
-    wanted = [(name, tracker, tuple(JOINS)) for name, tracker in {**opened, ORACLE: oracle}.items()]
-    tubes: dict[str, Tube | None] = {_row_name(join, name): None for name, _, joins in wanted for join in joins}
+    combinations = [(name, tracker, tuple(JOINS)) for name, tracker in {**opened, ORACLE: oracle}.items()]
+    tubes: dict[str, Tube | None] = {_row_name(join, name): None for name, _, joins in combinations for join in joins}
     try:
-        reading = read_clip(scene, session, settings)
+        maps = compute_maps(scene, session, settings)
     except StvgError:
         return tubes
-    for name, tracker, joins in wanted:
+    for name, tracker, joins in combinations:
         try:
-            found = joined_tubes(reading, tracker, settings.joint, joins)
+            joined = joined_tubes(maps, tracker, settings.joint, joins)
         except StvgError:
             continue
-        tubes |= {_row_name(join, name): tube for join, tube in found.items()}
+        tubes |= {_row_name(join, name): tube for join, tube in joined.items()}
     return tubes
 
 
@@ -195,8 +193,8 @@ def ground_scenes(session: Session, settings: Settings, tracker: str, scenes: Se
     for scene in scenes:
         proposer: Tracker = installed or OracleTracker(scene, CLIP_PIXELS)
         try:
-            reading = read_clip(scene, session, settings)
-            tube = joined_tubes(reading, proposer, settings.joint, (join,))[join]
+            maps = compute_maps(scene, session, settings)
+            tube = joined_tubes(maps, proposer, settings.joint, (join,))[join]
         except StvgError:
             overlaps.append(None)
             continue

@@ -99,10 +99,10 @@ def draw(log: TrainingLog, title: str, target: Path) -> None:
         panel.set_ylabel(label)
         panel.set_ylim(bottom=0.0)
     looks = panels[1, 1]
-    seen = [look["step"] for look in log.looks]
+    steps = [look["step"] for look in log.looks]
     for number, kind in enumerate(YES_NO_KINDS):
-        looks.plot(seen, [look["accuracy"].get(kind, np.nan) for look in log.looks], f"C{number}-", label=kind)
-        looks.plot(seen, [look["pointing"].get(kind, np.nan) for look in log.looks], f"C{number}:")
+        looks.plot(steps, [look["accuracy"].get(kind, np.nan) for look in log.looks], f"C{number}-", label=kind)
+        looks.plot(steps, [look["pointing"].get(kind, np.nan) for look in log.looks], f"C{number}:")
     looks.set_ylabel("share, hard development scenes")
     looks.set_title("yes/no accuracy (lines), pointing (dots)", fontsize=9)
     looks.set_ylim(0.0, 1.0)

@@ -106,14 +106,14 @@ def accuracy_by_cut(
     row, model = checkpoint.architecture, checkpoint.model
     material = Material(row, model.config, checkpoint.tokenizer)
     head = SharedHead.of(row, checkpoint.tokenizer, model.config)
-    asked = [held_out_questions(split, index, difficulty) for index in range(scenes)]
+    samples = [held_out_questions(split, index, difficulty) for index in range(scenes)]
     return {
         cut: summarize(
             [
                 outcome
-                for answered in answers_by_passes(material, model, head, asked, cut)
-                for own, right in zip(answered.questions, answered.right, strict=True)
-                for outcome in zip(own, right, strict=True)
+                for answered in answers_by_passes(material, model, head, samples, cut)
+                for questions, right in zip(answered.questions, answered.right, strict=True)
+                for outcome in zip(questions, right, strict=True)
             ]
         )
         for cut in cuts

@@ -55,7 +55,7 @@ def measure(session: Session, clips: Sequence[LongClip], tracks: str, folder: Pa
                 overlaps[name].append(None)
                 continue
             overlaps[name].append(tube_overlap(result.tube, truth))
-    rows = {name: Row(name, tuple(found)) for name, found in overlaps.items()}
+    rows = {name: Row(name, tuple(values)) for name, values in overlaps.items()}
     return {
         "rows": [row.summary() for row in rows.values()],
         "windows_minus_whole": paired_difference(rows[WINDOWS], rows[WHOLE]),
@@ -90,8 +90,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                         for index in range(options.clips)
                     ]
                     head = {"model": options.model, "times": times, "surroundings": surroundings}
-                    found = head | measure(session, clips, options.tracks, Path(folder))
-                    sys.stdout.write(json.dumps(found, indent=1) + "\n")
+                    document = head | measure(session, clips, options.tracks, Path(folder))
+                    sys.stdout.write(json.dumps(document, indent=1) + "\n")
     except StvgError as error:
         sys.stderr.write(f"error: {error}\n")
         return 1

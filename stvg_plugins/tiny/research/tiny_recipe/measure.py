@@ -90,7 +90,7 @@ def measure_checkpoint(
         split: name of the split.
         scenes: of each level; the first of the split.
         log: of the run that made it.
-        report: told what is done next.
+        report: called with the name of each step as it begins.
 
     Raises:
         StvgError: the checkpoint or log cannot be read.
@@ -106,9 +106,9 @@ def measure_checkpoint(
     with open_session(str(folder)) as session:
         for level in LEVELS:
             report(f"pointing, {level}")
-            seen = [held_out_scene(part, index, level) for index in range(scenes)]
-            found = measure_pointing(session, checkpoint.architecture, seen)
-            pointing[level] = {asked: pointing_summary(one) for asked, one in found.items()}
+            held_out = [held_out_scene(part, index, level) for index in range(scenes)]
+            pointings = measure_pointing(session, checkpoint.architecture, held_out)
+            pointing[level] = {kind: pointing_summary(one) for kind, one in pointings.items()}
         report("grounding")
         settings = settings_of(session)
         grounding = {level: compare(session, settings, clips_of(part, level, scenes)).by_group() for level in LEVELS}

@@ -97,11 +97,11 @@ def groups(tags: Sequence[Sequence[str]]) -> dict[str, list[int]]:
     >>> groups([(), ("pair",), ("pair", "background")])
     {'all': [0, 1, 2], 'none': [0], 'background': [2], 'pair': [1, 2]}
     """
-    found: dict[str, list[int]] = {GROUP_OF_ALL: list(range(len(tags)))}
-    found[GROUP_OF_NOTHING_NEW] = [place for place, own in enumerate(tags) if not own]
-    for tag in sorted({tag for own in tags for tag in own}):
-        found[tag] = [place for place, own in enumerate(tags) if tag in own]
-    return {name: places for name, places in found.items() if places}
+    result: dict[str, list[int]] = {GROUP_OF_ALL: list(range(len(tags)))}
+    result[GROUP_OF_NOTHING_NEW] = [place for place, clip_tags in enumerate(tags) if not clip_tags]
+    for tag in sorted({tag for clip_tags in tags for tag in clip_tags}):
+        result[tag] = [place for place, clip_tags in enumerate(tags) if tag in clip_tags]
+    return {name: places for name, places in result.items() if places}
 
 
 @dataclass(frozen=True)

@@ -66,8 +66,8 @@ class PackedQuestions:
     def roles(self) -> Bool[Tensor, "video token"]:
         """Role tokens."""
         places = torch.arange(self.token_ids.shape[1], device=self.token_ids.device)
-        own = self.role_places.gather(1, self.own_question[..., None].expand(-1, -1, ROLE_TOKENS))
-        return (self.segments != _PADDING_SEGMENT) & (own == places[:, None]).any(dim=-1)
+        at_own_place = self.role_places.gather(1, self.own_question[..., None].expand(-1, -1, ROLE_TOKENS))
+        return (self.segments != _PADDING_SEGMENT) & (at_own_place == places[:, None]).any(dim=-1)
 
     def to(self, device: torch.device) -> PackedQuestions:
         """Return the same on a device."""
@@ -194,12 +194,13 @@ def packed_forward(
     segments = functional.pad(packed.segments, (head_length, 0), value=0)
     size = head_length + length
     causal = torch.ones(size, size, dtype=torch.bool, device=segments.device).tril()
-    own = segments[:, None, :] == segments[:, :, None]
-    seen = causal & (own | (segments[:, None, :] == 0))
+    same_segment = segments[:, None, :] == segments[:, :, None]
+    visible = causal & (same_segment | (segments[:, None, :] == 0))
     if blind is not None:
-        seen[:, head_length:, places[0] : head_length] &= ~blind[..., None]
+        visible[:, head_length:, places[0] : head_length] &= ~blind[..., None]
     # As numbers rather than truth values, or every layer would convert it again.
-    mask = torch.zeros(seen.shape, device=seen.device).masked_fill(~seen, torch.finfo(torch.float32).min)[:, None]
+    mask = torch.zeros(visible.shape, device=visible.device)
+    mask = mask.masked_fill(~visible, torch.finfo(torch.float32).min)[:, None]
     head_positions = head.positions[:, None, :head_length].expand(-1, videos, -1)
     positions = torch.cat([head_positions, head.positions[:, head_length + packed.offsets]], dim=2)
     rows = head_length + packed.role_places.clamp_min(0).flatten(1)
@@ -256,10 +257,10 @@ def _read_attention(
         **other: Any,  # noqa: ANN401 - transformers hands over what its models know
     ) -> tuple[Tensor, None]:
         heads, width = query.shape[1], query.shape[3]
-        asked = query.gather(2, rows[:, None, :, None].expand(-1, heads, -1, width))
+        selected = query.gather(2, rows[:, None, :, None].expand(-1, heads, -1, width))
         hidden = mask.gather(2, rows[:, None, :, None].expand(-1, 1, -1, mask.shape[3]))
         keys = key.repeat_interleave(heads // key.shape[1], dim=1)
-        shares = (scaling * asked @ keys.transpose(2, 3) + hidden).softmax(dim=-1)
+        shares = (scaling * selected @ keys.transpose(2, 3) + hidden).softmax(dim=-1)
         read.layers.append(shares.mean(dim=1))
         shared, behind = query[:, :, :head_length], query[:, :, head_length:]
         own_key, own_value = key[:, :, :head_length], value[:, :, :head_length]

@@ -25,8 +25,8 @@ from tiny_recipe.architectures import Architecture
 from tiny_recipe.grid import VideoGrid
 from tiny_recipe.supervision import cell_cover
 
-Asked = Literal["attribute", "action", "subject_action", "full"]
-QUESTIONS: Final[dict[Asked, tuple[str, Callable[[SceneObject], tuple[str, ...]]]]] = {
+QuestionKind = Literal["attribute", "action", "subject_action", "full"]
+QUESTIONS: Final[dict[QuestionKind, tuple[str, Callable[[SceneObject], tuple[str, ...]]]]] = {
     "attribute": ("Is there the {color} {shape} in this video?", lambda item: (item.color, item.shape)),
     "action": ("Is there something that {action} in this video?", lambda item: (item.action,)),
     "subject_action": ("Is there the {shape} {action} in this video?", lambda item: (item.shape, item.action)),
@@ -61,25 +61,27 @@ class Pointing:
 
 
 def described_cells(
-    scene: Scene, asked: Asked, times: Times, grid: VideoGrid
+    scene: Scene, kind: QuestionKind, times: Times, grid: VideoGrid
 ) -> tuple[Bool[np.ndarray, " visual_token"], float]:
     """Return which visual tokens show an object that a question about the target describes, and its share of objects.
 
     An object's cells count at every time, not during its action alone.
     """
-    _, key = QUESTIONS[asked]
+    _, key = QUESTIONS[kind]
     meant = [item for item in scene.objects if key(item) == key(scene.target)]
     cells = np.any([cell_cover(item, times, grid) >= _COVERED for item in meant], axis=0)
     return cells.reshape(-1), len(meant) / len(scene.objects)
 
 
-def measure(session: Session, architecture: Architecture, scenes: Sequence[Scene]) -> dict[Asked, Pointing]:
+def measure(session: Session, architecture: Architecture, scenes: Sequence[Scene]) -> dict[QuestionKind, Pointing]:
     """Return the pointing accuracy for each kind of question about the scenes' targets."""
     grid = architecture.grid
     settings = Settings.model_validate({"sampling": {"frame_count": grid.frame_count}})
     layers = range(session.adapter.description.layer_count)
-    found: dict[Asked, list[Float[np.ndarray, "layer_or_mean token_or_mean"]]] = {asked: [] for asked in QUESTIONS}
-    chances: dict[Asked, list[float]] = {asked: [] for asked in QUESTIONS}
+    per_scene: dict[QuestionKind, list[Float[np.ndarray, "layer_or_mean token_or_mean"]]] = {
+        kind: [] for kind in QUESTIONS
+    }
+    chances: dict[QuestionKind, list[float]] = {kind: [] for kind in QUESTIONS}
     names: tuple[str, ...] = ()
     for scene in scenes:
         frames = clip_frames(scene, grid.size_pixels, settings.sampling)
@@ -90,18 +92,17 @@ def measure(session: Session, architecture: Architecture, scenes: Sequence[Scene
             text.format(color=target.color, shape=target.shape, action=target.action) for text, _ in QUESTIONS.values()
         )
         read = [session.capture_attention(AttentionRequest(clip, questions, None, (layer,))) for layer in layers]
-        for number, asked in enumerate(QUESTIONS):
-            cells, chance = described_cells(scene, asked, times, grid)
+        for number, kind in enumerate(QUESTIONS):
+            cells, chance = described_cells(scene, kind, times, grid)
             names = tuple(token.text for token in read[0][number].tokens if token.kind != "word")
             rows = torch.stack([role_rows(attention[number]) for attention in read])
             rows = torch.cat([rows, rows.mean(dim=0, keepdim=True)])
             rows = torch.cat([rows, rows.mean(dim=1, keepdim=True)], dim=1)
-            found[asked].append(cells[rows.argmax(dim=-1).cpu().numpy()].astype(np.float64))
-            chances[asked].append(chance)
-    shares = {asked: np.mean(hits, axis=0) for asked, hits in found.items()}
+            per_scene[kind].append(cells[rows.argmax(dim=-1).cpu().numpy()].astype(np.float64))
+            chances[kind].append(chance)
+    shares = {kind: np.mean(hits, axis=0) for kind, hits in per_scene.items()}
     return {
-        asked: Pointing(names, hits[:, :-1], hits[:, -1], float(np.mean(chances[asked])))
-        for asked, hits in shares.items()
+        kind: Pointing(names, hits[:, :-1], hits[:, -1], float(np.mean(chances[kind]))) for kind, hits in shares.items()
     }
 
 

@@ -174,8 +174,8 @@ def asked_cells(
     `combined` ones: where a whole sentence makes the model look is its own affair.
     """
     cells = torch.zeros(len(labels), max(map(len, questions)), labels.shape[2], dtype=torch.bool)
-    for video, asked in enumerate(questions):
-        for number, question in enumerate(asked):
+    for video, scene_questions in enumerate(questions):
+        for number, question in enumerate(scene_questions):
             classes = torch.tensor([-1 if place is None else place + 1 for place in named_properties(question)])
             named = classes >= 0
             if question.kind in _LOOKING_KINDS and named.any():
@@ -193,13 +193,13 @@ def looking_loss(
     attention's mean over all layers, plus half of the same for each layer alone but the first,
     which can only read words.
     """
-    asked = cells.any(dim=-1)
-    if not asked.any():
+    answerable = cells.any(dim=-1)
+    if not answerable.any():
         return attention.new_zeros(())
 
     def surprise(weights: Tensor) -> Tensor:
         inside = (weights * cells[:, :, None]).sum(dim=-1) / weights.sum(dim=-1).clamp_min(_LEAST_SHARE)
-        return -inside[..., asked, :].clamp_min(_LEAST_SHARE).log().mean()
+        return -inside[..., answerable, :].clamp_min(_LEAST_SHARE).log().mean()
 
     return surprise(attention.mean(dim=0)) + _LAYER_WEIGHT * surprise(attention[1:])
 
@@ -207,9 +207,9 @@ def looking_loss(
 def named_words(packed: PackedQuestions, word_ids: Int[Tensor, " word"]) -> Bool[Tensor, "video question token"]:
     """Return which packed tokens are a question's own words of a colour, a shape or an action."""
     numbers = torch.arange(1, packed.role_places.shape[1] + 1, device=packed.segments.device)
-    own = packed.segments[:, None, :] == numbers[:, None]
-    asked = torch.isin(packed.token_ids, word_ids) & (packed.labels == NO_LABEL)
-    return own & asked[:, None]
+    in_question = packed.segments[:, None, :] == numbers[:, None]
+    naming = torch.isin(packed.token_ids, word_ids) & (packed.labels == NO_LABEL)
+    return in_question & naming[:, None]
 
 
 def reading_loss(
@@ -235,9 +235,9 @@ def following_loss(
     steps = torch.arange(grid.visual_tokens, device=owners.device) // grid.cells**2
     before = steps[None, :] == steps[:, None] - 1
     same = (owners[:, :, None] == owners[:, None, :]) & (owners[:, :, None] != IGNORED)
-    wanted = same & before
-    asked = wanted.any(dim=-1)
-    if not asked.any():
+    earlier = same & before
+    followed = earlier.any(dim=-1)
+    if not followed.any():
         return following.new_zeros(())
-    inside = (following * wanted).sum(dim=-1) / following.sum(dim=-1).clamp_min(_LEAST_SHARE)
-    return -inside[asked].clamp_min(_LEAST_SHARE).log().mean()
+    inside = (following * earlier).sum(dim=-1) / following.sum(dim=-1).clamp_min(_LEAST_SHARE)
+    return -inside[followed].clamp_min(_LEAST_SHARE).log().mean()

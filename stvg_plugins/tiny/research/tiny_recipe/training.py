@@ -187,16 +187,16 @@ class Run:
         expected = self._identity()
         # Saved before there was a choice of tokens: all of them.
         state.setdefault("looking_tokens", [])
-        found = {key: state[key] for key in expected}
-        if found != expected:
-            raise RecipeError(f"{path} belongs to the run {found}, asked for was {expected}")
+        saved = {key: state[key] for key in expected}
+        if saved != expected:
+            raise RecipeError(f"{path} belongs to the run {saved}, expected {expected}")
         self.learner.load_state_dict(state["learner"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.next_step, self.stage_number = state["next_step"], state["stage_number"]
         self.stage_start = state["stage_start"]
         log = self.folder / LOG_NAME
-        kept = [line for line in log.read_text().splitlines() if self._is_done(line)]
-        _write_atomically(log, lambda path: path.write_text("".join(f"{line}\n" for line in kept)))
+        done_lines = [line for line in log.read_text().splitlines() if self._is_done(line)]
+        _write_atomically(log, lambda path: path.write_text("".join(f"{line}\n" for line in done_lines)))
 
     def _identity(self) -> dict[str, Any]:
         recipe = self.recipe
