@@ -1,109 +1,104 @@
-"""What is compared: one row per model and settings, by hand, by product, or from a file."""
+"""What is compared: one row per model and settings, listed, multiplied out, from a file, or from finished runs."""
 
 import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-
 from stvg_core._internal.plain_text import one_line
+from stvg_core.api.run_spec import RunSpec, read_run_specs
 from stvg_core.errors import UsageError
-from stvg_core.evaluation.comparison.ladder import LADDER
 
 MOST_ROWS: Final = 500
 _NOT_IN_A_FOLDER: Final = re.compile(r"[^A-Za-z0-9._+-]+")
 _LONGEST_FOLDER: Final = 80
+_MEAN: Final = {"spatial.tokens.rule": "mean", "temporal.tokens.rule": "mean"}
+_IDENTIFIED: Final = {"spatial.tokens.rule": "max_activation", "temporal.tokens.rule": "max_activation"}
+_TUNED: Final = {"spatial.tune": True, "temporal.tune": True}
+_BARE: Final = {"spatial.tune": False, "temporal.tune": False, "augment.enabled": False}
+
+
+@dataclass(frozen=True)
+class LadderStep:
+    """One component of the method.
+
+    Attributes:
+        name: in tables.
+        overrides: dotted setting names to values; whatever they do not name is the row's own.
+    """
+
+    name: str
+    overrides: Mapping[str, Any]
+
+
+LADDER: Final = (
+    LadderStep("mean of tokens", {**_MEAN, **_BARE}),
+    LadderStep("+ identification", {**_IDENTIFIED, **_BARE}),
+    LadderStep("+ spatial prompt", {**_IDENTIFIED, **_BARE, "spatial.tune": True}),
+    LadderStep("+ temporal prompt", {**_IDENTIFIED, **_BARE, "temporal.tune": True}),
+    LadderStep("+ both prompts", {**_IDENTIFIED, **_BARE, **_TUNED}),
+    LadderStep("+ TAS", {**_IDENTIFIED, **_TUNED, "augment.enabled": True}),
+)
+"""The method's components (paper Table 2), cumulative but for the two prompts, of which each is alone once.
+
+Where a preset has `prompt.steps` 0 (calibration may choose so), the rows with prompts learn none and equal the row
+before: set steps with `--set prompt.steps=1`.
+"""
 
 
 @dataclass(frozen=True)
 class ComparisonRow:
-    """One row: everything that may differ between the runs that are compared.
+    """One row of a comparison.
 
     Attributes:
-        name: what the tables call it; unique.
-        model: as `--model` takes it.
-        preset: None: calibrated where the checkpoint carries it, else paper.
-        overrides: dotted setting names to values.
-        tracks: name of a tracker; None: the default.
-        decomposer: name of a decomposer; None: the default.
-        backend: which backend, where several would do.
-        device: as `--device` takes it.
-        dtype: as `--dtype` takes it.
-        python: interpreter of the environment that has this row's backend; None: this one.
-        requirements: what an environment of the row's own has besides; needs isolation.
+        name: in tables; unique.
+        spec: everything that decides its results, besides video and query.
+        python: interpreter of an environment that has this row's backend; None: this one.
+        folder_name: of its run; empty: made from the name.
     """
 
     name: str
-    model: str
-    preset: str | None = None
-    overrides: Mapping[str, Any] = field(default_factory=dict)
-    tracks: str | None = None
-    decomposer: str | None = None
-    backend: str | None = None
-    device: str = "auto"
-    dtype: str = "auto"
+    spec: RunSpec
     python: str | None = None
-    requirements: tuple[str, ...] = ()
+    folder_name: str = ""
 
     @property
     def folder(self) -> str:
         """Name of the row's run folder; harmless as a file name.
 
-        >>> ComparisonRow("tiny:qwen2-vl, paper", "tiny:qwen2-vl").folder
+        >>> ComparisonRow("tiny:qwen2-vl, paper", RunSpec("tiny:qwen2-vl")).folder
         'tiny-qwen2-vl-paper'
         """
-        return _NOT_IN_A_FOLDER.sub("-", self.name).strip("-.")[:_LONGEST_FOLDER] or "row"
+        return self.folder_name or folder_name(self.name)
 
-    def job(self) -> dict[str, Any]:
-        """Return what decides the row's results, for the process that runs it; JSON values."""
-        names = ("model", "preset", "tracks", "decomposer", "backend", "device", "dtype")
-        return {name: getattr(self, name) for name in names} | {"overrides": dict(self.overrides)}
-
-
-class _FileRow(BaseModel):
-    """One `[[row]]` of a rows file."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    name: str | None = Field(None, min_length=1, max_length=200)
-    model: str = Field(min_length=1)
-    preset: str | None = None
-    set: dict[str, Any] = Field(default_factory=dict)
-    tracks: str | None = None
-    decomposer: str | None = None
-    backend: str | None = None
-    device: str = "auto"
-    dtype: str = "auto"
-    python: str | None = None
-    requirements: tuple[str, ...] = Field((), max_length=100)
-    ladder: bool = False
+    @property
+    def loads(self) -> tuple[object, ...]:
+        """What rows must have in common to share a process and the loaded model."""
+        spec = self.spec
+        return self.python, spec.model, spec.revision, spec.backend, spec.load, spec.extensions
 
 
-class _RowsFile(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    row: list[_FileRow] = Field(min_length=1, max_length=MOST_ROWS)
+def folder_name(name: str) -> str:
+    """Return a row's name as a file name."""
+    return _NOT_IN_A_FOLDER.sub("-", name).strip("-.")[:_LONGEST_FOLDER] or "row"
 
 
 def product_of(
     models: Sequence[str],
     presets: Sequence[str] = (),
-    overrides: Mapping[str, Any] | None = None,
     *,
+    base: RunSpec | None = None,
     ladder: bool = False,
-    **common: Any,  # noqa: ANN401  # fields of ComparisonRow
 ) -> tuple[ComparisonRow, ...]:
     """Return a row per model and preset; with the ladder, one per model, preset and component.
 
     Args:
-        models: as `--model` takes them.
-        presets: none: each model's default.
-        overrides: dotted setting names to values, of every row.
+        models: named checkpoints, folders or hub ids.
+        presets: none: the base's.
+        base: what all rows share; its model is not used.
         ladder: add the method's components one by one (paper Table 2).
-        common: fields that all rows share, such as tracks.
 
     Raises:
         UsageError: no model, or too many rows.
@@ -111,41 +106,13 @@ def product_of(
     >>> [row.name for row in product_of(["a", "b"], ["paper"])]
     ['a', 'b']
     """
-    rows = []
-    for model in models:
-        for preset in presets or (None,):
-            name = model if len(presets) < 2 else f"{model}, {preset}"  # noqa: PLR2004
-            row = ComparisonRow(name, model, preset, dict(overrides or {}), **common)
-            rows += list(_ladder(row)) if ladder else [row]
-    return checked(rows)
-
-
-def read_rows(path: Path) -> tuple[ComparisonRow, ...]:
-    """Return the rows of a TOML file: `[[row]]` tables with the fields of ComparisonRow, `set` for overrides.
-
-    One with `ladder = true` is a row per component of the method.
-
-    Raises:
-        UsageError: it cannot be read, or a row is wrong.
-    """
-    try:
-        entries = _RowsFile.model_validate(tomllib.loads(path.read_text(encoding="utf-8"))).row
-    except OSError as error:
-        raise UsageError(f"expected a file of rows, but {path} cannot be read: {error.strerror or error}") from error
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        place = ".".join(map(str, first["loc"]))
-        raise UsageError(
-            f"expected [[row]] tables in {path}, got {one_line(repr(first['input']), 60)} at {place}: {first['msg']}"
-        ) from error
-    except ValueError as error:
-        raise UsageError(f"expected TOML in {path}: {one_line(str(error), 200)}") from error
+    base = base or RunSpec("none")
     rows: list[ComparisonRow] = []
-    for entry in entries:
-        fields = entry.model_dump(exclude={"set", "name", "ladder"})
-        name = entry.name or (entry.model if entry.preset is None else f"{entry.model}, {entry.preset}")
-        row = ComparisonRow(one_line(name, 200), overrides=entry.set, **fields)
-        rows += list(_ladder(row)) if entry.ladder else [row]
+    for model in models:
+        for preset in presets or (base.preset,):
+            name = model if len(presets) < 2 else f"{model}, {preset}"  # noqa: PLR2004
+            row = ComparisonRow(name, replace(base, model=model, preset=preset))
+            rows += _ladder(row) if ladder else [row]
     return checked(rows)
 
 
@@ -174,4 +141,5 @@ def checked(rows: Sequence[ComparisonRow]) -> tuple[ComparisonRow, ...]:
 
 def _ladder(row: ComparisonRow) -> Iterator[ComparisonRow]:
     for step in LADDER:
-        yield replace(row, name=f"{row.name}, {step.name}", overrides={**row.overrides, **step.overrides})
+        spec = replace(row.spec, overrides={**row.spec.overrides, **step.overrides})
+        yield replace(row, name=f"{row.name}, {step.name}", spec=spec)
