@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from stvg_core.api.attention import AttentionResult, attend
-    from stvg_core.api.grounder import GroundingResult, ground
+    from stvg_core.api.grounder import Grounder, ground, load
+    from stvg_core.api.results import GroundingResult
+    from stvg_core.api.run_spec import RunSpec
     from stvg_core.errors import StvgError
     from stvg_core.host.session import Session, open_session
     from stvg_core.settings import Settings, load_settings
@@ -17,7 +19,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AttentionResult",
+    "Grounder",
     "GroundingResult",
+    "RunSpec",
     "Session",
     "Settings",
     "Span",
@@ -26,6 +30,7 @@ __all__ = [
     "Tube",
     "attend",
     "ground",
+    "load",
     "load_settings",
     "open_session",
 ]
@@ -33,8 +38,11 @@ __all__ = [
 _HOMES = {
     "AttentionResult": "api.attention",
     "attend": "api.attention",
-    "GroundingResult": "api.grounder",
+    "Grounder": "api.grounder",
     "ground": "api.grounder",
+    "load": "api.grounder",
+    "GroundingResult": "api.results",
+    "RunSpec": "api.run_spec",
     "Settings": "settings",
     "load_settings": "settings",
     "StvgError": "errors",
@@ -48,6 +56,11 @@ _HOMES = {
 
 def __getattr__(name: str) -> object:
     """Import a public name where it is first used."""
+    if name == "__version__":
+        # Only here: it takes half of the time that importing this package may take.
+        from importlib.metadata import version
+
+        return version("stvg-core")
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -8,28 +8,24 @@ import typer
 from stvg_core.cli.ground import (
     NOTHING_WRITTEN,
     JsonOption,
-    ModelOption,
-    PresetOption,
-    SetOption,
     TraceOption,
     errors_as_json,
-    read_overrides,
 )
-from stvg_core.cli.opening import Opening, opens_model
+from stvg_core.cli.run_options import with_run_spec
 from stvg_core.cli.terminal import hook_trace, one_line, progress, table_lines
 
 if TYPE_CHECKING:
     from stvg_core.api.attention import AttentionResult
+    from stvg_core.api.run_spec import RunSpec
 
 _MOST_TOKENS = 40
 _PERCENT = 100.0
 
 
-@opens_model("recompute")
+@with_run_spec(without=("recompute", "tracks", "decomposer"))
 def attend(
     video: Annotated[str, typer.Argument(help="a local video file")],
     question: Annotated[str, typer.Argument(help="what the model is asked, as it is")],
-    model: ModelOption,
     tokens: Annotated[
         str,
         typer.Option(
@@ -49,18 +45,15 @@ def attend(
             show_default=False,
         ),
     ] = None,
-    preset: PresetOption = None,
-    setting: SetOption = None,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="folder for attention.json, .npz, .mp4, sheets and curves")
     ] = None,
     as_json: JsonOption = False,
     *,
-    opening: Opening,
+    spec: "RunSpec",
     trace_hooks: TraceOption = False,
 ) -> None:
     """Show what a model looks at in a video while it is asked a question."""
-    overrides = read_overrides(setting or [])
     names: tuple[str, ...] = ()
     with errors_as_json(as_json):
         from stvg_core.api.attention import attend as run
@@ -73,16 +66,10 @@ def attend(
             result = run(
                 video,
                 question,
-                model=model,
+                model=spec,
                 tokens=tokens,
                 layers=layers,
                 mode=None if relative is None else "relative" if relative else "raw",
-                preset=preset,
-                overrides=overrides,
-                options=opening.options,
-                revision=opening.revision,
-                backend=opening.backend,
-                extensions=opening.extensions,
                 trace=hook_trace(trace_hooks),
                 on_stage=on_stage,
             )

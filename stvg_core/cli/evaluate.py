@@ -16,19 +16,12 @@ from stvg_core.cli.dataset import (
     SplitOption,
     VideoRootOption,
 )
-from stvg_core.cli.ground import (
-    DecomposerOption,
-    ModelOption,
-    PresetOption,
-    SetOption,
-    TracksOption,
-    read_overrides,
-)
-from stvg_core.cli.opening import Opening, opens_model
+from stvg_core.cli.run_options import with_run_spec
 from stvg_core.cli.terminal import one_line, table_lines
 from stvg_core.errors import RunError
 
 if TYPE_CHECKING:
+    from stvg_core.api.run_spec import RunSpec
     from stvg_core.evaluation.runs.evaluation import Step
 
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="folder that stvg evaluate wrote to")]
@@ -48,11 +41,10 @@ _PERCENT = 100.0
 _MOST_KINDS = 10
 
 
-@opens_model()
+@with_run_spec()
 def evaluate(
     dataset: DatasetArgument,
     root: RootOption,
-    model: ModelOption,
     run: Annotated[Path, typer.Option("--run", help="folder of the run; gone on with where it is there")],
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="the first so many samples")] = None,
     shard: Annotated[
@@ -74,17 +66,11 @@ def evaluate(
     annotations: AnnotationsOption = None,
     video_root: VideoRootOption = None,
     no_corrections: CorrectionsOption = False,
-    tracks: TracksOption = None,
-    decomposer: DecomposerOption = None,
-    preset: PresetOption = None,
-    setting: SetOption = None,
     as_json: JsonOption = False,
     *,
-    opening: Opening,
+    spec: "RunSpec",
 ) -> None:
     """Ground every sample of a data set, and score it; run the same command again to go on after any stop."""
-    overrides = read_overrides(setting or [])
-    from stvg_core.api.grounder import DEFAULT_DECOMPOSER, DEFAULT_TRACKER
     from stvg_core.evaluation.runs import Selection, Shard
     from stvg_core.evaluation.runs.engine import EngineChoice
     from stvg_core.evaluation.runs.evaluation import ModelChoice
@@ -96,18 +82,7 @@ def evaluate(
     selection = Selection(limit, None if shard is None else Shard.parse(shard))
     engine_choice = EngineChoice(engine, workers, address)
     found = open_dataset(dataset, root, split=split, annotations=annotations, video_root=video_root)
-    choice = ModelChoice(
-        model,
-        preset=preset,
-        overrides=overrides,
-        tracks=tracks or DEFAULT_TRACKER,
-        decomposer=decomposer or DEFAULT_DECOMPOSER,
-        options=opening.options,
-        revision=opening.revision,
-        backend=opening.backend,
-        extensions=opening.extensions,
-        keep_maps=keep_maps,
-    )
+    choice = ModelChoice(spec, keep_maps=keep_maps)
     with _bar() as (on_stage, on_step):
         summary = start(
             found,

@@ -172,7 +172,7 @@ def test_damaged_weights_are_one_line(stvg: Run, easy: DemoCase, tmp_path: Path)
         ("ground", "clip.mp4", QUERY),
         ("ground", "clip.mp4", QUERY, "--model", MODEL, "--set", "prompt.steps"),
         ("ground", "clip.mp4", QUERY, "--model", MODEL, "--tracks", "region"),
-        ("ground", "clip.mp4", QUERY, "--model", MODEL, "--attention", "sideways"),
+        ("ground", "clip.mp4", QUERY, "--model", MODEL, "--attn-implementation", "sideways"),
         ("ground", "clip.mp4", QUERY, "--model", MODEL, "--quantization", "3bit"),
         ("ground", "clip.mp4", QUERY, "--model", MODEL, "--device", "cpu", "--device-map", "auto"),
     ],
@@ -247,7 +247,7 @@ def test_every_preset_runs(stvg: Run, easy: DemoCase) -> None:
 
 def test_how_the_model_was_loaded_is_told_in_the_result(stvg: Run, easy: DemoCase) -> None:
     ran = stvg(
-        "ground", easy.video, QUERY, "--model", MODEL, "--attention", "eager", "--deterministic", "--dtype", "bfloat16",
+        "ground", easy.video, QUERY, "--model", MODEL, "--attn-implementation", "eager", "--deterministic", "--dtype", "bfloat16",
         "--device", "cpu", "--json",
     )  # fmt: skip
     load = json.loads(ran.out)["settings"]["load"]

@@ -15,7 +15,8 @@ from typing import Any, Final, Literal, get_args
 
 import numpy as np
 
-from stvg_core.cli.ground import read_overrides
+from stvg_core.api.run_spec import RunSpec
+from stvg_core.cli.run_options import parse_overrides
 from stvg_core.errors import StvgError
 from stvg_core.evaluation.ablation import TABLE_NAMES, AblationSample, ablate
 from stvg_core.evaluation.ablation.ablating import MARKDOWN_NAME
@@ -165,11 +166,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         source = SceneSource(options.split, options.clips, tuple(int(seed) for seed in options.seeds.split(",")))
         choices = [
             ModelChoice(
-                model,
-                options.preset,
-                read_overrides(options.set),
-                tracks=options.tracks,
-                options=LoadOptions(device=options.device),
+                RunSpec(
+                    model,
+                    preset=options.preset,
+                    overrides=parse_overrides(options.set),
+                    tracks=options.tracks,
+                    load=LoadOptions(device=options.device),
+                )
             )
             for model in options.model or MODELS
         ]

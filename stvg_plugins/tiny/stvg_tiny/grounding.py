@@ -15,7 +15,7 @@ from typing import Any, Final
 import torch
 
 from stvg_core.api.grounder import settings_of
-from stvg_core.cli.ground import read_overrides
+from stvg_core.cli.run_options import parse_overrides
 from stvg_core.errors import StvgError
 from stvg_core.host.session import Session, open_session
 from stvg_core.inputs.tracks.catalog import open_tracker
@@ -145,7 +145,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with open_session(options.model) as session:
             measured = []
             for preset in options.preset or [None]:
-                settings = settings_of(session, preset, read_overrides(options.set))
+                settings = settings_of(session, preset, parse_overrides(options.set))
                 _say(f"# {options.model}, preset {settings.preset}, {split.name.lower()}, {options.queries} queries")
                 trackers = options.tracks or ["regions"]
                 measured.append(evaluate_grounding(session, settings, levels, trackers, options.queries, _say))

@@ -22,7 +22,7 @@ from typing import Any, Final
 import torch
 
 from stvg_core.api.grounder import settings_of
-from stvg_core.cli.ground import read_overrides
+from stvg_core.cli.run_options import parse_overrides
 from stvg_core.errors import StvgError
 from stvg_core.host.session import Session, open_session
 from stvg_core.inputs.query.catalog import open_decomposer
@@ -217,7 +217,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             check_output_folder(options.json.parent)
             options.json.parent.mkdir(parents=True, exist_ok=True)
         with open_session(options.model) as session:
-            overrides = read_overrides(options.set)
+            overrides = parse_overrides(options.set)
             settings = settings_of(session, None, overrides)
             windowed = settings_of(session, None, _WINDOWED | overrides)
             for times in options.times or [16]:
