@@ -14,11 +14,10 @@ import numpy as np
 from jaxtyping import Float64
 
 from stvg_core.errors import RunError, ScoreError, StvgError
-from stvg_core.evaluation.runs.controls import ACTION_ONLY, ATTRIBUTE_ONLY, CONTROLS_KEY, RANDOM
 from stvg_core.evaluation.runs.rows import StoredResult
 from stvg_core.evaluation.runs.scoring import predicted_tube
 from stvg_core.evaluation.runs.store import RunStore
-from stvg_core.evaluation.runs.tasks import Task
+from stvg_core.evaluation.runs.tasks import ACTION_ONLY, ATTRIBUTE_ONLY, CONTROLS_KEY, RANDOM, Task
 from stvg_core.inputs.tracks.cells import cell_coverage
 from stvg_core.metrics import METRIC_NAMES, Protocol, SampleTruth, box_iou
 from stvg_core.metrics.files import parse_annotation
@@ -97,7 +96,8 @@ def measure_run(folder: Path) -> dict[str, dict[str, float]]:
             continue
         for measure in (_prompts, _span, _points):
             for name, value in _damaged_as_none(partial(measure, sample, sample.result.document)).items():
-                measures.setdefault(name, {})[sample.sample_id] = value
+                if np.isfinite(value):
+                    measures.setdefault(name, {})[sample.sample_id] = value
     return measures
 
 

@@ -227,5 +227,7 @@ def _warnings(names: Sequence[str], ran: Sequence[Mapping[str, Any]], scores: Se
     samples = [set(one.values) for one in scores if one.values]
     if any(one != samples[0] for one in samples):
         common = len(set.intersection(*samples))
-        warnings.append(f"rows are not scored on the same samples: {common} are in all; differences are of those in both")
+        warnings.append(
+            f"rows are not scored on the same samples: {common} are in all; differences are of those in both"
+        )
     return warnings

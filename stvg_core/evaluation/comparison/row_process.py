@@ -67,7 +67,7 @@ def _log_to(path: Path) -> None:
 def _evaluate(job: dict[str, Any], row: dict[str, Any], sessions: Any) -> None:  # noqa: ANN401  # its type imports torch
     from stvg_core.api.run_spec import RunSpec
     from stvg_core.evaluation.runs import Selection
-    from stvg_core.evaluation.runs.evaluation import evaluate
+    from stvg_core.evaluation.runs.evaluation import ModelChoice, evaluate
     from stvg_core.inputs.datasets import open_dataset
     from stvg_core.metrics import find_protocol
 
@@ -83,14 +83,12 @@ def _evaluate(job: dict[str, Any], row: dict[str, Any], sessions: Any) -> None: 
     evaluate(
         dataset,
         Path(row["run"]),
-        RunSpec.from_dict(row["spec"]),
+        ModelChoice(RunSpec.from_dict(row["spec"]), Path(job["tracks_folder"]), job["keep_maps"]),
         find_protocol(job["protocol"]),
         selection=Selection(source["limit"]),
         corrections=source["corrections"],
         retry_failed=job["retry_failed"],
         sessions=sessions,
-        keep_maps=job["keep_maps"],
-        tracks_folder=Path(job["tracks_folder"]),
     )
 
 

@@ -1,19 +1,22 @@
-"""What is compared: one row per model and settings, listed, multiplied out, from a file, or from finished runs."""
+"""What is compared: one row per model and settings, from specs, from a file, or from finished runs."""
 
 import re
-import tomllib
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
+from pydantic import BaseModel, ConfigDict, ValidationError
+
 from stvg_core._internal.plain_text import one_line
-from stvg_core.api.run_spec import RunSpec, read_run_specs
+from stvg_core.api.run_spec import RunSpec, read_run_tables
 from stvg_core.errors import UsageError
 
-MOST_ROWS: Final = 500
+MAXIMUM_ROWS: Final = 5000
 _NOT_IN_A_FOLDER: Final = re.compile(r"[^A-Za-z0-9._+-]+")
 _LONGEST_FOLDER: Final = 80
+_LONGEST_NAME: Final = 200
 _MEAN: Final = {"spatial.tokens.rule": "mean", "temporal.tokens.rule": "mean"}
 _IDENTIFIED: Final = {"spatial.tokens.rule": "max_activation", "temporal.tokens.rule": "max_activation"}
 _TUNED: Final = {"spatial.tune": True, "temporal.tune": True}
@@ -85,35 +88,93 @@ def folder_name(name: str) -> str:
     return _NOT_IN_A_FOLDER.sub("-", name).strip("-.")[:_LONGEST_FOLDER] or "row"
 
 
-def product_of(
-    models: Sequence[str],
-    presets: Sequence[str] = (),
-    *,
-    base: RunSpec | None = None,
-    ladder: bool = False,
-) -> tuple[ComparisonRow, ...]:
-    """Return a row per model and preset; with the ladder, one per model, preset and component.
+def named_rows(specs: Sequence[RunSpec], *, ladder: bool = False) -> tuple[ComparisonRow, ...]:
+    """Return a row per spec, called by its model and by what it does not share with other specs of that model.
 
     Args:
-        models: named checkpoints, folders or hub ids.
-        presets: none: the base's.
-        base: what all rows share; its model is not used.
-        ladder: add the method's components one by one (paper Table 2).
+        specs: models and settings.
+        ladder: instead, return a row per spec and component of the method (paper Table 2).
 
     Raises:
-        UsageError: no model, or too many rows.
+        UsageError: no spec, too many rows, or two that are the same.
 
-    >>> [row.name for row in product_of(["a", "b"], ["paper"])]
-    ['a', 'b']
+    >>> specs = [RunSpec("a"), RunSpec("a", preset="paper"), RunSpec.of("a", quantization="4bit"), RunSpec("b")]
+    >>> [row.name for row in named_rows(specs)]
+    ['a', 'a, paper', 'a, quantization 4bit', 'b']
     """
-    base = base or RunSpec("none")
     rows: list[ComparisonRow] = []
-    for model in models:
-        for preset in presets or (base.preset,):
-            name = model if len(presets) < 2 else f"{model}, {preset}"  # noqa: PLR2004
-            row = ComparisonRow(name, replace(base, model=model, preset=preset))
-            rows += _ladder(row) if ladder else [row]
+    for spec, name in zip(specs, _names(specs), strict=True):
+        row = ComparisonRow(name, spec)
+        rows += _ladder(row) if ladder else [row]
     return checked(rows)
+
+
+def _names(specs: Sequence[RunSpec]) -> Iterator[str]:
+    for spec in specs:
+        table = spec.to_dict()
+        others = [other.to_dict() for other in specs if other.model == spec.model]
+        settings = {name: table[name] for name in table if any(other.get(name) != table[name] for other in others)}
+        changed = settings.pop("set", {})
+        parts = [str(value) if name == "preset" else f"{name} {value}" for name, value in (settings | changed).items()]
+        yield one_line(", ".join([spec.model, *parts]), _LONGEST_NAME)
+
+
+def read_rows(path: Path) -> tuple[ComparisonRow, ...]:
+    """Return the rows of a TOML file: `[[run]]` tables of `RunSpec.from_dict`.
+
+    A table may also have a `name`; `python`, the interpreter of an environment that has its backend; and
+    `ladder = true`, which makes it a row per component of the method.
+
+    Raises:
+        UsageError: it cannot be read, or a row is wrong.
+    """
+    tables = read_run_tables(path)
+    own = [_RowOptions.of({name: table.pop(name) for name in _ROW_OPTIONS if name in table}, path) for table in tables]
+    specs = [RunSpec.from_dict(table) for table in tables]
+    rows: list[ComparisonRow] = []
+    for spec, options, name in zip(specs, own, _names(specs), strict=True):
+        row = ComparisonRow(one_line(options.name or name, _LONGEST_NAME), spec, options.python)
+        rows += _ladder(row) if options.ladder else [row]
+    return checked(rows)
+
+
+class _RowOptions(BaseModel):
+    """What a table of a rows file may have beside the fields of a spec."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    name: str = ""
+    python: str | None = None
+    ladder: bool = False
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any], path: Path) -> "_RowOptions":
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            raise UsageError(
+                f"expected name and python as text and ladder as true or false in {path}, got "
+                f"{one_line(repr(first['input']), 60)} at {first['loc'][0]}"
+            ) from error
+
+
+_ROW_OPTIONS: Final = tuple(_RowOptions.model_fields)
+
+
+def run_names(runs: Sequence[Path]) -> list[str]:
+    """Return the names of finished runs: their folders', with as many folders above as tell them apart.
+
+    Raises:
+        UsageError: a run is named twice.
+    """
+    places = [run.resolve() for run in runs]
+    if len(set(places)) != len(places):
+        raise UsageError("expected each run once, got one twice; leave one out")
+    depth = 1
+    while len({place.parts[-depth:] for place in places}) < len(places):
+        depth += 1
+    return [one_line("/".join(place.parts[-depth:]), _LONGEST_NAME) for place in places]
 
 
 def checked(rows: Sequence[ComparisonRow]) -> tuple[ComparisonRow, ...]:
@@ -122,11 +183,10 @@ def checked(rows: Sequence[ComparisonRow]) -> tuple[ComparisonRow, ...]:
     Raises:
         UsageError: there is none, there are too many, or two have one name.
     """
-    if not 1 <= len(rows) <= MOST_ROWS:
-        raise UsageError(f"expected 1 to {MOST_ROWS} rows, got {len(rows)}; name models with --model")
-    names = [row.name for row in rows]
-    for name in names:
-        if names.count(name) > 1:
+    if not 1 <= len(rows) <= MAXIMUM_ROWS:
+        raise UsageError(f"expected 1 to {MAXIMUM_ROWS} rows, got {len(rows)}; name models with --model")
+    for name, count in Counter(row.name for row in rows).items():
+        if count > 1:
             raise UsageError(f"expected each row once, got {name!r} twice; give the rows names of their own")
     folders: dict[str, str] = {}
     for row in rows:

@@ -11,12 +11,14 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from itertools import takewhile
 from pathlib import Path
 from typing import Any, Final
 
 from stvg_core._internal.plain_text import one_line
+from stvg_core.api.run_spec import RunSpec
 from stvg_core.errors import OutputError, RunError
 from stvg_core.evaluation.comparison.rows import ComparisonRow
 from stvg_core.evaluation.comparison.source import Source
@@ -54,6 +56,11 @@ class RowRun:
 def finished_run(row: ComparisonRow, run: Path, protocol: Protocol) -> RowRun:
     """Return a run that lies in a folder, which may come from anywhere.
 
+    Args:
+        row: whose run it is.
+        run: the folder.
+        protocol: whose rules the summary follows.
+
     Raises:
         RunError: there is no run, or it cannot be read.
     """
@@ -67,6 +74,36 @@ def finished_run(row: ComparisonRow, run: Path, protocol: Protocol) -> RowRun:
     if not sound:
         raise RunError(f"expected a run of stvg evaluate in {run}, got a damaged configuration; evaluate it again")
     return RowRun(row, run, summary)
+
+
+def read_run(run: Path, protocol: Protocol, name: str = "") -> RowRun:
+    """Return a run of which nothing is known but its folder.
+
+    Args:
+        run: the folder.
+        protocol: whose rules the summary follows.
+        name: of the row; empty: the model's.
+
+    Raises:
+        RunError: there is no run, it has not begun, or it cannot be read.
+    """
+    found = finished_run(ComparisonRow(name, RunSpec("unknown")), run, protocol)
+    configuration = (found.summary or {})["configuration"]
+    if configuration is None:
+        raise RunError(f"expected a finished run in {run}, got one that has not begun; evaluate it")
+    model = configuration.get("model")
+    identifier = model.get("id") if isinstance(model, dict) else None
+    identifier = one_line(identifier, _LONGEST_REASON) if isinstance(identifier, str) else ""
+    return replace(found, row=ComparisonRow(name or identifier or "run", RunSpec(identifier or "unknown")))
+
+
+def existing_run(row: ComparisonRow, out: Path, protocol: Protocol) -> RowRun:
+    """Return the run of a row in a comparison's folder, as far as it is; nothing is evaluated."""
+    run = out / RUNS / row.folder
+    try:
+        return finished_run(row, run, protocol)
+    except (RunError, OutputError) as error:
+        return RowRun(row, run, None, one_line(str(error), _LONGEST_REASON))
 
 
 def evaluate_rows(
@@ -105,12 +142,13 @@ def evaluate_rows(
     }
     done = 0
     while done < len(rows):
-        group = list(takewhile(lambda row: row.loads == rows[done].loads, rows[done:]))
+        first = rows[done]
+        group = list(takewhile(partial(_shares_model, first), rows[done:]))
         runs = [out / RUNS / row.folder for row in group]
         for run in runs:
             _clear(run)
         jobs = [{"run": str(run.resolve()), "spec": row.spec.to_dict()} for row, run in zip(group, runs, strict=True)]
-        with _child(group[0].python or sys.executable, options | {"rows": jobs}, runs[0] / LOG_NAME) as process:
+        with _child(first.python or sys.executable, options | {"rows": jobs}, runs[0] / LOG_NAME) as process:
             for row, run in zip(group, runs, strict=True):
                 if on_row is not None:
                     on_row(row, done)
@@ -119,6 +157,10 @@ def evaluate_rows(
                 yield RowRun(row, run, None, error) if error else finished_run(row, run, protocol)
                 if error:
                     break
+
+
+def _shares_model(row: ComparisonRow, other: ComparisonRow) -> bool:
+    return row.loads == other.loads
 
 
 def _clear(run: Path) -> None:

@@ -73,8 +73,8 @@ class TableRowPart(_Part):
     difference: dict[str, Estimate] | None = Field(description="this row minus the table's first, sample by sample")
     step: dict[str, Estimate] | None = Field(description="this row minus the one before it, sample by sample")
     by_group: dict[str, dict[str, float]] = Field(
-        description="samples and mean metrics by query type, of the samples on which the first row's track is right, or "
-        "wrong (gt_vIoU above .5), and of the thirds by the margin of the attribute's question before any prompt"
+        description="samples and mean metrics by query type; of samples on which the first row's track is right "
+        "(gt_vIoU above .5), or wrong; and of thirds by the margin of the attribute's question before any prompt"
     )
     measures: dict[str, float] = Field(description="means over the samples that have them (docs/ablate.md)")
     seconds: float | None = Field(description="median per sample")
@@ -120,9 +120,7 @@ def table_part(table: Table, scores: Mapping[str, RunScores], bootstrap: Bootstr
         rows.append(_row(row, found, values, groups, first if rows else None, previous))
         previous = values
         if row.controls:
-            rows += [
-                _row(row, found, control, groups, first, None, name) for name, control in found.controls.items()
-            ]
+            rows += [_row(row, found, control, groups, first, None, name) for name, control in found.controls.items()]
     checks = _checks(table, scores, groups, bootstrap) if table.name.startswith(_LADDER) and table.rows else []
     return TablePart(model=table.model, name=table.name, title=table.title, rows=rows, checks=checks)
 

@@ -10,6 +10,7 @@ from zlib import crc32
 
 import numpy as np
 
+from stvg_core.evaluation.runs.tasks import ACTION_ONLY, ATTRIBUTE_ONLY, CONTROLS_KEY, RANDOM
 from stvg_core.inputs.tracks.cells import cell_coverage
 from stvg_core.method.pipeline import join_branches, score_track_frames
 from stvg_core.method.tube import choose_span, source_bounds
@@ -17,11 +18,6 @@ from stvg_core.outputs.report.kept_maps import dump_maps
 from stvg_core.settings import JointSettings
 from stvg_core.values import Grounding
 
-CONTROLS_KEY: Final = "controls"
-"""Under which the record lies in the maps of a sample."""
-ATTRIBUTE_ONLY: Final = "attribute only"
-ACTION_ONLY: Final = "action only"
-RANDOM: Final = "random track and span"
 _DRAWS: Final = 20
 _RANDOM_KEY: Final = 11
 
