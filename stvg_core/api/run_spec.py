@@ -14,7 +14,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Self, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, Final, TypedDict, Unpack
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -101,7 +101,7 @@ class RunSpec:
             raise UsageError("expected settings, or a preset with overrides, got both; leave one of them out")
 
     @classmethod
-    def of(cls, model: str, **options: Unpack[RunOptions]) -> Self:
+    def of(cls, model: str, **options: Unpack[RunOptions]) -> "RunSpec":
         """Return the spec of a model and flat options.
 
         Raises:
@@ -136,7 +136,7 @@ class RunSpec:
         return table | ({"extensions": list(self.extensions)} if self.extensions else {})
 
     @classmethod
-    def from_dict(cls, table: Mapping[str, Any]) -> Self:
+    def from_dict(cls, table: Mapping[str, Any]) -> "RunSpec":
         """Return the spec of a table, such as one of a TOML file.
 
         Args:

@@ -247,8 +247,8 @@ def test_every_preset_runs(stvg: Run, easy: DemoCase) -> None:
 
 def test_how_the_model_was_loaded_is_told_in_the_result(stvg: Run, easy: DemoCase) -> None:
     ran = stvg(
-        "ground", easy.video, QUERY, "--model", MODEL, "--attn-implementation", "eager", "--deterministic", "--dtype", "bfloat16",
-        "--device", "cpu", "--json",
+        "ground", easy.video, QUERY, "--model", MODEL, "--attn-implementation", "eager", "--deterministic",
+        "--dtype", "bfloat16", "--device", "cpu", "--json",
     )  # fmt: skip
     load = json.loads(ran.out)["settings"]["load"]
     assert load == {

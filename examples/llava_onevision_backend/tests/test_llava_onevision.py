@@ -179,7 +179,7 @@ def test_maps_are_those_of_the_plain_procedure(folder: Path) -> None:
     prompting = PromptSettings(objective="linear", contrast_neutral=True, momentum=0.5, steps=2, step_size=0.05)
     chosen = load_settings("released").model_copy(update={"input": TRAINED, "prompt": prompting})
     queries = SubQueries("The man in red walks to the car.", "the man in red", "the man walks to the car", "given")
-    with open_session(str(folder), device="cpu") as session:
+    with open_session(str(folder), LoadOptions("cpu")) as session:
         frames = noise(3)
         clip = session.adapter.encode(frames, TRAINED, (0, 1, 2))
         views = clip, session.augment_frames(frames, clip, TRAINED)
