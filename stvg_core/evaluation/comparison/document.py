@@ -117,7 +117,10 @@ def build_comparison(
         rows=[_row(run, scores[run.row.name], first, out) for run in runs],
         differing={name: [_value(one, name) for one in described] for name in names},
         tables=[table_part(table, scores, bootstrap) for table in tables],
-        warnings=_warnings(list(names), ran, [scores[run.row.name] for run in runs]),
+        # The rows of a model's tables differ on purpose.
+        warnings=_warnings(
+            [] if any(table.model for table in tables) else list(names), ran, [scores[run.row.name] for run in runs]
+        ),
     )
 
 

@@ -57,7 +57,7 @@ def _choices(grounding: Grounding, settings: JointSettings, sample_id: str) -> d
         "tracks": [
             {
                 "frames": track.frames.tolist(),
-                "boxes_xyxy": track.boxes_xyxy.round(2).tolist(),
+                "boxes_xyxy": track.boxes_xyxy.tolist(),
                 "span": source_bounds(span, frames, settings),
             }
             for track, span in zip(tracks, spans, strict=True)

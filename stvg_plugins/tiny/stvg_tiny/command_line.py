@@ -63,13 +63,6 @@ def _evaluate_grounding(arguments: Sequence[str]) -> int:
     return evaluate(arguments)
 
 
-def _ablate(arguments: Sequence[str]) -> int:
-    """Measure the method's components one by one, and settings of ours, on the synthetic clips."""
-    from stvg_tiny.ablation import main as ablate
-
-    return ablate(arguments)
-
-
 def _evaluate_long(arguments: Sequence[str]) -> int:
     """Measure grounding in windows on long clips."""
     from stvg_tiny.long_grounding import main as evaluate
@@ -95,7 +88,6 @@ _COMMANDS: Final[Mapping[str, Callable[[Sequence[str]], int]]] = MappingProxyTyp
     {
         "make-benchmark": _make_benchmark,
         "evaluate-grounding": _evaluate_grounding,
-        "ablate": _ablate,
         "evaluate-long": _evaluate_long,
         "measure": _measure,
         "card": _card,
