@@ -146,7 +146,8 @@ def test_every_way_to_a_model_takes_its_familys_settings(tmp_path: Path) -> None
     grounder = ModelChoice("tiny:internvl", "released", tracks_folder=None).open()
     assert grounder.settings.model_dump(mode="json") == expected
     (table,) = make_tables(("presets",), load_settings("paper"), grounder.session.family)
-    own = {variant.name: variant for variant in table.variants}["released"].settings(load_settings("paper"))
+    (released,) = [variant for variant in table.variants if variant.name == "released"]
+    own = load_settings("paper", overrides=released.overrides)
     assert (own.joint.span_share, own.augment.enabled) == (0.6, False)
 
 

@@ -21,13 +21,14 @@ from stvg_core.evaluation.comparison import (
 )
 from stvg_core.evaluation.comparison.rows import folder_name
 from stvg_core.evaluation.runs.configuration import configuration_hash
-from stvg_core.host.model_settings import family_presets, find_backend, settings_before_loading
+from stvg_core.host.model_settings import family_presets, find_backend
 from stvg_core.host.models import resolve_model
 from stvg_core.metrics import Bootstrap, Protocol
-from stvg_core.settings import PROVENANCE, FamilyPresets, Settings
+from stvg_core.settings import Settings, choose_settings
 
 ABLATION: Final = "ablation"
 _KEY_DIGITS: Final = 10
+_MODEL_CHARACTERS: Final = 60
 _PAGE_SAMPLES: Final = 20
 
 
@@ -66,7 +67,7 @@ def ablate(
         on_count: called with the samples done and the samples of the row.
 
     Raises:
-        UsageError: there is no such table, or no model.
+        UsageError: there is no such table, no model, or complete settings in place of a preset.
         OutputError: the folder cannot be written to.
         RunError: it was stopped.
     """
@@ -76,8 +77,12 @@ def ablate(
     rows: dict[str, ComparisonRow] = {}
     parts: list[Table] = []
     for model in named_rows(specs):
+        if model.spec.settings is not None:
+            raise UsageError(f"expected a preset and overrides for {model.name}, got complete settings; leave them out")
         try:
-            settings, family = _settings(model.spec)
+            resolved = resolve_model(model.spec.model, model.spec.revision)
+            family = family_presets(find_backend(resolved, model.spec.backend))
+            settings = choose_settings(resolved.reference.folder, model.spec.preset, model.spec.overrides, family)
         except StvgError:
             # Its process says why.
             rows[model.folder] = model
@@ -85,11 +90,13 @@ def ablate(
         for table in make_tables(tables, settings, family):
             listed = []
             for variant in table.variants:
-                if variant.tracks == TRUE_TRACKS and true_tracks is None:
+                spec = _spec(model.spec, variant, true_tracks)
+                if spec is None:
                     continue
-                row = _row(model, table.name, variant, settings, true_tracks)
-                row = rows.setdefault(row.folder, row)
-                listed.append(TableRow(variant.name, row.name, variant.controls))
+                made = choose_settings(resolved.reference.folder, spec.preset, spec.overrides, family)
+                folder = _folder(model.name, spec, made)
+                row = ComparisonRow(f"{model.name}, {table.name}: {variant.name}", spec, folder_name=folder)
+                listed.append(TableRow(variant.name, rows.setdefault(folder, row).name, variant.controls))
             parts.append(Table(table.name, table.title, tuple(listed), model.name))
     return compare(
         tuple(rows.values()),
@@ -107,27 +114,16 @@ def ablate(
     )
 
 
-def _settings(spec: RunSpec) -> tuple[Settings, FamilyPresets]:
-    """Return a model's own settings, and what its family has differently in presets; loads no weights.
-
-    Raises:
-        StvgError: there is no such model, backend or setting.
-    """
-    resolved = resolve_model(spec.model, spec.revision)
-    settings = spec.settings or settings_before_loading(resolved, spec.backend, spec.preset, spec.overrides)
-    return settings, family_presets(find_backend(resolved, spec.backend))
+def _spec(spec: RunSpec, variant: Variant, true_tracks: str | None) -> RunSpec | None:
+    """Return the spec of a variant; None where it needs true tracks and nobody named them."""
+    tracks = true_tracks if variant.tracks == TRUE_TRACKS else variant.tracks or spec.tracks
+    if tracks is None:
+        return None
+    return replace(spec, tracks=tracks, overrides={**spec.overrides, **variant.overrides})
 
 
-def _row(model: ComparisonRow, table: str, variant: Variant, base: Settings, true_tracks: str | None) -> ComparisonRow:
-    """Return a variant as a row; variants that are the same, whatever their names, have the same folder."""
-    settings = variant.settings(base)
-    tracks = true_tracks if variant.tracks == TRUE_TRACKS else variant.tracks
-    spec = replace(model.spec, tracks=tracks or model.spec.tracks)
-    if spec.settings is None:
-        spec = replace(spec, overrides={**spec.overrides, **variant.overrides})
-    else:
-        spec = replace(spec, settings=settings)
-    decides = replace(spec, preset=None, overrides={}, settings=None).to_dict()
-    key = configuration_hash(decides | {"settings": settings.model_dump(mode="json", exclude=set(PROVENANCE))})
-    name = f"{model.name}, {table}: {variant.name}"
-    return ComparisonRow(name, spec, model.python, f"{folder_name(model.name)[:60]}-{key[:_KEY_DIGITS]}")
+def _folder(model: str, spec: RunSpec, settings: Settings) -> str:
+    """Return the run folder of a variant: the same for variants that are the same, whatever tables call them."""
+    decides = replace(spec, preset=None, overrides={}).to_dict()
+    key = configuration_hash(decides | {"settings": settings.model_dump(mode="json")})
+    return f"{folder_name(model)[:_MODEL_CHARACTERS]}-{key[:_KEY_DIGITS]}"

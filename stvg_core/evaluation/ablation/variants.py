@@ -2,10 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import reduce
 from typing import Any, Final
-
-from stvg_core.settings import Settings
 
 TRUE_TRACKS: Final = "true tracks"
 """In place of a tracker's name: the true tracks of all objects, where the caller names a tracker of them."""
@@ -26,18 +23,6 @@ class Variant:
     overrides: Mapping[str, Any] = field(default_factory=dict)
     tracks: str | None = None
     controls: bool = False
-
-    def settings(self, base: Settings) -> Settings:
-        """Return the settings of the row.
-
-        Raises:
-            pydantic.ValidationError: an override is not possible.
-        """
-        data = base.model_dump()
-        for name, value in self.overrides.items():
-            *parents, leaf = name.split(".")
-            reduce(lambda level, parent: level[parent], parents, data)[leaf] = value
-        return Settings.model_validate(data)
 
 
 @dataclass(frozen=True)

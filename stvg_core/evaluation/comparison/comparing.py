@@ -12,7 +12,7 @@ from stvg_core.evaluation.comparison.markdown import csv_table, markdown
 from stvg_core.evaluation.comparison.pages import PageChoice, write_pages
 from stvg_core.evaluation.comparison.plots import draw_plots
 from stvg_core.evaluation.comparison.rows import ComparisonRow, checked, named_rows, run_names
-from stvg_core.evaluation.comparison.running import RowRun, evaluate_rows, read_run
+from stvg_core.evaluation.comparison.running import RowRun, evaluate_rows, existing_run, read_run
 from stvg_core.evaluation.comparison.source import Source
 from stvg_core.evaluation.comparison.table_parts import Table, TableRow
 from stvg_core.evaluation.runs.runner import stopping_cleanly

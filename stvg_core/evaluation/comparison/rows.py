@@ -110,13 +110,13 @@ def named_rows(specs: Sequence[RunSpec], *, ladder: bool = False) -> tuple[Compa
 
 
 def _names(specs: Sequence[RunSpec]) -> Iterator[str]:
-    for spec in specs:
-        table = spec.to_dict()
-        others = [other.to_dict() for other in specs if other.model == spec.model]
-        settings = {name: table[name] for name in table if any(other.get(name) != table[name] for other in others)}
-        changed = settings.pop("set", {})
-        parts = [str(value) if name == "preset" else f"{name} {value}" for name, value in (settings | changed).items()]
-        yield one_line(", ".join([spec.model, *parts]), _LONGEST_NAME)
+    tables = [spec.to_dict() for spec in specs]
+    tables = [table | table.pop("set", {}) for table in tables]
+    for table in tables:
+        others = [other for other in tables if other["model"] == table["model"]]
+        own = {name: value for name, value in table.items() if any(other.get(name) != value for other in others)}
+        parts = [str(value) if name == "preset" else f"{name} {value}" for name, value in own.items()]
+        yield one_line(", ".join([table["model"], *parts]), _LONGEST_NAME)
 
 
 def read_rows(path: Path) -> tuple[ComparisonRow, ...]:
