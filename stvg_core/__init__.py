@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from stvg_core.api.results import GroundingResult
     from stvg_core.api.run_spec import RunSpec
     from stvg_core.errors import StvgError
+    from stvg_core.evaluation.api import evaluate, score
     from stvg_core.host.session import Session, open_session
     from stvg_core.settings import Settings, load_settings
     from stvg_core.values import Span, Track, Tube
@@ -29,10 +30,12 @@ __all__ = [
     "Track",
     "Tube",
     "attend",
+    "evaluate",
     "ground",
     "load",
     "load_settings",
     "open_session",
+    "score",
 ]
 
 _HOMES = {
@@ -46,6 +49,8 @@ _HOMES = {
     "Settings": "settings",
     "load_settings": "settings",
     "StvgError": "errors",
+    "evaluate": "evaluation.api",
+    "score": "evaluation.api",
     "Session": "host.session",
     "open_session": "host.session",
     "Span": "values",

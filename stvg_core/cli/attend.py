@@ -1,4 +1,4 @@
-"""`stvg attend`: what a model looks at while it is asked a question, any question."""
+"""`stvg attend`: attention maps of any question."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -25,7 +25,7 @@ _PERCENT = 100.0
 @with_run_spec(without=("recompute", "tracks", "decomposer"))
 def attend(
     video: Annotated[str, typer.Argument(help="a local video file")],
-    question: Annotated[str, typer.Argument(help="what the model is asked, as it is")],
+    question: Annotated[str, typer.Argument(help="the question, passed on verbatim")],
     tokens: Annotated[
         str,
         typer.Option(
@@ -35,14 +35,14 @@ def attend(
     ] = "grounding",
     layers: Annotated[
         str | None,
-        typer.Option("--layers", help="decoder layers: all, 0-7, or 3,5,-1 [default: those of the settings]"),
+        typer.Option("--layers", help="decoder layers: all, 0-7, or 3,5,-1", show_default="those of the settings"),
     ] = None,
     relative: Annotated[
         bool | None,
         typer.Option(
             "--relative/--raw",
-            help="over the attention of the neutral question, or shares as they are [default: as the settings say]",
-            show_default=False,
+            help="relative to the neutral question's attention, or raw shares",
+            show_default="as in the settings",
         ),
     ] = None,
     out: Annotated[
@@ -53,7 +53,7 @@ def attend(
     spec: "RunSpec",
     trace_hooks: TraceOption = False,
 ) -> None:
-    """Show what a model looks at in a video while it is asked a question."""
+    """Show which parts of a video a model attends to while it answers a question."""
     names: tuple[str, ...] = ()
     with errors_as_json(as_json):
         from stvg_core.api.attention import attend as run
@@ -89,7 +89,7 @@ def attend(
 
 
 def _summary(result: "AttentionResult") -> list[str]:
-    """Return what a person wants to know of a reading, a line each."""
+    """Return a result as lines of text."""
     document = result.document
     shown = document.attention
     best = max(document.frames, key=lambda frame: frame.peak)

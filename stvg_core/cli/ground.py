@@ -23,7 +23,7 @@ TraceOption = Annotated[
     typer.Option(
         "--trace-hooks/--no-trace-hooks",
         envvar=TRACE_VARIABLE,
-        help="tell every hook call on stderr, in shapes and types",
+        help="print every hook call on stderr, as shapes and types",
     ),
 ]
 NOTHING_WRITTEN = "no files written; add --out FOLDER"
@@ -75,7 +75,7 @@ def ground(
 
 @contextmanager
 def errors_as_json(wanted: bool) -> Iterator[None]:
-    """Print a failure as the error document of the same schema, where JSON is wanted; then pass it on."""
+    """With --json, print a failure as the error document of the same schema; then raise it."""
     try:
         yield
     except StvgError as error:
@@ -87,7 +87,7 @@ def errors_as_json(wanted: bool) -> Iterator[None]:
 
 
 def summary(result: "GroundingResult") -> list[str]:
-    """Return what a person wants to know of a result, a line each."""
+    """Return a result as lines of text."""
     document = result.document
     tube = document.tube
     first, last = tube.boxes[0], tube.boxes[-1]

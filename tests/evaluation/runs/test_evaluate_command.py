@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from stvg_core.api.grounder import Grounder
+from stvg_core.api.run_spec import RunSpec
 from stvg_core.devtools.demos import find_demos
 from stvg_core.errors import RunError
 from stvg_core.evaluation.runs.evaluation import ModelChoice, evaluate
@@ -36,7 +37,7 @@ def scripted(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
 
     def open_(choice: ModelChoice, sessions: object = None) -> Grounder:
         settings = load_settings(
-            "paper", overrides={"sampling.frame_count": 6, "prompt.steps": 0} | dict(choice.overrides or {})
+            "paper", overrides={"sampling.frame_count": 6, "prompt.steps": 0} | dict(choice.spec.overrides)
         )
         return Grounder(session, settings, VideoCache(WholePicture()))
 
@@ -234,7 +235,7 @@ def test_killed_at_fifty_moments_the_tiny_model_comes_to_the_same(tmp_path: Path
     Queries of a video come out close together, so that more are done by a kill than were waited for.
     """
     dataset = open_dataset("folder", write_demo_data(tmp_path / "data", 60, 5))
-    choice, protocol = ModelChoice("tiny:qwen2-vl"), find_protocol("stcat")
+    choice, protocol = ModelChoice(RunSpec("tiny:qwen2-vl")), find_protocol("stcat")
     first = evaluate(dataset, tmp_path / "unbroken", choice, protocol)
     run = tmp_path / "run"
     # Processes begin with the libraries imported and nothing else: a fork of this one would have its locks.
