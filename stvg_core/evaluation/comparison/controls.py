@@ -134,7 +134,8 @@ def _score(sample: _Sample, protocol: Protocol) -> Values:
         tube = predicted_tube(
             {"tube": {"start_frame": start, "end_frame": end}, "video": video}, record["tracks"][track], task, protocol
         )
-        return metric_values(score_samples({"": tube}, {"": truth}, protocol.rules), protocol.rules)[0]
+        rows = metric_values(score_samples({"": tube}, {"": truth}, protocol.rules), protocol.rules)
+        return rows.reshape(-1)
 
     true_frames, true_boxes = truth.tube.frames * step, truth.tube.boxes_xyxy
     best = int(np.argmax([box_iou(track.boxes_at(true_frames)[0], true_boxes).mean() for track in tracks]))
