@@ -13,7 +13,6 @@ import typer
 from stvg_core.cli import (
     ablate,
     attend,
-    bench,
     compare,
     conformance,
     dataset,
@@ -64,11 +63,7 @@ _GROUPS: dict[str, tuple[tuple[str, Callable[..., None] | typer.Typer], ...]] = 
         ("dataset", dataset.app),
     ),
     "Plugins": (("plugins", plugins.plugins), ("models", listing.models), ("doctor", doctor.doctor)),
-    "Develop": (
-        ("new-backend", new_backend.new_backend),
-        ("conformance", conformance.conformance),
-        ("bench", bench.bench),
-    ),
+    "Develop": (("new-backend", new_backend.new_backend), ("conformance", conformance.conformance)),
 }
 for _group, _commands in _GROUPS.items():
     for _name, _command in _commands:

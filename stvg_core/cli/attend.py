@@ -83,7 +83,7 @@ def attend(
             typer.echo(line)
         typer.echo(f"written   {one_line(str(out / names[0]))}, {', '.join(names[1:])}" if out else NOTHING_WRITTEN)
     if out is not None and "frame_curve.png" not in names:
-        from stvg_core.outputs.attention.curves import INSTALL
+        from stvg_core.outputs.attention.folder import INSTALL
 
         typer.echo(f"no curves drawn, matplotlib is not installed: {INSTALL}; their numbers are in the JSON", err=True)
 

@@ -89,7 +89,7 @@ def _compare(folder: Path, *, quiet: bool) -> "ComparisonDocument":
     if not quiet:
         typer.echo(f"comparison: {one_line(demo.note)}")
     data = folder / "data"
-    demo.write(data)
+    demo.write_comparison(data)
     rows = read_rows(data / ROWS_FILE)
     with bar("demo", len(rows)) as (on_row, on_count):
         document = start(

@@ -17,10 +17,8 @@ from stvg_core.evaluation.comparison.running import finished_run
 from stvg_core.evaluation.runs import RunStore
 from stvg_core.metrics import Bootstrap, Protocol, find_protocol
 from stvg_core.settings import FamilyPresets, Settings, load_settings
-from tests.cli.test_ground import Run, stvg
-from tests.evaluation.runs.support import CONFIGURATION, work, write_dataset
-
-__all__ = ["stvg"]
+from tests.support.command_line import Run
+from tests.support.runs import CONFIGURATION, work, write_dataset
 
 STCAT = find_protocol("stcat")
 MODEL = "tiny:qwen2-vl"

@@ -38,31 +38,16 @@ from stvg_core.evaluation.comparison.plots import draw_plots
 from stvg_core.evaluation.comparison.rows import checked, run_names
 from stvg_core.evaluation.comparison.running import evaluate_rows
 from stvg_core.evaluation.runs import Selection, score_run, summarize_run
-from stvg_core.evaluation.runs.tasks import Outcome, Task
 from stvg_core.metrics import METRIC_NAMES, Bootstrap, find_protocol
 from stvg_core.plugin.model_reference import LoadOptions
 from stvg_core.settings import load_settings
-from tests.cli.test_ground import Run, stvg
-from tests.evaluation.runs.support import CONFIGURATION, MadeUpEngine, answer, work, write_dataset
-
-__all__ = ["stvg"]
+from tests.support.command_line import Run
+from tests.support.runs import CONFIGURATION, MadeUpEngine, answer, better, work, write_dataset
 
 SCHEMA = Path(__file__).parents[3] / "docs" / "schema" / "comparison-1.schema.json"
 STCAT = find_protocol("stcat")
 SETTINGS = {"preset": "paper", "sampling": {"frame_count": 20}, "tracker": "regions", "decomposer": "rules"}
 BOOTSTRAP = Bootstrap(200)
-
-
-def better(task: Task) -> Outcome:
-    """The made-up model with a tube that covers the truth."""
-    found = answer(task)
-    if found.failure:
-        return found
-    document = json.loads(found.document or "")
-    document["tube"] |= {"start_frame": 5, "end_frame": 14}
-    corners = [float(task.video.strip("video.mp4")), 0.0, 31.0, 40.0]
-    track = {"frames": [0, 29], "boxes_xyxy": [corners, corners]}
-    return Outcome(task.sample_id, json.dumps(document), json.dumps(track), None, 0.1)
 
 
 def a_run(tmp_path: Path, name: str, speak: Any = answer, **settings: object) -> RowRun:

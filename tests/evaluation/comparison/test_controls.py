@@ -35,7 +35,7 @@ from stvg_core.metrics import METRIC_NAMES, Protocol, Rules
 from stvg_core.outputs.report.document import dump_document
 from stvg_core.settings import load_settings
 from stvg_core.values import Frames, Track
-from tests.evaluation.runs.support import MadeUpEngine, work
+from tests.support.runs import MadeUpEngine, work
 
 EXACT = Protocol("exact", Rules(video_union="union"), "the tests", "nothing")
 COLUMNS = tuple(

@@ -28,8 +28,7 @@ from stvg_core.evaluation.comparison.table_parts import (
 from stvg_core.evaluation.runs import score_run, summarize_run
 from stvg_core.evaluation.runs.tasks import ACTION_ONLY, ATTRIBUTE_ONLY, RANDOM, Failure, Outcome, Task
 from stvg_core.metrics import METRIC_NAMES, Bootstrap, find_protocol
-from tests.evaluation.comparison.test_comparison import better
-from tests.evaluation.runs.support import CONFIGURATION, MadeUpEngine, answer, work, write_dataset
+from tests.support.runs import CONFIGURATION, MadeUpEngine, answer, better, work, write_dataset
 
 STCAT = find_protocol("stcat")
 BOOTSTRAP = Bootstrap(300)
