@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from stvg_core.evaluation.comparison import ComparisonRow, PageChoice, Source, build_comparison, write_pages
-from stvg_core.evaluation.comparison.running import RowRun
+from stvg_core.api.run_spec import RunSpec
+from stvg_core.evaluation.comparison import ComparisonRow, PageChoice, RowRun, Source, build_comparison, write_pages
 from stvg_core.evaluation.runs import summarize_run
 from stvg_core.evaluation.runs.tasks import Failure, Outcome, Task
 from stvg_core.inputs.datasets import open_dataset
@@ -184,7 +184,7 @@ def write_comparison_page(
     write_samples(data, videos, count, query)
     runs = []
     for name, speak in speakers.items():
-        row = ComparisonRow(name, name)
+        row = ComparisonRow(name, RunSpec(name))
         run = out / "runs" / row.folder
         configuration = {
             "model": {"id": name},

@@ -16,13 +16,13 @@ from stvg_core._internal.plain_text import one_line
 from stvg_core.api.grounder import Grounder
 from stvg_core.api.results import GroundingResult
 from stvg_core.errors import RunError
+from stvg_core.evaluation.runs.controls import dump_maps_and_controls
 from stvg_core.evaluation.runs.tasks import Failure, Outcome, Task, dump_track
 from stvg_core.inputs.video import WindowedVideo, read_video
 from stvg_core.method.branches import UNPROMPTED_STAGE
 from stvg_core.method.long_videos import WindowReading
 from stvg_core.method.pipeline import BranchMaps, EncodedViews, Stopwatch, encode_views
 from stvg_core.outputs.report.document import dump_document
-from stvg_core.outputs.report.kept_maps import dump_maps
 from stvg_core.values import Frames, SubQueries
 
 # A kernel that fails leaves the process without its device, whichever sample comes next.
@@ -173,7 +173,9 @@ class Worker:
                     dump_document(found.document),
                     dump_track(found.grounding.tracks[found.grounding.chosen_track]),
                 )
-                maps = dump_maps(found.grounding) if self._grounder.keep_maps else None
+                maps = None
+                if self._grounder.keep_maps:
+                    maps = dump_maps_and_controls(found.grounding, self._grounder.settings.joint, task.sample_id)
                 yield Outcome(task.sample_id, document, track, None, own_seconds, maps)
             else:
                 yield Outcome(task.sample_id, None, None, found, own_seconds)
