@@ -1,7 +1,4 @@
-"""What was computed for one setting is kept for others that differ only later; its key says all that decides it.
-
-Used where many settings are run on the same clip; a single grounding has nothing to share.
-"""
+"""Results by what decides them, so that settings that differ only in later steps share the earlier ones."""
 
 import time
 from collections.abc import Callable, Hashable
@@ -10,38 +7,38 @@ from typing import Any, TypeVar
 _Value = TypeVar("_Value")
 
 
-class Recall:
-    """Results by what decides them, with the time that each took.
+class Memo:
+    """Results under keys that hold everything that decides them, with the seconds that each took.
 
     Attributes:
-        seconds: what everything asked for would have taken alone: the time of what is found is counted again. Set it
-            to 0 to measure one setting.
+        seconds: the time that all calls would have taken without a memo: a result that is looked up adds the seconds
+            that it took when it was computed. Set it to 0 to measure one setting.
     """
 
     def __init__(self) -> None:
-        """Hold nothing yet."""
-        self._kept: dict[Hashable, tuple[Any, float]] = {}
+        """Start empty."""
+        self._results: dict[Hashable, tuple[Any, float]] = {}
         self.seconds = 0.0
 
     def __len__(self) -> int:
-        """Return how many results are held."""
-        return len(self._kept)
+        """Return the number of results."""
+        return len(self._results)
 
-    def __call__(self, key: Hashable, make: Callable[[], _Value]) -> _Value:
-        """Return what stands under a key, made where it is new.
+    def __call__(self, key: Hashable, compute: Callable[[], _Value]) -> _Value:
+        """Return the result under a key; compute it the first time.
 
         Args:
-            key: everything that decides the result; what has no value of its own is told apart by identity.
-            make: makes it; must not recall anything itself, or its time would be counted twice.
+            key: everything that decides the result. Values without equality count by identity.
+            compute: must not call the memo itself, or its time would be counted twice.
 
-        >>> recall = Recall()
-        >>> recall(("length", "abc"), lambda: 3), recall(("length", "abc"), lambda: 1 / 0)
+        >>> memo = Memo()
+        >>> memo(("length", "abc"), lambda: 3), memo(("length", "abc"), lambda: 1 / 0)
         (3, 3)
         """
-        if key not in self._kept:
-            began = time.perf_counter()
-            value = make()
-            self._kept[key] = (value, time.perf_counter() - began)
-        value, seconds = self._kept[key]
+        if key not in self._results:
+            start = time.perf_counter()
+            value = compute()
+            self._results[key] = (value, time.perf_counter() - start)
+        value, seconds = self._results[key]
         self.seconds += seconds
         return value

@@ -17,6 +17,9 @@ from stvg_core.plugin.adapter import AnswerLogits
 from stvg_core.settings import PromptSettings
 from stvg_core.values import FirstAnswer, PromptEffect
 
+Answers = Callable[[Float[Tensor, "cell width"], Sequence[int]], Sequence[AnswerLogits]]
+"""From a prompt, and the numbers of the prompts that it stands for, to the answers of each."""
+
 _IDLE_SHARE: Final = 1e-3
 """Of the visual tokens' norm: a prompt below it leaves the answer as it was."""
 _OVERWHELMING_SHARE: Final = 1.0
@@ -98,7 +101,7 @@ def learn_prompt(
 
 def learn_prompts(
     visual_tokens: Float[Tensor, "cell width"],
-    answer: Callable[[Float[Tensor, "cell width"], Sequence[int]], Sequence[AnswerLogits]],
+    answer: Answers,
     loss: Callable[[AnswerLogits], Float[Tensor, ""]],
     count: int,
     settings: PromptSettings,
@@ -198,7 +201,7 @@ def _read_back(
 
 def first_gradients(
     visual_tokens: Float[Tensor, "cell width"],
-    answer: Callable[[Float[Tensor, "cell width"], Sequence[int]], Sequence[AnswerLogits]],
+    answer: Answers,
     loss: Callable[[AnswerLogits], Float[Tensor, ""]],
     count: int,
 ) -> tuple[PromptGradient, ...]:
@@ -264,7 +267,7 @@ def _zeros(visual_tokens: Float[Tensor, "cell width"]) -> Float[Tensor, "cell wi
 
 def _gradients(
     prompt: Float[Tensor, "cell width"],
-    answer: Callable[[Float[Tensor, "cell width"], Sequence[int]], Sequence[AnswerLogits]],
+    answer: Answers,
     loss: Callable[[AnswerLogits], Float[Tensor, ""]],
     group: Sequence[int],
 ) -> Iterator[PromptGradient]:

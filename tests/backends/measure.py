@@ -12,8 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from stvg_core.api.grounder import settings_of
-from stvg_core.inputs.tracks.from_attention import AttentionTracker
-from stvg_core.method.pipeline import ground_frames
+from stvg_core.method.pipeline import Pipeline
 from stvg_core.method.prompts import learn_prompt
 from stvg_core.method.reversed_view import flip_time
 from stvg_core.plugin.adapter import AnswerLogits, AttentionRequest, EncodedClip
@@ -152,7 +151,7 @@ def method_difference(subject: Subject, case: Case) -> float:
     prompting = telling_step(subject, case, prompting)
     settings = released.model_copy(update={"input": case.settings, "prompt": prompting})
     query = SubQueries("The man in red walks to the car.", "the man in red", "the man walks to the car", "given")
-    found = ground_frames(frames(case), query, subject.session, AttentionTracker(), settings)
+    (found,) = Pipeline(subject.session, settings).ground(frames(case), (query,))
     pictures = frames(case).pixels
     forward, backward = (
         plain_maps(subject, case, prompting, query.attribute, shown) for shown in (pictures, pictures[::-1])

@@ -8,10 +8,11 @@ from zlib import crc32
 import numpy as np
 from jaxtyping import Float64
 
-from stvg_core._internal.memo import Recall
+from stvg_core._internal.memo import Memo
 from stvg_core.api.grounder import Grounder
 from stvg_core.errors import ScoreError
 from stvg_core.evaluation.ablation.measures import consistency, pointing, true_track
+from stvg_core.evaluation.ablation.memoized_pipeline import MemoizedPipeline
 from stvg_core.evaluation.ablation.paper_tables import ORACLE_TRACKS
 from stvg_core.evaluation.ablation.sources import AblationSample, FixedTracks
 from stvg_core.evaluation.ablation.variants import Variant
@@ -21,8 +22,8 @@ from stvg_core.inputs.tracks.catalog import open_tracker
 from stvg_core.inputs.tracks.cells import cell_coverage
 from stvg_core.inputs.tracks.noise import NoisyTracker
 from stvg_core.inputs.tracks.proposing import propose_tracks
-from stvg_core.method.branches import BranchMaps, read_queries
-from stvg_core.method.pipeline import Joined, Stopwatch, join_branches, score_track_frames
+from stvg_core.method.branches import BranchMaps
+from stvg_core.method.pipeline import EncodedViews, Joined, Stopwatch, join_branches, score_track_frames
 from stvg_core.method.tube import choose_span, source_bounds
 from stvg_core.metrics import Protocol, box_iou, score_sample
 from stvg_core.plugin.adapter import EncodedClip
@@ -133,25 +134,24 @@ class _Evaluation:
         self._evaluator = evaluator
         self._session = evaluator.grounder.session
         self._sample = sample
-        self._recall = Recall()
+        self._memo = Memo()
 
     def measure(self, variant: Variant) -> Measured:
         settings = variant.settings(self._evaluator.grounder.settings)
         watch = Stopwatch()
-        self._recall.seconds = 0.0
+        self._memo.seconds = 0.0
         seen = self._see(settings, variant)
         with watch.stage("tube"):
             joined = _join(seen, seen.read.spatial, seen.read.temporal, settings.joint)
-        seconds = self._recall.seconds + watch.seconds["tube"]
+        seconds = self._memo.seconds + watch.seconds["tube"]
         found = {OWN: self._score(joined.span_frames, seen, joined.chosen_track, settings)}
         if variant.controls:
             found |= self._controls(seen, settings, joined)
         true_cells = self._true_cells(seen)
         views = seen.read.views
         if variant.consistency and len(views) == 1:
-            views = self._read(
-                settings.model_copy(update={"augment": settings.augment.model_copy(update={"enabled": True})})
-            ).views
+            both = settings.model_copy(update={"augment": settings.augment.model_copy(update={"enabled": True})})
+            views = self._read(both)[1].views
         peak = int(seen.frames.indices[int(joined.frame_scores.argmax())]) // self._sample.task.frame_step
         truth = self._sample.truth.tube
         extras: dict[str, float | None] = {
@@ -166,53 +166,39 @@ class _Evaluation:
         return Measured(found, tuple(extras.get(name) for name in EXTRAS))
 
     def _frames(self, settings: Settings) -> Frames:
-        return self._recall(("frames", settings.sampling), lambda: self._sample.read(settings.sampling))
+        return self._memo(("frames", settings.sampling), lambda: self._sample.read(settings.sampling))
 
     def _sub_queries(self) -> SubQueries:
         task = self._sample.task
-        return self._recall("query", lambda: self._evaluator.grounder.decompose(task.query, task.video, Stopwatch()))
+        return self._memo("query", lambda: self._evaluator.grounder.decompose(task.query, task.video, Stopwatch()))
 
-    def _clip(self, settings: Settings) -> EncodedClip:
-        frames = self._frames(settings)
-        order = tuple(range(len(frames)))
-        return self._recall(
-            ("clip", settings.sampling, settings.input),
-            lambda: self._session.adapter.encode(frames, settings.input, order),
-        )
-
-    def _read(self, settings: Settings) -> BranchMaps:
-        clip, frames = self._clip(settings), self._frames(settings)
-        backward = None
-        if settings.augment.enabled:
-            backward = self._recall(
-                ("reversed", settings.sampling, settings.input),
-                lambda: self._session.augment_frames(frames, clip, settings.input),
-            )
-        (read,) = read_queries(
-            self._session, clip, backward, (self._sub_queries(),), settings, Stopwatch(), self._recall
-        )
-        return read
+    def _read(self, settings: Settings) -> tuple[EncodedViews, BranchMaps]:
+        pipeline = MemoizedPipeline(self._session, settings, memo=self._memo)
+        views = pipeline.encode(self._frames(settings))
+        (maps,) = pipeline.compute_maps(views, (self._sub_queries(),))
+        return views, maps
 
     def _see(self, settings: Settings, variant: Variant) -> _Seen:
-        clip, frames, read = self._clip(settings), self._frames(settings), self._read(settings)
+        views, read = self._read(settings)
+        frames = views.frames
         tracker = self._evaluator.tracker(variant.tracks, self._sample)
         request = TrackRequest(frames, self._sub_queries(), read.spatial, read.temporal)
         key: tuple[Any, ...] = ("tracks", variant.tracks, settings.sampling)
         if not getattr(tracker, "per_video", False):
             # Maps have no value of their own: two variants that read the same ask twice.
             key = (*key, read.spatial, read.temporal)
-        proposed, _ = self._recall(key, lambda: propose_tracks(tracker, request))
+        proposed, _ = self._memo(key, lambda: propose_tracks(tracker, request))
         if variant.noise is not None:
             seed = crc32(self._sample.task.sample_id.encode())
             noisy = NoisyTracker(FixedTracks(proposed), variant.noise, seed)
             key = (*key, variant.noise)
-            proposed = self._recall(key, lambda: noisy.propose(request))
+            proposed = self._memo(key, lambda: noisy.propose(request))
         rows, columns = read.temporal.values.shape[1:]
-        coverage = self._recall(
+        coverage = self._memo(
             ("coverage", *key, rows, columns, settings.joint.track_cells),
             lambda: cell_coverage(proposed, frames.indices, frames.info, rows, columns, settings.joint.track_cells),
         )
-        return _Seen(frames, clip, proposed, coverage, read)
+        return _Seen(frames, views.clip, proposed, coverage, read)
 
     def _score(self, span: tuple[int, int], seen: _Seen, track: int, settings: Settings) -> Scores:
         """Return the scores of a track over a span of sampled frames."""

@@ -6,7 +6,7 @@ Needs matplotlib: pip install 'stvg-core[plots]'. The numbers are in attention.j
 from pathlib import Path
 from typing import Any, Final
 
-from stvg_core.method.question_maps import AttentionReading
+from stvg_core.method.question_maps import QuestionAttentionMaps
 from stvg_core.outputs.attention.arrays import shown_token
 from stvg_core.outputs.report.text import clean_text
 
@@ -19,7 +19,7 @@ _PERCENT: Final = 100.0
 _KIND_COLORS: Final = {"word": "C0", "punctuation": "C1", "role": "C2", "thinking": "C7"}
 
 
-def draw_curves(reading: AttentionReading, folder: Path) -> tuple[str, ...]:
+def draw_curves(reading: QuestionAttentionMaps, folder: Path) -> tuple[str, ...]:
     """Write frame_curve.png and token_curve.png, and return their names.
 
     Raises:
@@ -41,11 +41,11 @@ def draw_curves(reading: AttentionReading, folder: Path) -> tuple[str, ...]:
     return tuple(drawers)
 
 
-def _height(reading: AttentionReading, name: str) -> float:
+def _height(reading: QuestionAttentionMaps, name: str) -> float:
     return 4.5 if name == "frame_curve.png" else max(3.0, 1.2 + 0.22 * len(reading.tokens))
 
 
-def _frames(reading: AttentionReading, figure: Any) -> None:  # noqa: ANN401  # matplotlib's
+def _frames(reading: QuestionAttentionMaps, figure: Any) -> None:  # noqa: ANN401  # matplotlib's
     upper, lower = figure.subplots(2, sharex=True)
     upper.plot(reading.frames.seconds, _PERCENT * reading.frame_shares, marker="o", markersize=3)
     upper.set_ylabel("share of attention, percent")
@@ -57,7 +57,7 @@ def _frames(reading: AttentionReading, figure: Any) -> None:  # noqa: ANN401  # 
         axes.grid(alpha=0.3)
 
 
-def _tokens(reading: AttentionReading, figure: Any) -> None:  # noqa: ANN401  # matplotlib's
+def _tokens(reading: QuestionAttentionMaps, figure: Any) -> None:  # noqa: ANN401  # matplotlib's
     bars, grid = figure.subplots(1, 2, sharey=True, width_ratios=(1, 2))
     places = range(len(reading.tokens))
     colors = [_KIND_COLORS[token.kind] for token in reading.tokens]

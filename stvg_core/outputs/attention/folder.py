@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 from jaxtyping import UInt8
 
-from stvg_core.method.question_maps import AttentionReading
+from stvg_core.method.question_maps import QuestionAttentionMaps
 from stvg_core.outputs.attention.arrays import reading_arrays, write_arrays
 from stvg_core.outputs.attention.curves import draw_curves
 from stvg_core.outputs.attention.document import AttentionDocument
@@ -23,7 +23,7 @@ VIDEO_FILE: Final = "attention.mp4"
 
 def write_attention_folder(
     folder: Path,
-    reading: AttentionReading,
+    reading: QuestionAttentionMaps,
     document: AttentionDocument,
     pictures: Iterable[tuple[int, UInt8[np.ndarray, "height width 3"]]],
 ) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import ImageDraw
 
-from stvg_core.method.question_maps import AttentionReading
+from stvg_core.method.question_maps import QuestionAttentionMaps
 from stvg_core.outputs.report.drawing import INK, MUTED, blend_heat, heat_colors, heat_scale
 from stvg_core.outputs.report.encoding import encode_video
 from stvg_core.outputs.report.lettering import fit, write
@@ -23,7 +23,7 @@ _CLOCK_LETTERS: Final = 5
 
 
 def write_attention_video(
-    path: Path, pictures: Iterable[tuple[int, UInt8[np.ndarray, "height width 3"]]], reading: AttentionReading
+    path: Path, pictures: Iterable[tuple[int, UInt8[np.ndarray, "height width 3"]]], reading: QuestionAttentionMaps
 ) -> int:
     """Write the video under its attention (H.264, yuv420p) and return its number of frames.
 
@@ -52,13 +52,13 @@ def write_attention_video(
     )
 
 
-def nearest_samples(reading: AttentionReading) -> list[int]:
+def nearest_samples(reading: QuestionAttentionMaps) -> list[int]:
     """Return, per source frame, the sampled frame nearest in time; of two equally near the earlier one."""
     seconds = reading.frames.seconds
     return [int(np.abs(seconds - second).argmin()) for second in reading.frames.info.frame_seconds]
 
 
-def described(reading: AttentionReading) -> str:
+def described(reading: QuestionAttentionMaps) -> str:
     """Return whose attention is shown, in a line."""
     count = len(reading.chosen)
     texts = ", ".join(repr(reading.tokens[place].text) for place in reading.chosen[:4])
@@ -69,7 +69,7 @@ def described(reading: AttentionReading) -> str:
     return f"{whose}{against}; {layers}"
 
 
-def _draw_marks(canvas: VideoCanvas, reading: AttentionReading) -> None:
+def _draw_marks(canvas: VideoCanvas, reading: QuestionAttentionMaps) -> None:
     """Draw a mark where each sampled frame lies, and say below the bar whose attention is shown."""
     draw, bar, geometry = ImageDraw.Draw(canvas.ground), canvas.bar, canvas.geometry
     shares = reading.frame_shares

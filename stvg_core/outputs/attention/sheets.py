@@ -8,7 +8,7 @@ from jaxtyping import Float64, UInt8
 from PIL import Image, ImageDraw
 
 from stvg_core.errors import OutputError
-from stvg_core.method.question_maps import AttentionReading
+from stvg_core.method.question_maps import QuestionAttentionMaps
 from stvg_core.outputs.attention.arrays import shown_token
 from stvg_core.outputs.attention.overlay import described
 from stvg_core.outputs.report.drawing import INK, MUTED, PAPER, PREDICTION, TimeBar, blend_heat, heat_scale, resize
@@ -33,7 +33,7 @@ _SMALLEST_SIDE: Final = 24
 _TALLEST_TILE: Final = 90
 
 
-def draw_attention_sheet(reading: AttentionReading) -> UInt8[np.ndarray, "height width 3"]:
+def draw_attention_sheet(reading: QuestionAttentionMaps) -> UInt8[np.ndarray, "height width 3"]:
     """Return the sampled frames under the chosen tokens' attention, with time, share and a bar of the share."""
     frames, info = reading.frames, reading.frames.info
     shown = spread_evenly(len(frames), _MAXIMUM_TILES)
@@ -71,7 +71,7 @@ def draw_attention_sheet(reading: AttentionReading) -> UInt8[np.ndarray, "height
     return np.array(sheet)
 
 
-def draw_token_sheet(reading: AttentionReading) -> UInt8[np.ndarray, "height width 3"]:
+def draw_token_sheet(reading: QuestionAttentionMaps) -> UInt8[np.ndarray, "height width 3"]:
     """Return a row per prompt token and a column per sampled frame; each row on a scale of its own."""
     frames, info = reading.frames, reading.frames.info
     columns = spread_evenly(len(frames), _TOKEN_COLUMNS)
@@ -115,7 +115,7 @@ def draw_token_sheet(reading: AttentionReading) -> UInt8[np.ndarray, "height wid
     return np.array(sheet)
 
 
-def write_sheets(folder: Path, reading: AttentionReading) -> tuple[str, ...]:
+def write_sheets(folder: Path, reading: QuestionAttentionMaps) -> tuple[str, ...]:
     """Write both sheets as PNG and return their names.
 
     Raises:
@@ -130,7 +130,7 @@ def write_sheets(folder: Path, reading: AttentionReading) -> tuple[str, ...]:
     return names
 
 
-def _maps_of(reading: AttentionReading, place: int) -> Float64[np.ndarray, "frame row column"]:
+def _maps_of(reading: QuestionAttentionMaps, place: int) -> Float64[np.ndarray, "frame row column"]:
     """Return one token's row as a map per sampled frame."""
     by_step = reading.shown_rows[place].astype(np.float64).reshape(reading.layout.shape)
     return np.asarray(by_step[list(reading.layout.time_step_of_frame)])

@@ -28,8 +28,8 @@ from stvg_core.host.session import Session, open_session
 from stvg_core.inputs.query.catalog import open_decomposer
 from stvg_core.inputs.tracks.catalog import open_tracker
 from stvg_core.inputs.video import Window, WindowedVideo, lay_windows, sample_indices
-from stvg_core.method.long_videos import ground_windows, read_windows
-from stvg_core.method.pipeline import Stopwatch, ground_frames
+from stvg_core.method.long_videos import ground_windows, search_windows
+from stvg_core.method.pipeline import Pipeline
 from stvg_core.metrics import TubeOverlap, tube_overlap
 from stvg_core.outputs.report.staging import check_output_folder
 from stvg_core.plugin.tracker import Tracker, TrackRequest
@@ -106,14 +106,14 @@ def ground_whole(
 ) -> Tube:
     """Ground a clip's query in the clip, or a part of it, sampled at once."""
     frames = sampled(clip, settings, tracks.size_pixels, segment)
-    return ground_frames(frames, sub_queries_of(clip), session, tracks.proposer(clip), settings).tube
+    return Pipeline(session, settings, tracks.proposer(clip)).ground(frames, (sub_queries_of(clip),))[0].tube
 
 
 def ground_in_windows(clip: LongClip, session: Session, settings: Settings, tracks: Tracks) -> Tube:
     """Ground a clip's query in windows."""
-    video, watch, tracker = in_windows(clip, settings, tracks.size_pixels), Stopwatch(), tracks.proposer(clip)
-    (reading,) = read_windows(video, (sub_queries_of(clip),), session, settings, watch)
-    return ground_windows(reading, tracker, settings, watch).tube
+    pipeline = Pipeline(session, settings, tracks.proposer(clip))
+    (search,) = search_windows(pipeline, in_windows(clip, settings, tracks.size_pixels), (sub_queries_of(clip),))
+    return ground_windows(pipeline, search).tube
 
 
 def measure(

@@ -15,8 +15,9 @@ from stvg_core.errors import StvgError
 from stvg_core.host.session import Session
 from stvg_core.inputs.tracks.cells import cell_coverage
 from stvg_core.inputs.video import Window, WindowedVideo
-from stvg_core.method.branches import BranchMaps, ask, read_queries
-from stvg_core.method.pipeline import Stopwatch, encode_views, join_branches
+from stvg_core.method.branches import BranchMaps
+from stvg_core.method.long_videos import answer_margins
+from stvg_core.method.pipeline import Pipeline, join_branches
 from stvg_core.method.windows import WindowFrames, choose_windows, merge_frames, merge_maps, widened
 from stvg_core.metrics import TubeOverlap, tube_overlap
 from stvg_core.settings import Settings, WindowSettings
@@ -53,7 +54,7 @@ def read_clip(video: WindowedVideo, sub_queries: SubQueries, session: Session, s
     Raises:
         StvgError: a stage failed.
     """
-    watch = Stopwatch()
+    pipeline = Pipeline(session, settings)
     asked = {
         name: settings.question(part)
         for name, part in (
@@ -68,9 +69,9 @@ def read_clip(video: WindowedVideo, sub_queries: SubQueries, session: Session, s
         for frames in pictures:
             if not isinstance(frames, Frames):
                 raise frames
-            views = encode_views(frames, session, settings, watch)
-            answers = ask(session, views.clip, list(asked.values()), watch)
-            (found,) = read_queries(session, views.clip, views.reversed_clip, (sub_queries,), settings, watch)
+            views = pipeline.encode(frames)
+            answers = answer_margins(pipeline, views.clip, list(asked.values()))
+            (found,) = pipeline.compute_maps(views, (sub_queries,))
             for name, question in asked.items():
                 margins[name].append(answers[question])
             margins["both"].append(answers[asked["attribute"]] + answers[asked["action"]])

@@ -29,8 +29,7 @@ from stvg_core.evaluation.runs.tasks import Failure
 from stvg_core.host.session import Session, open_backend
 from stvg_core.inputs.tracks.cells import cell_coverage
 from stvg_core.inputs.tracks.noise import NoisyTracker, TrackNoise
-from stvg_core.method.branches import read_branches
-from stvg_core.method.pipeline import Stopwatch, encode_views, ground_views
+from stvg_core.method.pipeline import Pipeline, Stopwatch
 from stvg_core.metrics import box_iou
 from stvg_core.plugin.adapter import AttentionRequest
 from stvg_core.plugin.model_reference import LoadOptions, ModelReference
@@ -78,15 +77,8 @@ def test_every_variant_is_what_the_pipeline_gives_alone(frames: Frames, session:
             assert one.kind == "SettingsError", one
             assert "fixed_position" in one.message, "this model has three template tokens alone"
             continue
-        watch = Stopwatch()
-        alone = ground_views(
-            encode_views(shown, session, wanted, watch),
-            opened.decompose(sample.task.query, "clip.mp4", watch),
-            session,
-            opened.tracker,
-            wanted,
-            watch,
-        )
+        query = opened.decompose(sample.task.query, "clip.mp4", Stopwatch())
+        (alone,) = Pipeline(session, wanted, opened.tracker).ground(shown, (query,))
         tube = alone.tube
         expected = plain_scores(tube.start_frame, tube.end_frame, alone.chosen_track == 2)
         assert one.scores[OWN] == pytest.approx(expected), variant.name
@@ -107,11 +99,10 @@ def test_maps_that_share_are_those_of_each_variant_alone(frames: Frames) -> None
         wanted = variant.settings(opened.settings)
         if wanted.spatial.tokens.rule == "fixed":
             continue
-        read = shared._read(wanted)
-        watch = Stopwatch()
-        views = encode_views(sample.read(wanted.sampling), session, wanted, watch)
-        query = opened.decompose(sample.task.query, "clip.mp4", watch)
-        alone = read_branches(session, views.clip, views.reversed_clip, query, wanted, watch)
+        _, read = shared._read(wanted)
+        query = opened.decompose(sample.task.query, "clip.mp4", Stopwatch())
+        pipeline = Pipeline(session, wanted)
+        (alone,) = pipeline.compute_maps(pipeline.encode(sample.read(wanted.sampling)), (query,))
         for own, other in ((read.spatial, alone.spatial), (read.temporal, alone.temporal)):
             np.testing.assert_allclose(own.values, other.values, rtol=1e-5, err_msg=variant.name)
         assert read.margins == pytest.approx(alone.margins, rel=1e-5), variant.name
@@ -126,10 +117,11 @@ def test_layers_weighed_by_activation_are_those_of_separate_passes(frames: Frame
     wanted = settings(
         **{"spatial.layers": layers, "temporal.layers": layers, "prompt.steps": 0, "augment.enabled": False}
     )
-    watch = Stopwatch()
-    clip = encode_views(frames, session, wanted, watch).clip
-    query = grounder(session).decompose("The tall man walks.", "clip.mp4", watch)
-    read = read_branches(session, clip, None, query, wanted, watch)
+    pipeline = Pipeline(session, wanted)
+    views = pipeline.encode(frames)
+    clip = views.clip
+    query = grounder(session).decompose("The tall man walks.", "clip.mp4", Stopwatch())
+    (read,) = pipeline.compute_maps(views, (query,))
     for part, found in ((query.attribute, read.spatial), (query.action, read.temporal)):
         asked, neutral = np.zeros((2, 4, clip.layout.cell_count))
         for layer in range(2, 8):
@@ -178,15 +170,9 @@ def test_noise_makes_the_tracks_of_a_sample_worse_in_its_own_way(frames: Frames,
         assert isinstance(worse, Measured)
         assert isinstance(true, Measured)
         wanted = variants[1].settings(opened.settings)
-        watch = Stopwatch()
-        alone = ground_views(
-            encode_views(sample.read(wanted.sampling), session, wanted, watch),
-            opened.decompose(sample.task.query, "clip.mp4", watch),
-            session,
-            NoisyTracker(ColumnTracker(), noise, crc32(sample.task.sample_id.encode())),
-            wanted,
-            watch,
-        )
+        query = opened.decompose(sample.task.query, "clip.mp4", Stopwatch())
+        noisy = NoisyTracker(ColumnTracker(), noise, crc32(sample.task.sample_id.encode()))
+        (alone,) = Pipeline(session, wanted, noisy).ground(sample.read(wanted.sampling), (query,))
         boxes = alone.tube.boxes_xyxy
         truth = np.tile(TRUTH.tube.boxes_xyxy[0], (len(boxes), 1))
         assert worse.scores[OWN][1] < own.scores[OWN][1]
