@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from stvg_core.host.session import Session
+from stvg_core.method.branches import BranchQuery
 from stvg_core.method.pipeline import Pipeline
 from stvg_core.plugin.tracker import TrackRequest
 from stvg_core.settings import Settings, load_settings
@@ -26,6 +27,18 @@ class ColumnTracker:
         return tuple(
             Track(np.array([0, 99]), np.tile([20.0 * column, 0, 20.0 * column + 20, 40], (2, 1))) for column in range(4)
         )
+
+
+@dataclass
+class CountingTracker(ColumnTracker):
+    """Counts its requests."""
+
+    per_video: bool = False
+    requests: int = 0
+
+    def propose(self, request: TrackRequest) -> tuple[Track, ...]:
+        self.requests += 1
+        return super().propose(request)
 
 
 def run(frames: Frames, session: Session, settings: Settings) -> Grounding:
@@ -114,6 +127,37 @@ def test_trackers_are_given_the_assembled_maps(frames: Frames, session: Session)
     assert tracker.request is not None
     assert tracker.request.spatial_maps is grounding.spatial_maps
     assert set(grounding.timings_seconds) == {"encode", "prompts", "attention", "tracks", "tube"}
+
+
+def test_a_branch_query_names_its_sub_query_and_settings() -> None:
+    settings = load_settings("paper", overrides={"temporal.inference_question": "sentence"})
+    spatial, temporal = BranchQuery(SUB_QUERIES, "spatial"), BranchQuery(SUB_QUERIES, "temporal")
+    assert (spatial.sub_query, temporal.sub_query) == ("the tall man", "the man walks")
+    assert (spatial.branch_settings(settings), temporal.branch_settings(settings)) == (
+        settings.spatial,
+        settings.temporal,
+    )
+    assert spatial.attention_question(settings) == "Is there the tall man in this video?"
+    assert temporal.attention_question(settings) == "Is there the tall man walks in this video?"
+    assert temporal.prompt_questions(settings) == ("Is there the man walks in this video?",)
+
+
+def test_a_tracker_that_needs_no_query_works_once_for_all_queries(frames: Frames, session: Session) -> None:
+    queries = [SUB_QUERIES, SubQueries("The short man walks.", "the short man", "the man walks", "test")]
+    settings = load_settings("paper", overrides={"prompt.steps": 0})
+    for per_video, times in ((True, 1), (False, 2)):
+        tracker = CountingTracker(per_video=per_video)
+        assert len(Pipeline(session, settings, tracker).ground(frames, queries)) == 2
+        assert tracker.requests == times
+
+
+def test_one_query_given_twice_costs_no_more_than_once(
+    frames: Frames, session: Session, adapter: ScriptedAdapter
+) -> None:
+    settings = load_settings("paper", overrides={"prompt.objective": "linear"})
+    one, other = Pipeline(session, settings, ColumnTracker()).ground(frames, (SUB_QUERIES, SUB_QUERIES))
+    assert len(adapter.asked) == 3, "two branches, one of them in both views"
+    np.testing.assert_array_equal(one.spatial_maps.values, other.spatial_maps.values)
 
 
 @pytest.mark.parametrize("steps", [0, 2])
