@@ -32,13 +32,13 @@ _SETTING_OF_MODE: Final[Mapping[Mode, str]] = {"relative": "ratio", "raw": "raw"
 
 @dataclass(frozen=True, eq=False)
 class AttentionResult:
-    """What a model looked at, and its JSON document (schema version 1)."""
+    """Attention maps of one question, and their JSON document (schema version 1)."""
 
     attention: QuestionAttentionMaps
     document: AttentionDocument
 
     def save(self, folder: str | Path) -> tuple[str, ...]:
-        """Write document, arrays and pictures; all of them, or nothing.
+        """Write document, arrays and images; all of them, or nothing.
 
         Args:
             folder: made where it is missing; other files in it stay.
@@ -51,8 +51,8 @@ class AttentionResult:
             VideoError: the video can no longer be read.
         """
         info = self.attention.frames.info
-        pictures = iterate_frames(info.path, info, 0, info.frame_count - 1)
-        return write_attention_folder(Path(folder), self.attention, self.document, pictures)
+        images = iterate_frames(info.path, info, 0, info.frame_count - 1)
+        return write_attention_folder(Path(folder), self.attention, self.document, images)
 
 
 def attend(
@@ -72,17 +72,16 @@ def attend(
     trace: Callable[[HookCall], None] | None = None,
     on_stage: Callable[[str], None] | None = None,
 ) -> AttentionResult:
-    """Return what a model looks at in a video while it is asked a question, any question.
+    """Return where a model attends in a video when it gets a question, any question.
 
-    The question is asked as it is, within the model's chat template; no visual prompt is learned, and the video is
-    seen in its own order alone. Settings of sampling, input, relative attention and the spatial branch's tokens and
-    layers apply.
+    The question is asked as it is, within the model's chat template, without visual prompts and without the reversed
+    view. Settings of sampling, input, relative attention and the spatial branch's tokens and layers apply.
 
     Args:
         video: a local file.
-        question: any text; a model's own markers are refused.
+        question: any text without special tokens of the model.
         model: a named checkpoint, a folder, a hub id, or an opened session (kept open).
-        tokens: whose rows make the maps; see `TokenSelection`. Every token's row is in the result.
+        tokens: whose rows make the maps; see `TokenSelection`. The result has the rows of all tokens.
         layers: which decoder layers are averaged; see `LayerSelection`. None: those of the settings.
         mode: raw shares, or relative to the neutral question; None: as the settings say.
         preset: "paper", "released" or "calibrated"; None: calibrated where the checkpoint carries it, else paper.
@@ -91,14 +90,14 @@ def attend(
         revision: branch, tag or commit of a hub id.
         backend: which backend to use where several would do.
         extensions: names of installed extensions that wrap the backend's hooks, the outermost first.
-        trace: told of every hook call, in shapes and types.
-        on_stage: told the name of each stage as it begins.
+        trace: called with every hook call, in shapes and types.
+        on_stage: called with the name of each stage when it begins.
 
     Raises:
         StvgError: what was expected, what came, and the cure.
     """
     watch = Stopwatch(on_stage)
-    # Whatever can be wrong with the arguments is told before a model is loaded.
+    # Check the arguments before a model is loaded.
     token_choice = TokenSelection(tokens) if isinstance(tokens, str) else tokens
     layer_choice = LayerSelection(layers) if isinstance(layers, str) else layers
     wording = clean_sentence(question)

@@ -64,7 +64,7 @@ def search_windows(pipeline: Pipeline, video: WindowedVideo, queries: Sequence[S
     """
     with deterministic_algorithms(pipeline.session.options.deterministic):
         margins, skipped = _search(pipeline, video, queries)
-        joined = [choose_windows(own, pipeline.settings.windows) for own in margins]
+        joined = [choose_windows(of_query, pipeline.settings.windows) for of_query in margins]
         computed = {}
         for number in sorted({number for numbers in joined for number in numbers}):
             places = [place for place, numbers in enumerate(joined) if number in numbers]

@@ -113,7 +113,7 @@ class Pipeline:
         views = self.encode(frames)
         maps = self.compute_maps(views, queries, unprompted=unprompted)
         shared = replace(self, tracker=VideoCache(self.tracker)) if len(queries) > 1 else self
-        return tuple(shared.ground_maps(frames, query, own) for query, own in zip(queries, maps, strict=True))
+        return tuple(shared.ground_maps(frames, query, each) for query, each in zip(queries, maps, strict=True))
 
     def encode(self, frames: Frames, *, reversed_view: bool | None = None) -> EncodedViews:
         """Encode sampled frames.
@@ -253,8 +253,8 @@ class Pipeline:
         learned: dict[BranchQuery, LearnedPrompt | None] = dict.fromkeys(branches)
         tuned = [one for one in learned if one.branch_settings(settings).tune and settings.prompt.steps > 0]
         if tuned:
-            found = self.learn_prompts(clip, [one.prompt_questions(settings) for one in tuned])
-            learned.update(zip(tuned, found, strict=True))
+            together = self.learn_prompts(clip, [one.prompt_questions(settings) for one in tuned])
+            learned.update(zip(tuned, together, strict=True))
         return learned
 
     def _loss(self, logits: AnswerLogits) -> Float[Tensor, ""]:
@@ -303,11 +303,11 @@ class Pipeline:
         self, clip: EncodedClip, learned: Prompts, stage: str = "attention"
     ) -> Mapping[BranchQuery, BranchAttention]:
         """Return the attention of branches on one clip, each under its prompt; those without one share passes."""
-        found: dict[BranchQuery, BranchAttention] = {}
+        attended: dict[BranchQuery, BranchAttention] = {}
         with device_stage(self.watch, stage, _size(clip)):
             for group in group_by_pass(learned, self.settings):
-                found |= self._attend_together(clip, group, learned[group[0]], answers=stage != UNPROMPTED_STAGE)
-        return found
+                attended |= self._attend_together(clip, group, learned[group[0]], answers=stage != UNPROMPTED_STAGE)
+        return attended
 
     def _attend_together(
         self, clip: EncodedClip, branches: Sequence[BranchQuery], prompt: LearnedPrompt | None, *, answers: bool
@@ -328,7 +328,7 @@ class Pipeline:
         for some in requested:
             request = AttentionRequest(clip, distinct, applied, some, answers and some is requested[-1])
             captured.append(dict(zip(distinct, self.capture_attention(request), strict=True)))
-        found = {}
+        attended = {}
         for one, question, answered in zip(branches, questions, learned_on, strict=True):
             tokens = one.branch_settings(self.settings).tokens
             query_rows = [rows[question] for rows in captured]
@@ -340,13 +340,13 @@ class Pipeline:
             chosen = self.session.select_grounding_tokens(query, relative, tokens)
             maps = attention.frame_maps(clip, query, relative, chosen)
             answer = self._answer(clip, answered, captured[-1][answered].answer, prompt) if answers else None
-            found[one] = BranchAttention(maps, prompt, answer, self._first_answer(prompt, answer))
-        return found
+            attended[one] = BranchAttention(maps, prompt, answer, self._first_answer(prompt, answer))
+        return attended
 
     def _answer(
         self, clip: EncodedClip, question: str, captured: AnswerLogits | None, prompt: LearnedPrompt | None
     ) -> AnswerLogits | None:
-        """Return a question's answer, under its prompt from a pass of its own if the capture left it out.
+        """Return a question's answer, under its prompt in a separate pass if the capture left it out.
 
         Without a prompt the answer is a diagnostic, which is not worth a further pass.
         """
