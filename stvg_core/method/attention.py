@@ -1,7 +1,6 @@
 """From attention rows to one map per frame: relative attention and grounding tokens.
 
-Paper sections 3.2 and 3.3. This module knows no model: rows come from a backend, maps go
-to the scores.
+Paper sections 3.2 and 3.3. This module knows no model: rows come from a backend, maps go to the scores.
 """
 
 from collections.abc import Sequence
@@ -56,14 +55,14 @@ def select_tokens(
     relative attention over all cells of all frames (section 3.2; the released research code
     computes it on relative attention).
 
-    An empty think block at the prompt's end is passed over by every rule: places are counted without it.
+    Every rule skips an empty think block at the prompt's end: positions are counted without it.
 
     Args:
         attention: rows of the question's tokens.
         relative: the same rows against a neutral question.
         settings: which tokens are candidates, and the rule.
-        family_position: place from the prompt's end that the rule `fixed` means where the settings
-            give none; -5 is the released research code's for its main model, LLaVA-NeXT-Video.
+        family_position: position from the prompt's end for the rule `fixed` if the settings give none; -5 is that of
+            the released research code for its main model, LLaVA-NeXT-Video.
 
     Raises:
         SettingsError: the fixed position lies outside the prompt.
@@ -90,13 +89,13 @@ def select_tokens(
 
 
 def candidate_tokens(attention: QuestionAttention, settings: TokenSettings) -> list[int]:
-    """Return the positions of the tokens that may ground a query.
+    """Return the positions of the tokens that may be grounding tokens.
 
     Raises:
         TokenLayoutError: the backend marked no token as a candidate.
     """
-    passed_over = ("thinking",) if settings.candidates == "question" else ("word", "thinking")
-    candidates = [position for position, token in enumerate(attention.tokens) if token.kind not in passed_over]
+    skipped = ("thinking",) if settings.candidates == "question" else ("word", "thinking")
+    candidates = [position for position, token in enumerate(attention.tokens) if token.kind not in skipped]
     if not candidates:
         raise TokenLayoutError(
             f"expected template tokens after {attention.question!r}, got none; check the backend's chat template"
@@ -110,22 +109,22 @@ def weigh_layers(
     relative: RelativeSettings,
     tokens: TokenSettings,
 ) -> tuple[QuestionAttention, QuestionAttention]:
-    """Return a query's and the neutral question's attention, layers averaged by their visual activation.
+    """Return the attention of a query and of the neutral question, with layers weighted by their visual activation.
 
-    A layer's weight is the largest relative attention that any candidate token pays any cell in it: what chooses
-    among tokens in the paper (section 3.2) weighs layers here. Both questions get the query's weights.
+    The weight of a layer is the largest relative attention of any candidate token to any cell: the criterion that
+    selects tokens in the paper (section 3.2), applied to layers. Both questions get the weights of the query.
 
     Args:
         query_layers: the query's attention, one layer each.
         neutral_layers: the neutral question's, in the same order.
-        relative: how both are compared.
+        relative: how relative attention is computed.
         tokens: which tokens are candidates.
 
     Raises:
         TokenLayoutError: the backend marked no token as a candidate.
     """
     candidates = candidate_tokens(query_layers[0], tokens)
-    # Layers of a model that is spread over devices are not on one.
+    # The layers of a model may be on several devices.
     device = query_layers[0].rows.device
     activations = torch.stack(
         [

@@ -1,4 +1,4 @@
-"""Temporally assembled spatial attention (TAS): the reversed view, and views put together.
+"""Temporally assembled spatial attention (TAS): the reversed view, and the sum of both views.
 
 Paper section 3.4. Reference implementations for `stvg_augment_frames`: flip the tokens
 where encoding is per frame (exact), encode the reversed frames where a token covers

@@ -13,7 +13,6 @@ from stvg_core.method.prompts import (
     answer_warnings,
     effect_warnings,
     first_gradients,
-    learn_prompt,
     learn_prompts,
     margin_loss,
 )
@@ -29,6 +28,16 @@ def curved(prompt: Tensor) -> AnswerLogits:
     """A margin whose gradient moves with the prompt, so that every step's gradient matters."""
     yes = torch.stack([(prompt * WEIGHT).sum() + torch.sin(prompt).sum() ** 2, prompt.sum() * 0 + 0.25])
     return AnswerLogits(yes=yes, no=torch.zeros(2, dtype=torch.float64))
+
+
+def learn_prompt(
+    tokens: Tensor,
+    answer: Callable[[Tensor], AnswerLogits],
+    loss: Callable[[AnswerLogits], Tensor],
+    settings: PromptSettings,
+) -> LearnedPrompt:
+    (learned,) = learn_prompts(tokens, lambda prompt, _: (answer(prompt),), loss, 1, settings)
+    return learned
 
 
 def learn(settings: PromptSettings) -> LearnedPrompt:

@@ -19,7 +19,7 @@ from transformers import LlavaOnevisionConfig
 
 from stvg_core import ground, open_session
 from stvg_core.errors import SettingsError
-from stvg_core.method.pipeline import Stopwatch, read_branches
+from stvg_core.method.pipeline import EncodedViews, Pipeline
 from stvg_core.method.reversed_view import reverse_by_flipping
 from stvg_core.plugin.adapter import EncodedClip
 from stvg_core.plugin.model_reference import LoadOptions, ModelReference
@@ -183,7 +183,7 @@ def test_maps_are_those_of_the_plain_procedure(folder: Path) -> None:
         frames = noise(3)
         clip = session.adapter.encode(frames, TRAINED, (0, 1, 2))
         views = clip, session.augment_frames(frames, clip, TRAINED)
-        own = read_branches(session, *views, queries, chosen, Stopwatch())
+        (own,) = Pipeline(session, chosen).compute_maps(EncodedViews(frames, *views), (queries,))
         plain = PlainProcedure(session, chosen).maps(*views, queries)
     for found, expected in zip((own.spatial, own.temporal), plain, strict=True):
         assert np.abs(found.values - expected.values).max() < 1e-4 * np.abs(expected.values).max()

@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 
 from stvg_core.errors import OutputError
-from stvg_core.method.question_maps import AttentionReading
+from stvg_core.method.question_maps import QuestionAttentionMaps
 from stvg_core.outputs.report.text import clean_text
 from stvg_core.plugin.adapter import PromptToken
 
@@ -45,7 +45,7 @@ AXES: Final[Mapping[str, tuple[tuple[str, ...], str]]] = {
 _LONGEST_TOKEN: Final = 200
 
 
-def reading_arrays(reading: AttentionReading) -> dict[str, np.ndarray]:
+def reading_arrays(reading: QuestionAttentionMaps) -> dict[str, np.ndarray]:
     """Return the arrays of a reading by name; AXES says what they are."""
     steps, rows, columns = reading.cell_places().T
     frames_of_step = [

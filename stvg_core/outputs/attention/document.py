@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter
 
 from stvg_core._internal.json_schema import published_schema
-from stvg_core.method.question_maps import AttentionReading
+from stvg_core.method.question_maps import QuestionAttentionMaps
 from stvg_core.outputs.attention.arrays import AXES, reading_arrays, shown_token
 from stvg_core.outputs.report.document import (
     MAXIMUM_TEXT_LENGTH,
@@ -113,7 +113,7 @@ class AttentionDocument(_Part):
 
 
 def build_attention_document(
-    reading: AttentionReading,
+    reading: QuestionAttentionMaps,
     asked_tokens: str,
     layer_count: int,
     model: ModelIdentity,

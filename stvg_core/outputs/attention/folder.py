@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float64, UInt8
 from PIL import Image, ImageDraw
 
-from stvg_core.method.question_maps import AttentionReading
+from stvg_core.method.question_maps import QuestionAttentionMaps
 from stvg_core.outputs.attention.arrays import reading_arrays, shown_token, write_arrays
 from stvg_core.outputs.attention.document import AttentionDocument
 from stvg_core.outputs.report.contact_sheet import (
@@ -68,7 +68,7 @@ _KIND_COLORS: Final = {"word": "C0", "punctuation": "C1", "role": "C2", "thinkin
 
 def write_attention_folder(
     folder: Path,
-    reading: AttentionReading,
+    reading: QuestionAttentionMaps,
     document: AttentionDocument,
     pictures: Iterable[tuple[int, UInt8[np.ndarray, "height width 3"]]],
 ) -> tuple[str, ...]:
@@ -100,7 +100,7 @@ def write_attention_folder(
     return names
 
 
-def draw_attention_sheet(reading: AttentionReading) -> UInt8[np.ndarray, "height width 3"]:
+def draw_attention_sheet(reading: QuestionAttentionMaps) -> UInt8[np.ndarray, "height width 3"]:
     """Return the sampled frames under the chosen tokens' attention, with time, share and a bar of the share."""
     frames = reading.frames
     shown = spread_evenly(len(frames), MAXIMUM_TILES)
@@ -124,7 +124,7 @@ def draw_attention_sheet(reading: AttentionReading) -> UInt8[np.ndarray, "height
     return np.array(sheet.image)
 
 
-def draw_token_sheet(reading: AttentionReading) -> UInt8[np.ndarray, "height width 3"]:
+def draw_token_sheet(reading: QuestionAttentionMaps) -> UInt8[np.ndarray, "height width 3"]:
     """Return a row per prompt token and a column per sampled frame; each row on a scale of its own."""
     frames, info = reading.frames, reading.frames.info
     columns = spread_evenly(len(frames), _TOKEN_COLUMNS)
@@ -166,14 +166,14 @@ def draw_token_sheet(reading: AttentionReading) -> UInt8[np.ndarray, "height wid
     return np.array(sheet)
 
 
-def _maps_of(reading: AttentionReading, place: int) -> Float64[np.ndarray, "frame row column"]:
+def _maps_of(reading: QuestionAttentionMaps, place: int) -> Float64[np.ndarray, "frame row column"]:
     """Return one token's row as a map per sampled frame."""
     by_step = reading.shown_rows[place].astype(np.float64).reshape(reading.layout.shape)
     return np.asarray(by_step[list(reading.layout.time_step_of_frame)])
 
 
 def write_attention_video(
-    path: Path, pictures: Iterable[tuple[int, UInt8[np.ndarray, "height width 3"]]], reading: AttentionReading
+    path: Path, pictures: Iterable[tuple[int, UInt8[np.ndarray, "height width 3"]]], reading: QuestionAttentionMaps
 ) -> int:
     """Write the video under its attention (H.264, yuv420p) and return its number of frames.
 
@@ -205,13 +205,13 @@ def write_attention_video(
     )
 
 
-def nearest_samples(reading: AttentionReading) -> list[int]:
+def nearest_samples(reading: QuestionAttentionMaps) -> list[int]:
     """Return, per source frame, the sampled frame nearest in time; of two equally near the earlier one."""
     seconds = reading.frames.seconds
     return [int(np.abs(seconds - second).argmin()) for second in reading.frames.info.frame_seconds]
 
 
-def _describe(reading: AttentionReading) -> str:
+def _describe(reading: QuestionAttentionMaps) -> str:
     """Return whose attention is shown, in a line."""
     count = len(reading.chosen)
     texts = ", ".join(repr(reading.tokens[place].text) for place in reading.chosen[:_NAMED_TOKENS])
@@ -223,7 +223,7 @@ def _describe(reading: AttentionReading) -> str:
     return f"{whose}{against}; {layers}"
 
 
-def _draw_marks(canvas: VideoCanvas, reading: AttentionReading) -> None:
+def _draw_marks(canvas: VideoCanvas, reading: QuestionAttentionMaps) -> None:
     """Draw a mark where each sampled frame lies, and say below the bar whose attention is shown."""
     draw, bar, geometry = ImageDraw.Draw(canvas.ground), canvas.bar, canvas.geometry
     shares = reading.frame_shares
@@ -241,7 +241,7 @@ def _draw_marks(canvas: VideoCanvas, reading: AttentionReading) -> None:
         write_text(draw, (bar.right, canvas.text_y), line, size, MUTED if room < geometry.width // 2 else INK, "rm")
 
 
-def draw_curves(reading: AttentionReading, folder: Path) -> tuple[str, ...]:
+def draw_curves(reading: QuestionAttentionMaps, folder: Path) -> tuple[str, ...]:
     """Write frame_curve.png and token_curve.png, and return their names.
 
     Raises:
@@ -263,11 +263,11 @@ def draw_curves(reading: AttentionReading, folder: Path) -> tuple[str, ...]:
     return tuple(drawers)
 
 
-def _height(reading: AttentionReading, name: str) -> float:
+def _height(reading: QuestionAttentionMaps, name: str) -> float:
     return 4.5 if name == "frame_curve.png" else max(3.0, 1.2 + 0.22 * len(reading.tokens))
 
 
-def _frames(reading: AttentionReading, figure: Any) -> None:  # noqa: ANN401  # matplotlib's
+def _frames(reading: QuestionAttentionMaps, figure: Any) -> None:  # noqa: ANN401  # matplotlib's
     upper, lower = figure.subplots(2, sharex=True)
     upper.plot(reading.frames.seconds, 100 * reading.frame_shares, marker="o", markersize=3)
     upper.set_ylabel("share of attention, percent")
@@ -279,7 +279,7 @@ def _frames(reading: AttentionReading, figure: Any) -> None:  # noqa: ANN401  # 
         axes.grid(alpha=0.3)
 
 
-def _tokens(reading: AttentionReading, figure: Any) -> None:  # noqa: ANN401  # matplotlib's
+def _tokens(reading: QuestionAttentionMaps, figure: Any) -> None:  # noqa: ANN401  # matplotlib's
     bars, grid = figure.subplots(1, 2, sharey=True, width_ratios=(1, 2))
     places = range(len(reading.tokens))
     colors = [_KIND_COLORS[token.kind] for token in reading.tokens]

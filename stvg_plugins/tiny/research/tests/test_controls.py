@@ -12,7 +12,7 @@ from stvg_core.errors import StvgError, TrackError
 from stvg_core.inputs.query.rules import RulesDecomposer
 from stvg_core.inputs.tracks.cells import cell_coverage
 from stvg_core.inputs.tracks.regions import RegionTracker
-from stvg_core.method.pipeline import ground_frames
+from stvg_core.method.pipeline import Pipeline
 from stvg_core.metrics import tube_overlap
 from stvg_core.settings import Settings
 from stvg_core.values import FrameMaps
@@ -172,7 +172,7 @@ def test_the_shared_reading_gives_the_pipelines_own_tube() -> None:
         settings = settings_of(session)
         frames = clip_frames(clip.scene, CLIP_PIXELS, settings.sampling)
         sub_queries = RulesDecomposer().decompose(query(clip.scene))
-        expected = ground_frames(frames, sub_queries, session, RegionTracker(), settings).tube
+        expected = Pipeline(session, settings, RegionTracker()).ground(frames, (sub_queries,))[0].tube
         maps = compute_maps(clip.scene, session, settings)
         found = joined_tubes(maps, RegionTracker(), settings.joint, (join_of(settings),))[join_of(settings)]
     assert found.start_frame == expected.start_frame
