@@ -4,8 +4,9 @@ A video and a sentence go in; a tube comes out: when, and a box per frame, where
 Names are imported on first use, so that `import stvg_core` is instant and needs no torch.
 """
 
-import importlib
 from typing import TYPE_CHECKING
+
+from stvg_core._internal.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from stvg_core.api.attention import AttentionResult, attend
@@ -30,29 +31,13 @@ __all__ = [
     "open_session",
 ]
 
-_HOMES = {
-    "AttentionResult": "api.attention",
-    "attend": "api.attention",
-    "GroundingResult": "api.grounder",
-    "ground": "api.grounder",
-    "Settings": "settings",
-    "load_settings": "settings",
-    "StvgError": "errors",
-    "Session": "host.session",
-    "open_session": "host.session",
-    "Span": "values",
-    "Track": "values",
-    "Tube": "values",
+_MODULES = {
+    "stvg_core.api.attention": "AttentionResult attend",
+    "stvg_core.api.grounder": "GroundingResult ground",
+    "stvg_core.errors": "StvgError",
+    "stvg_core.host.session": "Session open_session",
+    "stvg_core.settings": "Settings load_settings",
+    "stvg_core.values": "Span Track Tube",
 }
 
-
-def __getattr__(name: str) -> object:
-    """Import a public name where it is first used."""
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    """Return the public names."""
-    return __all__
+__getattr__, __dir__ = lazy_names(__name__, _MODULES)

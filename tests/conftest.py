@@ -28,20 +28,19 @@ from torch import Tensor  # noqa: E402
 
 from stvg_core.host.registry import FoundBackend, find_backends  # noqa: E402
 from stvg_core.host.session import Session, open_backend  # noqa: E402
-from stvg_core.method.attention import select_tokens  # noqa: E402
-from stvg_core.method.prompts import margin_loss  # noqa: E402
-from stvg_core.method.reversed_view import reverse_by_flipping  # noqa: E402
-from stvg_core.plugin.adapter import (  # noqa: E402
+from stvg_core.plugin import (  # noqa: E402
     AnswerLogits,
     AttentionRequest,
+    Backend,
     EncodedClip,
+    InputSettings,
+    LoadOptions,
     ModelDescription,
+    ModelReference,
     PromptToken,
     QuestionAttention,
+    reverse_by_flipping,
 )
-from stvg_core.plugin.hookspecs import hookimpl  # noqa: E402
-from stvg_core.plugin.model_reference import LoadOptions, ModelReference  # noqa: E402
-from stvg_core.settings import InputSettings, PromptSettings, TokenSettings  # noqa: E402
 from stvg_core.values import Frames, TokenLayout, VideoInfo  # noqa: E402
 
 GRID = 4
@@ -104,38 +103,16 @@ class ScriptedAdapter:
         return QuestionAttention(question, tokens, rows)
 
 
-class ScriptedBackend:
-    """The smallest backend: it names the core's reference implementations."""
+class ScriptedBackend(Backend):
+    """The smallest backend: the reference implementations, and a reversed view by flipping."""
 
     def __init__(self, adapter: ScriptedAdapter) -> None:
         self.adapter = adapter
 
-    @hookimpl
     def stvg_create_adapter(self, reference: ModelReference, options: LoadOptions) -> ScriptedAdapter:
         return self.adapter
 
-    @hookimpl
-    def stvg_capture_attention(
-        self, adapter: ScriptedAdapter, request: AttentionRequest
-    ) -> tuple[QuestionAttention, ...]:
-        return adapter.attention_rows(request)
-
-    @hookimpl
-    def stvg_select_grounding_tokens(
-        self, adapter: ScriptedAdapter, attention: QuestionAttention, relative: Tensor, settings: TokenSettings
-    ) -> tuple[int, ...]:
-        return select_tokens(attention, relative, settings)
-
-    @hookimpl
-    def stvg_regularize_logits(
-        self, adapter: ScriptedAdapter, logits: AnswerLogits, settings: PromptSettings
-    ) -> Tensor:
-        return margin_loss(logits, settings)
-
-    @hookimpl
-    def stvg_augment_frames(
-        self, adapter: ScriptedAdapter, frames: Frames, clip: EncodedClip, settings: InputSettings
-    ) -> EncodedClip:
+    def stvg_augment_frames(self, clip: EncodedClip) -> EncodedClip:
         return reverse_by_flipping(clip)
 
 

@@ -17,9 +17,9 @@ from torch import Tensor
 
 from stvg_core._internal.determinism import deterministic_algorithms
 from stvg_core.api.grounder import installed_versions, loaded_as, lost_frames, open_for, wrapped_in
+from stvg_core.host.extensions import HookExtension
 from stvg_core.host.session import Session
 from stvg_core.host.tracing import HookCall
-from stvg_core.host.wrappers import HookExtension
 from stvg_core.inputs.query.sentence import clean_sentence
 from stvg_core.inputs.video import iterate_frames, read_frames
 from stvg_core.method.attention import frame_maps, relative_rows

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from stvg_core.errors import UsageError
+from stvg_core.host.extensions import HookExtension, open_hook_extensions
 from stvg_core.host.model_settings import settings_before_loading
 from stvg_core.host.models import resolve_model
 from stvg_core.host.session import Session, open_session
 from stvg_core.host.tracing import HookCall
-from stvg_core.host.wrappers import HookExtension, open_hook_extensions
 from stvg_core.inputs.query.catalog import open_decomposer
 from stvg_core.inputs.query.sentence import clean_sentence
 from stvg_core.inputs.tracks.catalog import open_tracker

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 from stvg_core.errors import PluginError, UsageError
-from stvg_core.host.entry_points import extension_names, open_extension
+from stvg_core.host.loading import open_plugin, plugin_names
 from stvg_core.plugin.model_reference import LoadOptions
 
 BENCHMARK_GROUP = "stvg.benchmarks"
@@ -140,8 +140,8 @@ def open_benchmark() -> Benchmark:
     Raises:
         PluginError: none does, or it cannot be imported.
     """
-    names = extension_names(BENCHMARK_GROUP, ())
+    names = plugin_names(BENCHMARK_GROUP)
     if not names:
         raise PluginError("no installed distribution offers a benchmark; pip install stvg-huggingface")
     # mypy takes a Protocol for abstract here; isinstance does not.
-    return open_extension(BENCHMARK_GROUP, "benchmark", Benchmark, names[0], names)  # type: ignore[type-abstract]
+    return open_plugin(BENCHMARK_GROUP, "benchmark", Benchmark, names[0])  # type: ignore[type-abstract]

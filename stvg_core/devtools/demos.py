@@ -15,8 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from stvg_core._internal.plain_text import one_line
 from stvg_core.errors import PluginError
-from stvg_core.host.entry_points import extension_names, open_extension
-from stvg_core.host.registry.loading import call_entry_point
+from stvg_core.host.loading import call_entry_point, open_plugin, plugin_names
 from stvg_core.host.registry.metadata import InstalledEntry
 from stvg_core.host.registry.selection import find_entries
 from stvg_core.values import Tube, VideoInfo, as_boxes
@@ -117,11 +116,11 @@ def find_comparison_demo() -> ComparisonDemo:
     Raises:
         PluginError: none is installed, or it cannot be loaded.
     """
-    names = extension_names(COMPARISON_GROUP, ())
+    names = plugin_names(COMPARISON_GROUP)
     if not names:
         raise PluginError("no comparison is installed to be shown; pip install stvg-tiny")
     # mypy takes a Protocol for abstract here; isinstance does not.
-    return open_extension(COMPARISON_GROUP, "comparison demo", ComparisonDemo, names[0], names)  # type: ignore[type-abstract]
+    return open_plugin(COMPARISON_GROUP, "comparison demo", ComparisonDemo, names[0])  # type: ignore[type-abstract]
 
 
 def _read(entry: InstalledEntry) -> list[DemoCase]:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from stvg_core._internal.masks import RunLengthMask, bilinear
 from stvg_core.inputs.tracks.cells import cell_coverage, peaks_in_pixels
 from stvg_core.method.pipeline import BranchMaps, Stopwatch, ground_maps, join_branches
-from stvg_core.plugin.tracker import TrackRequest
+from stvg_core.plugin.tracker import Tracker, TrackRequest
 from stvg_core.settings import JointSettings
 from stvg_core.values import FrameMaps, Frames, SubQueries, Track, VideoInfo
 
@@ -127,7 +127,7 @@ def test_the_setting_of_cells_reaches_the_tracks_scores() -> None:
     small, large = np.array([[1.0, 1.0, 6.0, 6.0]]), np.array([[20.0, 0.0, 60.0, 60.0]])
     corner = FrameMaps(np.array([[[9.0, 0.1, 0.1], [0.0, 0.0, 0.0], [0.0, 0.0, 0.0]]]))
 
-    class Two:
+    class Two(Tracker):
         name = "two"
 
         def propose(self, request: TrackRequest) -> tuple[Track, ...]:

@@ -12,19 +12,25 @@ import transformers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
-from stvg_llava_onevision.family import LlavaOnevisionFamily, pool_frames
-from stvg_llava_onevision.hooks import LlavaOnevisionBackend
+from stvg_llava_onevision.family import LlavaOnevisionBackend, LlavaOnevisionFamily, pool_frames
 from stvg_llava_onevision.tiny_model import FRAME_PIXELS, STATISTICS, TEMPLATE, save_tiny_model
 from transformers import LlavaOnevisionConfig
 
 from stvg_core import ground, open_session
-from stvg_core.errors import SettingsError
 from stvg_core.method.pipeline import Stopwatch, read_branches
-from stvg_core.method.reversed_view import reverse_by_flipping
-from stvg_core.plugin.adapter import EncodedClip
-from stvg_core.plugin.model_reference import LoadOptions, ModelReference
-from stvg_core.settings import InputSettings, PromptSettings, load_settings
-from stvg_core.values import Frames, SubQueries, VideoInfo
+from stvg_core.plugin import (
+    EncodedClip,
+    Frames,
+    InputSettings,
+    LoadOptions,
+    ModelReference,
+    PromptSettings,
+    SettingsError,
+    SubQueries,
+    VideoInfo,
+    reverse_by_flipping,
+)
+from stvg_core.settings import load_settings
 from stvg_huggingface.adapter import HuggingFaceAdapter
 from stvg_huggingface.benchmark.plain import PlainProcedure
 from stvg_huggingface.clips import clip_embeddings, clip_frame

@@ -198,7 +198,7 @@ class _Evaluation:
         tracker = self._evaluator.tracker(variant.tracks, self._sample)
         request = TrackRequest(frames, self._sub_queries(), read.spatial, read.temporal)
         key: tuple[Any, ...] = ("tracks", variant.tracks, settings.sampling)
-        if not getattr(tracker, "per_video", False):
+        if not tracker.per_video:
             # Maps have no value of their own: two variants that read the same ask twice.
             key = (*key, read.spatial, read.temporal)
         proposed, _ = self._recall(key, lambda: propose_tracks(tracker, request))

@@ -14,7 +14,7 @@ from stvg_core.inputs.video import read_frames
 from stvg_core.metrics import Protocol as ScoringProtocol
 from stvg_core.metrics import SampleTruth
 from stvg_core.metrics.files import parse_annotation
-from stvg_core.plugin.tracker import TrackRequest
+from stvg_core.plugin.tracker import Tracker, TrackRequest
 from stvg_core.settings import SamplingSettings
 from stvg_core.values import Frames, Track
 
@@ -126,18 +126,17 @@ def _of_dataset(dataset: Dataset, sample: GroundingSample, truth: SampleTruth) -
 
 
 @dataclass(frozen=True)
-class FixedTracks:
+class FixedTracks(Tracker):
     """A tracker that proposes what it was given: the true tracks, as an upper bound.
 
     Attributes:
         tracks: of one video.
         name: in results.
-        per_video: the query has no say.
     """
 
     tracks: tuple[Track, ...]
     name: str = "oracle"
-    per_video: bool = True
+    per_video = True
 
     def propose(self, request: TrackRequest) -> tuple[Track, ...]:
         """Return the tracks, whatever is asked."""

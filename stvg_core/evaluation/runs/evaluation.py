@@ -29,10 +29,10 @@ from stvg_core.evaluation.runs.store import RunStore
 from stvg_core.evaluation.runs.summary import summarize_run, write_summary
 from stvg_core.evaluation.runs.tasks import Outcome, Task
 from stvg_core.evaluation.runs.worker import Worker
+from stvg_core.host.extensions import open_hook_extensions
 from stvg_core.host.model_settings import settings_before_loading
 from stvg_core.host.models import resolve_model
 from stvg_core.host.session import Session, open_session
-from stvg_core.host.wrappers import open_hook_extensions
 from stvg_core.inputs.datasets.opening import Dataset
 from stvg_core.inputs.tracks.cached import VideoCache
 from stvg_core.inputs.tracks.catalog import open_tracker

@@ -30,8 +30,7 @@ from stvg_core.method import attention
 from stvg_core.method import reversed_view as augment
 from stvg_core.method.pipeline import join_branches
 from stvg_core.metrics import tube_overlap
-from stvg_core.plugin.adapter import AttentionRequest, EncodedClip, QuestionAttention
-from stvg_core.plugin.tracker import TrackRequest
+from stvg_core.plugin import AttentionRequest, EncodedClip, QuestionAttention, TrackRequest, select_tokens
 from stvg_core.settings import CALIBRATED_FILE, BranchSettings, Settings, load_settings
 from stvg_core.values import FrameMaps, Frames, Track, Tube
 from stvg_tiny.architectures import Architecture, architecture_of
@@ -133,7 +132,7 @@ def _maps(
     settings: Settings,
 ) -> FrameMaps:
     relative = attention.relative_rows(asked, neutral, settings.relative)
-    return attention.frame_maps(clip, asked, relative, attention.select_tokens(asked, relative, branch.tokens))
+    return attention.frame_maps(clip, asked, relative, select_tokens(asked, relative, branch.tokens))
 
 
 def choices(start: Mapping[str, Any]) -> list[Choice]:

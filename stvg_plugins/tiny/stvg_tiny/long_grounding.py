@@ -72,7 +72,7 @@ def sub_queries_of(clip: LongClip) -> SubQueries:
 
 
 @dataclass(frozen=True)
-class TrueTracks:
+class TrueTracks(Tracker):
     """Proposes the true tracks of the event's scene: an upper bound, never a result."""
 
     clip: LongClip

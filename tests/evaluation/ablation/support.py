@@ -15,7 +15,7 @@ from stvg_core.host.session import Session
 from stvg_core.inputs.tracks.cached import VideoCache
 from stvg_core.metrics import Protocol, Rules, SampleTruth, SampleTube
 from stvg_core.plugin.adapter import AnswerLogits, AttentionRequest, EncodedClip, QuestionAttention
-from stvg_core.plugin.tracker import TrackRequest
+from stvg_core.plugin.tracker import Tracker, TrackRequest
 from stvg_core.settings import SamplingSettings, Settings, load_settings
 from stvg_core.values import Frames, Track
 from tests.conftest import ScriptedAdapter
@@ -48,12 +48,12 @@ class SensitiveAdapter(ScriptedAdapter):
 
 
 @dataclass
-class ColumnTracker:
+class ColumnTracker(Tracker):
     """One track per column of the scripted grid, 20 pixels wide; counts how often it is asked."""
 
     asked: int = 0
     name: str = "columns"
-    per_video: bool = True
+    per_video = True
 
     def propose(self, request: TrackRequest) -> tuple[Track, ...]:
         self.asked += 1

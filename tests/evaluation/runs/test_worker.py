@@ -17,14 +17,14 @@ from stvg_core.inputs.tracks.cached import VideoCache
 from stvg_core.method.pipeline import EncodedViews, Stopwatch
 from stvg_core.outputs.report.kept_maps import check_maps
 from stvg_core.plugin.adapter import AttentionRequest, QuestionAttention
-from stvg_core.plugin.tracker import TrackRequest
+from stvg_core.plugin.tracker import Tracker, TrackRequest
 from stvg_core.settings import load_settings
 from stvg_core.values import SubQueries, Track
 from tests.conftest import ScriptedAdapter
 from tests.inputs.video.conftest import Clip, write_clip
 
 
-class WholePicture:
+class WholePicture(Tracker):
     """One track as large as the picture; counts how often it was asked."""
 
     name = "whole"
