@@ -15,7 +15,8 @@ import numpy as np
 import torch
 
 from stvg_core.errors import SettingsError
-from stvg_core.method.prompts import learn_prompts, margin_loss
+from stvg_core.method.prompts import learn_prompts
+from stvg_core.plugin import margin_loss
 from stvg_core.plugin.adapter import AnswerLogits
 from stvg_core.plugin.model_reference import LoadOptions
 from stvg_core.settings import InputSettings, PromptSettings

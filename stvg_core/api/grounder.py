@@ -30,11 +30,11 @@ from jaxtyping import UInt8
 from stvg_core.api.results import GroundingResult
 from stvg_core.api.run_spec import DEFAULT_DECOMPOSER, RunOptions, RunSpec
 from stvg_core.errors import QueryError, UsageError
+from stvg_core.host.extensions import open_hook_extensions
 from stvg_core.host.model_settings import settings_before_loading
 from stvg_core.host.models import resolve_model
 from stvg_core.host.session import Session, open_session
 from stvg_core.host.tracing import HookCall
-from stvg_core.host.wrappers import open_hook_extensions
 from stvg_core.inputs.query.catalog import open_decomposer
 from stvg_core.inputs.query.sentence import as_sub_query, clean_sentence
 from stvg_core.inputs.tracks.cached import VideoCache

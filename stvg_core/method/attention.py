@@ -11,8 +11,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from stvg_core.errors import SettingsError, TokenLayoutError
 from stvg_core.plugin.adapter import EncodedClip, QuestionAttention
+from stvg_core.plugin.reference import candidate_tokens
 from stvg_core.settings import RelativeSettings, TokenSettings
 from stvg_core.values import FrameMaps
 
@@ -41,66 +41,6 @@ def _neutral_rows(query: QuestionAttention, neutral: QuestionAttention) -> Float
         has_counterpart = token.kind != "word" and from_end <= len(neutral.tokens)
         matched.append(neutral.rows[-from_end] if has_counterpart else word_mean)
     return torch.stack(matched)
-
-
-def select_tokens(
-    attention: QuestionAttention,
-    relative: Float[Tensor, "token cell"],
-    settings: TokenSettings,
-    family_position: int = -5,
-) -> tuple[int, ...]:
-    """Return the positions of the grounding tokens; reference for `stvg_select_grounding_tokens`.
-
-    The paper's rule is the candidate with the highest visual activation, the maximum of its
-    relative attention over all cells of all frames (section 3.2; the released research code
-    computes it on relative attention).
-
-    Every rule skips an empty think block at the prompt's end: positions are counted without it.
-
-    Args:
-        attention: rows of the question's tokens.
-        relative: the same rows against a neutral question.
-        settings: which tokens are candidates, and the rule.
-        family_position: position from the prompt's end for the rule `fixed` if the settings give none; -5 is that of
-            the released research code for its main model, LLaVA-NeXT-Video.
-
-    Raises:
-        SettingsError: the fixed position lies outside the prompt.
-        TokenLayoutError: the backend marked no token as a candidate.
-    """
-    if settings.rule == "fixed":
-        from_end = family_position if settings.fixed_position is None else settings.fixed_position
-        places = [position for position, token in enumerate(attention.tokens) if token.kind != "thinking"]
-        if len(places) + from_end < 0:
-            raise SettingsError(f"expected tokens.fixed_position within the last {len(places)} tokens, got {from_end}")
-        return (places[from_end],)
-    candidates = candidate_tokens(attention, settings)
-    if settings.rule == "mean":
-        return tuple(candidates)
-    if settings.rule == "min_entropy":
-        shares = attention.rows[candidates]
-        shares = shares / shares.sum(dim=1, keepdim=True).clamp_min(torch.finfo(shares.dtype).tiny)
-        merits = -torch.special.entr(shares).sum(dim=1)
-    else:
-        merits = relative[candidates].amax(dim=1)
-    # Stable, so that the earlier of two equal candidates is the better one.
-    best = merits.argsort(descending=True, stable=True)[: settings.count].tolist()
-    return tuple(candidates[place] for place in best)
-
-
-def candidate_tokens(attention: QuestionAttention, settings: TokenSettings) -> list[int]:
-    """Return the positions of the tokens that may be grounding tokens.
-
-    Raises:
-        TokenLayoutError: the backend marked no token as a candidate.
-    """
-    skipped = ("thinking",) if settings.candidates == "question" else ("word", "thinking")
-    candidates = [position for position, token in enumerate(attention.tokens) if token.kind not in skipped]
-    if not candidates:
-        raise TokenLayoutError(
-            f"expected template tokens after {attention.question!r}, got none; check the backend's chat template"
-        )
-    return candidates
 
 
 def weigh_layers(

@@ -63,31 +63,6 @@ class PromptGradient:
     answer: AnswerLogits
 
 
-def margin_loss(logits: AnswerLogits, settings: PromptSettings) -> Float[Tensor, ""]:
-    """Return the loss of one step; reference for `stvg_regularize_logits`.
-
-    Exponential: -exp(yes - no), Algorithm 1. Linear: 1 - (yes - no), the released code. Entropy: of the answer
-    between yes and no alone, in nats, for the comparison of the paper's Table 3; with a neutral question its margin
-    is subtracted first.
-
-    >>> logits = AnswerLogits(yes=torch.tensor([2.0, 1.0]), no=torch.tensor([0.0, 0.5]))
-    >>> linear = PromptSettings(objective="linear", contrast_neutral=True)
-    >>> margin_loss(logits, linear).item()
-    -0.5
-    """
-    margin = logits.margins[0]
-    if settings.contrast_neutral:
-        margin = margin - logits.margins[1]
-    if settings.objective == "exponential":
-        return -torch.exp(margin)
-    if settings.objective == "entropy":
-        # The same on either side of 0, and on this one the slope of a large margin is small instead of rounded to 0.
-        negative = -margin.abs()
-        entropy: Tensor = torch.nn.functional.softplus(negative) - negative * torch.sigmoid(negative)
-        return entropy
-    return 1.0 - margin
-
-
 def learn_prompts(
     visual_tokens: Float[Tensor, "cell width"],
     answer: Answers,

@@ -162,7 +162,7 @@ STVG_BACKEND = {
 
 
 def Mine():
-    from stvg_qwen2_vl.hooks import Qwen2VLBackend
+    from stvg_qwen2_vl.family import Qwen2VLBackend
 
     return Qwen2VLBackend()
 """

@@ -22,7 +22,7 @@ from stvg_core.inputs.tracks.track_file import track_document, write_document
 from stvg_core.inputs.video import probe_video
 from stvg_core.outputs.report.encoding import TimedPicture, encode_video
 from stvg_core.outputs.report.track_drawing import COLORS, draw_track_sheet, draw_tracks, write_track_video
-from stvg_core.plugin.tracker import TrackRequest
+from stvg_core.plugin.tracker import Tracker, TrackRequest
 from stvg_core.values import FrameMaps, Frames, SubQueries, Track, VideoInfo
 
 WIDTH, HEIGHT, COUNT = 96, 64, 31
@@ -146,7 +146,7 @@ def test_a_sheet_and_a_video_show_every_track(tmp_path: Path) -> None:
 # Nothing found.
 
 
-class Scripted:
+class Scripted(Tracker):
     """A tracker that does what it is told."""
 
     name = "scripted"

@@ -11,7 +11,7 @@ from stvg_core.host.session import Session
 from stvg_core.inputs.tracks.cells import cell_coverage, peaks_in_pixels
 from stvg_core.method.branches import BranchMaps
 from stvg_core.method.pipeline import Pipeline, join_branches
-from stvg_core.plugin.tracker import TrackRequest
+from stvg_core.plugin.tracker import Tracker, TrackRequest
 from stvg_core.settings import JointSettings, Settings
 from stvg_core.values import FrameMaps, Frames, SubQueries, Track, VideoInfo
 
@@ -129,7 +129,7 @@ def test_the_setting_of_cells_reaches_the_tracks_scores(session: Session) -> Non
     small, large = np.array([[1.0, 1.0, 6.0, 6.0]]), np.array([[20.0, 0.0, 60.0, 60.0]])
     corner = FrameMaps(np.array([[[9.0, 0.1, 0.1], [0.0, 0.0, 0.0], [0.0, 0.0, 0.0]]]))
 
-    class Two:
+    class Two(Tracker):
         name = "two"
 
         def propose(self, request: TrackRequest) -> tuple[Track, ...]:

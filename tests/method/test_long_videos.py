@@ -20,7 +20,7 @@ from stvg_core.method.long_videos import ground_windows, search_windows
 from stvg_core.method.pipeline import Pipeline, Stopwatch
 from stvg_core.plugin.adapter import AnswerLogits, EncodedClip, PromptToken, QuestionAttention
 from stvg_core.plugin.model_reference import LoadOptions, ModelReference
-from stvg_core.plugin.tracker import TrackRequest
+from stvg_core.plugin.tracker import Tracker, TrackRequest
 from stvg_core.settings import InputSettings, Settings, load_settings
 from stvg_core.values import Frames, Grounding, SubQueries, TokenLayout, Track, VideoInfo
 from tests.support.clips import number_picture, read_number
@@ -84,7 +84,7 @@ class NumberReader(ScriptedAdapter):
         return QuestionAttention(question, tokens, torch.stack([grid.flatten() / 2, grid.flatten()]))
 
 
-class Columns:
+class Columns(Tracker):
     """One track per column of the picture; keeps what it was shown."""
 
     name = "columns"

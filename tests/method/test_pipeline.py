@@ -7,7 +7,7 @@ import torch
 from stvg_core.host.session import Session
 from stvg_core.method.branches import BranchQuery
 from stvg_core.method.pipeline import Pipeline
-from stvg_core.plugin.tracker import TrackRequest
+from stvg_core.plugin.tracker import Tracker, TrackRequest
 from stvg_core.settings import Settings, load_settings
 from stvg_core.values import Frames, Grounding, SubQueries, Track
 from tests.support.scripted import ScriptedAdapter
@@ -16,7 +16,7 @@ SUB_QUERIES = SubQueries("The tall man walks.", "the tall man", "the man walks",
 
 
 @dataclass
-class ColumnTracker:
+class ColumnTracker(Tracker):
     """One track per column of the scripted grid, 20 pixels wide."""
 
     request: TrackRequest | None = None

@@ -14,9 +14,8 @@ from stvg_core.method.prompts import (
     effect_warnings,
     first_gradients,
     learn_prompts,
-    margin_loss,
 )
-from stvg_core.plugin.adapter import AnswerLogits
+from stvg_core.plugin import AnswerLogits, margin_loss
 from stvg_core.settings import PromptSettings
 from stvg_core.values import FirstAnswer, PromptEffect
 

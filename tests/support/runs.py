@@ -17,7 +17,7 @@ from stvg_core.evaluation.runs.store import RunStore
 from stvg_core.evaluation.runs.tasks import Failure, Outcome, Task
 from stvg_core.inputs.datasets import Dataset, open_dataset
 from stvg_core.inputs.video import probe_video
-from stvg_core.plugin.tracker import TrackRequest
+from stvg_core.plugin.tracker import Tracker, TrackRequest
 from stvg_core.values import Track
 from tests.support.clips import Clip, write_clip
 
@@ -147,7 +147,7 @@ def rows(run: Path) -> list[tuple[Any, ...]]:
         return [(row.sample_id, row.document, row.track, row.failure) for row in store.results()]
 
 
-class WholePicture:
+class WholePicture(Tracker):
     """One track as large as the picture; counts how often it was asked."""
 
     name = "whole"

@@ -12,15 +12,14 @@ import transformers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
-from stvg_llava_onevision.family import LlavaOnevisionFamily, pool_frames
-from stvg_llava_onevision.hooks import LlavaOnevisionBackend
+from stvg_llava_onevision.family import LlavaOnevisionBackend, LlavaOnevisionFamily, pool_frames
 from stvg_llava_onevision.tiny_model import FRAME_PIXELS, STATISTICS, TEMPLATE, save_tiny_model
 from transformers import LlavaOnevisionConfig
 
 from stvg_core import ground, open_session
 from stvg_core.errors import SettingsError
 from stvg_core.method.pipeline import EncodedViews, Pipeline
-from stvg_core.method.reversed_view import reverse_by_flipping
+from stvg_core.plugin import reverse_by_flipping
 from stvg_core.plugin.adapter import EncodedClip
 from stvg_core.plugin.model_reference import LoadOptions, ModelReference
 from stvg_core.settings import InputSettings, PromptSettings, load_settings

@@ -181,7 +181,7 @@ class Worker:
                 yield Outcome(task.sample_id, None, None, found, own_seconds)
 
     def _shared_seconds(self) -> float:
-        return float(getattr(self._grounder.tracker, "shared_seconds", 0.0))
+        return self._grounder.tracker.shared_seconds
 
     def _next_group(self) -> _Encoded:
         start = time.perf_counter()

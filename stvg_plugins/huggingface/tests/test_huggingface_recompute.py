@@ -16,7 +16,8 @@ import stvg_huggingface.passes
 import stvg_huggingface.recompute
 from stvg_core.errors import UsageError
 from stvg_core.host.session import Session
-from stvg_core.method.prompts import learn_prompts, margin_loss
+from stvg_core.method.prompts import learn_prompts
+from stvg_core.plugin import margin_loss
 from stvg_core.plugin.adapter import AttentionRequest, EncodedClip
 from stvg_core.plugin.model_reference import LoadOptions
 from stvg_core.settings import InputSettings, PromptSettings

@@ -9,8 +9,7 @@ import numpy as np
 import torch
 from jaxtyping import UInt8
 
-from stvg_core.plugin.tracker import TrackRequest
-from stvg_core.values import FrameMaps, Frames, SubQueries, VideoInfo
+from stvg_core.plugin import FrameMaps, Frames, SubQueries, TrackRequest, VideoInfo
 from stvg_huggingface.pixels import PixelStatistics
 from stvg_sam.detector import FoundBoxes
 from stvg_sam.pictures import Pictures

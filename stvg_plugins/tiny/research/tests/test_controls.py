@@ -14,6 +14,7 @@ from stvg_core.inputs.tracks.cells import cell_coverage
 from stvg_core.inputs.tracks.regions import RegionTracker
 from stvg_core.method.pipeline import Pipeline
 from stvg_core.metrics import tube_overlap
+from stvg_core.plugin import Tracker
 from stvg_core.settings import Settings
 from stvg_core.values import FrameMaps
 from stvg_tiny.clips import (
@@ -130,7 +131,7 @@ def test_a_clip_that_cannot_be_read_fails_in_every_row_but_the_random_one(monkey
 
 
 def test_a_tracker_that_finds_nothing_fails_in_its_own_rows(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Blind:
+    class Blind(Tracker):
         name = "regions"
 
         def propose(self, request: object) -> tuple:
