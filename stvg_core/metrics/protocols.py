@@ -99,7 +99,7 @@ _ALL = (
         "the released code of arXiv 2509.15178 on VidSTG",
         (
             "its files hold sampled frames: number frames and spans by those",
-            "vIoU@0.5 counts samples above 0.48, as that code does; the JSON tells so under thresholds",
+            "vIoU@0.5 counts samples above 0.48, as that code does; the JSON says so under thresholds",
         ),
     ),
     Protocol(

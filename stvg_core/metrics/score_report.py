@@ -1,4 +1,4 @@
-"""Everything that one scoring of two files found, as JSON and as a table of samples."""
+"""The report of scoring predictions against annotations, as JSON and as a table of samples."""
 
 import csv
 import io
@@ -35,7 +35,7 @@ class Score:
     Attributes:
         summary: mean by METRIC_NAMES, in 0..1.
         counts: samples by status; together all annotated samples of the set.
-        intervals: lower and upper bound of each mean; None where no bootstrap was asked for.
+        intervals: lower and upper bound of each mean; None without a bootstrap.
     """
 
     summary: dict[str, float]
@@ -49,7 +49,7 @@ class Score:
 
 @dataclass(frozen=True)
 class ScoreReport:
-    """What scoring two files found.
+    """The scores of predictions against annotations.
 
     Attributes:
         protocol: whose rules were applied.
