@@ -10,7 +10,7 @@ from typing import Any
 from stvg_core.errors import OutputError, ScoreError, UsageError
 from stvg_core.metrics.bootstrap import Bootstrap, bootstrap_intervals
 from stvg_core.metrics.files import read_annotations, read_predictions
-from stvg_core.metrics.protocols import Protocol
+from stvg_core.metrics.protocols import ScoringProtocol
 from stvg_core.metrics.sample_tube import SampleTruth, SampleTube
 from stvg_core.metrics.scoring import SampleScores
 from stvg_core.metrics.summary import (
@@ -60,7 +60,7 @@ class ScoreReport:
         warnings: what is odd but was scored, a sentence each.
     """
 
-    protocol: Protocol
+    protocol: ScoringProtocol
     results: tuple[SampleResult, ...]
     score: Score
     groups: Mapping[str, Mapping[str, Score]]
@@ -112,7 +112,7 @@ class ScoreReport:
 def score_files(
     predictions: Path,
     annotations: Path,
-    protocol: Protocol,
+    protocol: ScoringProtocol,
     groupings: Sequence[str] = (),
     bootstrap: Bootstrap | None = None,
 ) -> ScoreReport:
@@ -148,7 +148,7 @@ def check_groupings(groupings: Sequence[str]) -> None:
 def score_tubes(
     tubes: Mapping[str, SampleTube | ScoreError],
     truths: Mapping[str, SampleTruth | ScoreError],
-    protocol: Protocol,
+    protocol: ScoringProtocol,
     groupings: Sequence[str] = (),
     bootstrap: Bootstrap | None = None,
 ) -> ScoreReport:
@@ -207,7 +207,7 @@ def _scores_document(scores: SampleScores) -> dict[str, float]:
 def _warnings(
     tubes: Mapping[str, SampleTube | ScoreError],
     truths: Mapping[str, SampleTruth | ScoreError],
-    protocol: Protocol,
+    protocol: ScoringProtocol,
     results: Sequence[SampleResult],
 ) -> list[str]:
     """Return what is odd about the files as a whole."""

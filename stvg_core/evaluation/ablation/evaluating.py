@@ -24,7 +24,7 @@ from stvg_core.inputs.tracks.proposing import propose_tracks
 from stvg_core.method.branches import BranchMaps, read_queries
 from stvg_core.method.pipeline import Joined, Stopwatch, join_branches, score_track_frames
 from stvg_core.method.tube import choose_span, source_bounds
-from stvg_core.metrics import Protocol, box_iou, score_sample
+from stvg_core.metrics import ScoringProtocol, box_iou, score_sample
 from stvg_core.plugin.adapter import EncodedClip
 from stvg_core.plugin.tracker import Tracker, TrackRequest
 from stvg_core.settings import JointSettings, Settings
@@ -89,7 +89,7 @@ class Evaluator:
     """
 
     grounder: Grounder
-    protocol: Protocol
+    protocol: ScoringProtocol
     random_seeds: int = 5
     _trackers: dict[str, Tracker] = field(default_factory=dict)
 

@@ -11,8 +11,7 @@ from stvg_core.inputs.datasets.export import annotation
 from stvg_core.inputs.datasets.opening import Dataset, open_dataset
 from stvg_core.inputs.datasets.samples import GroundingSample
 from stvg_core.inputs.video import read_frames
-from stvg_core.metrics import Protocol as ScoringProtocol
-from stvg_core.metrics import SampleTruth
+from stvg_core.metrics import SampleTruth, ScoringProtocol
 from stvg_core.metrics.files import parse_annotation
 from stvg_core.plugin.tracker import TrackRequest
 from stvg_core.settings import SamplingSettings

@@ -16,7 +16,7 @@ from stvg_core.evaluation.comparison.running import RowRun, RowRunner
 from stvg_core.evaluation.comparison.source import Source
 from stvg_core.evaluation.comparison.tables import csv_table, markdown
 from stvg_core.evaluation.runs.runner import stopping_cleanly
-from stvg_core.metrics import Bootstrap, Protocol
+from stvg_core.metrics import Bootstrap, ScoringProtocol
 from stvg_core.outputs.report.staging import check_output_folder, staged_files
 
 JSON_NAME: Final = "comparison.json"
@@ -29,7 +29,7 @@ def compare(
     rows: Sequence[ComparisonRow],
     source: Source,
     out: Path,
-    protocol: Protocol,
+    protocol: ScoringProtocol,
     bootstrap: Bootstrap | None = None,
     *,
     retry_failed: bool = False,

@@ -11,7 +11,7 @@ from stvg_core._internal.json_schema import published_schema
 from stvg_core.evaluation.comparison.running import RowRun
 from stvg_core.evaluation.comparison.source import Source
 from stvg_core.evaluation.runs.scoring import score_run
-from stvg_core.metrics import METRIC_NAMES, Bootstrap, Protocol, bootstrap_intervals
+from stvg_core.metrics import METRIC_NAMES, Bootstrap, ScoringProtocol, bootstrap_intervals
 from stvg_core.metrics.score_report import ScoreReport
 from stvg_core.metrics.summary import SampleResult, group_results, metric_values
 
@@ -81,7 +81,7 @@ class ComparisonDocument(_Part):
 
 
 def build_comparison(
-    runs: Sequence[RowRun], source: Source, protocol: Protocol, bootstrap: Bootstrap
+    runs: Sequence[RowRun], source: Source, protocol: ScoringProtocol, bootstrap: Bootstrap
 ) -> ComparisonDocument:
     """Return the document of a comparison from its rows' runs.
 
@@ -122,14 +122,14 @@ def schema_text() -> str:
     return published_schema(schema, SCHEMA_ID, "Result of stvg compare")
 
 
-def _report(run: RowRun, protocol: Protocol) -> ScoreReport | None:
+def _report(run: RowRun, protocol: ScoringProtocol) -> ScoreReport | None:
     if run.summary is None or run.summary["score"] is None:
         return None
     return score_run(run.run, protocol, ("type",))
 
 
 def _row(
-    run: RowRun, report: ScoreReport | None, first: ScoreReport | None, protocol: Protocol, bootstrap: Bootstrap
+    run: RowRun, report: ScoreReport | None, first: ScoreReport | None, protocol: ScoringProtocol, bootstrap: Bootstrap
 ) -> RowPart:
     summary = run.summary or {}
     configuration = summary.get("configuration")
@@ -161,14 +161,14 @@ def _row(
     )
 
 
-def values_by_sample(results: Sequence[SampleResult], protocol: Protocol) -> dict[str, "np.ndarray"]:
+def values_by_sample(results: Sequence[SampleResult], protocol: ScoringProtocol) -> dict[str, "np.ndarray"]:
     """Return what every counted sample adds to the means, by sample, in the order of METRIC_NAMES."""
     counted = sorted((result for result in results if result.counted), key=lambda result: result.sample_id)
     names = [result.sample_id for result in counted]
     return dict(zip(names, metric_values(counted, protocol.rules), strict=True))
 
 
-def _by_type(report: ScoreReport, protocol: Protocol, bootstrap: Bootstrap) -> dict[str, dict[str, Estimate]]:
+def _by_type(report: ScoreReport, protocol: ScoringProtocol, bootstrap: Bootstrap) -> dict[str, dict[str, Estimate]]:
     found = {
         kind: estimates(np.array(list(values_by_sample(results, protocol).values())), bootstrap)
         for kind, results in group_results(report.results, "type").items()

@@ -9,14 +9,14 @@ from stvg_core.evaluation.comparison.rows import ComparisonRow
 from stvg_core.evaluation.comparison.running import RowRun
 from stvg_core.evaluation.comparison.source import Source
 from stvg_core.evaluation.runs.summary import summarize_run
-from stvg_core.metrics import Bootstrap, Protocol
+from stvg_core.metrics import Bootstrap, ScoringProtocol
 
 _RESAMPLES = 2000
 
 
 def write_run_pages(
     run: Path,
-    protocol: Protocol,
+    protocol: ScoringProtocol,
     video_root: Path | None,
     choice: PageChoice,
     *,

@@ -21,7 +21,7 @@ from stvg_core.evaluation.ablation import TABLE_NAMES, AblationSample, ablate
 from stvg_core.evaluation.ablation.ablating import MARKDOWN_NAME
 from stvg_core.evaluation.runs.evaluation import ModelChoice
 from stvg_core.evaluation.runs.tasks import Task
-from stvg_core.metrics import Bootstrap, Protocol, Rules, SampleTruth, SampleTube
+from stvg_core.metrics import Bootstrap, Rules, SampleTruth, SampleTube, ScoringProtocol
 from stvg_core.plugin.model_reference import LoadOptions
 from stvg_core.values import Tube
 from stvg_tiny.clips import (
@@ -42,7 +42,7 @@ Level = Literal["easy", "hard", "attribute"]
 LEVELS: Final[tuple[Level, ...]] = get_args(Level)
 _CLIPS_PER_FITTING: Final = 12
 _TELL_EVERY: Final = 50
-EXACT: Final = Protocol(
+EXACT: Final = ScoringProtocol(
     "exact",
     Rules(video_union="union"),
     "stvg_core.metrics.tube_overlap: VidSTG's definitions (Zhang et al., CVPR 2020) over sets of frames",
@@ -66,7 +66,7 @@ class SceneSource:
     seeds: tuple[int, ...] = (0,)
 
     @property
-    def protocol(self) -> Protocol:
+    def protocol(self) -> ScoringProtocol:
         """The cards' own measures."""
         return EXACT
 

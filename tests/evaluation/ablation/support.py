@@ -13,14 +13,14 @@ from stvg_core.evaluation.ablation import AblationSample
 from stvg_core.evaluation.runs.tasks import Task
 from stvg_core.host.session import Session
 from stvg_core.inputs.tracks.cached import VideoCache
-from stvg_core.metrics import Protocol, Rules, SampleTruth, SampleTube
+from stvg_core.metrics import Rules, SampleTruth, SampleTube, ScoringProtocol
 from stvg_core.plugin.adapter import AnswerLogits, AttentionRequest, EncodedClip, QuestionAttention
 from stvg_core.plugin.tracker import TrackRequest
 from stvg_core.settings import SamplingSettings, Settings, load_settings
 from stvg_core.values import Frames, Track
 from tests.conftest import ScriptedAdapter
 
-EXACT = Protocol("exact", Rules(video_union="union"), "the tests", "nothing")
+EXACT = ScoringProtocol("exact", Rules(video_union="union"), "the tests", "nothing")
 COLUMNS = tuple(
     Track(np.array([0, 99]), np.tile([20.0 * column, 0, 20.0 * column + 20, 40], (2, 1))) for column in range(4)
 )
@@ -66,7 +66,7 @@ class ScriptedSource:
 
     frames: Frames
     count: int = 3
-    protocol: Protocol = EXACT
+    protocol: ScoringProtocol = EXACT
     knows_true_tracks: bool = True
     read: list[SamplingSettings] = field(default_factory=list)
 
