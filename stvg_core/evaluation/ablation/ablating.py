@@ -23,7 +23,7 @@ from stvg_core.evaluation.comparison.rows import folder_name
 from stvg_core.evaluation.runs.configuration import configuration_hash
 from stvg_core.host.model_settings import family_presets, find_backend
 from stvg_core.host.models import resolve_model
-from stvg_core.metrics import Bootstrap, Protocol
+from stvg_core.metrics import Bootstrap, ScoringProtocol
 from stvg_core.settings import Settings, choose_settings
 
 ABLATION: Final = "ablation"
@@ -37,7 +37,7 @@ def ablate(
     source: Source,
     tables: Sequence[str],
     out: Path,
-    protocol: Protocol,
+    protocol: ScoringProtocol,
     bootstrap: Bootstrap | None = None,
     *,
     true_tracks: str | None = None,

@@ -16,7 +16,7 @@ from stvg_core.evaluation.comparison.running import RowRun, evaluate_rows, exist
 from stvg_core.evaluation.comparison.source import Source
 from stvg_core.evaluation.comparison.table_parts import Table, TableRow
 from stvg_core.evaluation.runs.runner import stopping_cleanly
-from stvg_core.metrics import Bootstrap, Protocol
+from stvg_core.metrics import Bootstrap, ScoringProtocol
 from stvg_core.outputs.report.staging import check_output_folder, staged_files
 
 COMPARISON: Final = "comparison"
@@ -26,7 +26,7 @@ def compare(
     runs: Sequence[ComparisonRow | RunSpec] | Sequence[Path],
     source: Source | None,
     out: Path,
-    protocol: Protocol,
+    protocol: ScoringProtocol,
     bootstrap: Bootstrap | None = None,
     *,
     retry_failed: bool = False,

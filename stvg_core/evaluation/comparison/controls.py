@@ -19,7 +19,7 @@ from stvg_core.evaluation.runs.scoring import predicted_tube
 from stvg_core.evaluation.runs.store import RunStore
 from stvg_core.evaluation.runs.tasks import ACTION_ONLY, ATTRIBUTE_ONLY, CONTROLS_KEY, RANDOM, Task
 from stvg_core.inputs.tracks.cells import cell_coverage
-from stvg_core.metrics import METRIC_NAMES, Protocol, SampleTruth, box_iou
+from stvg_core.metrics import METRIC_NAMES, SampleTruth, ScoringProtocol, box_iou
 from stvg_core.metrics.files import parse_annotation
 from stvg_core.metrics.summary import metric_values, score_samples
 from stvg_core.outputs.report.kept_maps import check_maps
@@ -58,7 +58,7 @@ class _Sample:
     maps: Mapping[str, Any]
 
 
-def score_controls(folder: Path, protocol: Protocol) -> dict[str, Values]:
+def score_controls(folder: Path, protocol: ScoringProtocol) -> dict[str, Values]:
     """Return what each control scores on the samples of a run; nothing where the run keeps none.
 
     A sample that failed counts as 0 under every control, as in the run's own score.
@@ -121,7 +121,7 @@ def _damaged_as_none(compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         return {}
 
 
-def _score(sample: _Sample, protocol: Protocol) -> Values:
+def _score(sample: _Sample, protocol: ScoringProtocol) -> Values:
     record, task, truth = sample.maps[CONTROLS_KEY], sample.task, sample.truth
     tracks = [
         Track(np.array(found["frames"], dtype=np.int64), as_boxes(found["boxes_xyxy"])) for found in record["tracks"]

@@ -14,7 +14,7 @@ from stvg_core.evaluation.comparison.running import RowRun
 from stvg_core.evaluation.comparison.source import Source
 from stvg_core.evaluation.comparison.table_parts import Table, TablePart, table_part
 from stvg_core.evaluation.runs.configuration import differing
-from stvg_core.metrics import Bootstrap, Protocol
+from stvg_core.metrics import Bootstrap, ScoringProtocol
 from stvg_core.settings import PROVENANCE
 
 SCHEMA_ID = "urn:stvg:schema:comparison:1"
@@ -86,7 +86,7 @@ class ComparisonDocument(_Part):
 def build_comparison(
     runs: Sequence[RowRun],
     source: Source | None,
-    protocol: Protocol,
+    protocol: ScoringProtocol,
     bootstrap: Bootstrap,
     tables: Sequence[Table] = (),
     out: Path | None = None,

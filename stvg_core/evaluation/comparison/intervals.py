@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from stvg_core.evaluation.comparison.controls import Values, measure_run, score_controls
 from stvg_core.evaluation.comparison.running import RowRun
 from stvg_core.evaluation.runs.scoring import score_run
-from stvg_core.metrics import METRIC_NAMES, Bootstrap, Protocol, bootstrap_intervals
+from stvg_core.metrics import METRIC_NAMES, Bootstrap, ScoringProtocol, bootstrap_intervals
 from stvg_core.metrics.score_report import ScoreReport
 from stvg_core.metrics.summary import SampleResult, group_results, metric_values
 
@@ -51,7 +51,7 @@ def difference(values: Values, other: Values, bootstrap: Bootstrap) -> dict[str,
 class RunScores:
     """What the run of a row scores, computed where it is needed."""
 
-    def __init__(self, run: RowRun, protocol: Protocol, bootstrap: Bootstrap) -> None:
+    def __init__(self, run: RowRun, protocol: ScoringProtocol, bootstrap: Bootstrap) -> None:
         """Compute nothing yet.
 
         Args:

@@ -17,7 +17,7 @@ from stvg_core.evaluation.runs.rows import StoredResult, StoredSample
 from stvg_core.evaluation.runs.scoring import score_run
 from stvg_core.evaluation.runs.store import RunStore
 from stvg_core.evaluation.runs.tasks import CONTROLS_KEY
-from stvg_core.metrics import METRIC_NAMES, Protocol
+from stvg_core.metrics import METRIC_NAMES, ScoringProtocol
 from stvg_core.outputs.report.kept_maps import check_maps
 from stvg_core.outputs.report.pages.media import MediaChoice
 from stvg_core.outputs.report.pages.sample import failed_part, found_part, text, truth_of_annotation
@@ -53,7 +53,7 @@ def write_pages(
     document: ComparisonDocument,
     runs: Sequence[Path],
     out: Path,
-    protocol: Protocol,
+    protocol: ScoringProtocol,
     video_root: Path | None,
     choice: PageChoice,
     *,
@@ -126,7 +126,7 @@ def _samples(stores: Sequence[RunStore | None], most: int) -> tuple[list[StoredS
     return sorted(found.values(), key=lambda sample: sample.position), len(known)
 
 
-def _scores(run: Path, protocol: Protocol) -> dict[str, dict[str, float]]:
+def _scores(run: Path, protocol: ScoringProtocol) -> dict[str, dict[str, float]]:
     """Return overlaps by sample; none where no truth is published."""
     try:
         report = score_run(run, protocol)

@@ -6,14 +6,14 @@ from pathlib import Path
 from stvg_core.evaluation.comparison.document import build_comparison
 from stvg_core.evaluation.comparison.pages import PageChoice, write_pages
 from stvg_core.evaluation.comparison.running import read_run
-from stvg_core.metrics import Bootstrap, Protocol
+from stvg_core.metrics import Bootstrap, ScoringProtocol
 
 _RESAMPLES = 2000
 
 
 def write_run_pages(
     run: Path,
-    protocol: Protocol,
+    protocol: ScoringProtocol,
     video_root: Path | None,
     choice: PageChoice,
     *,

@@ -24,7 +24,7 @@ from stvg_core.evaluation.comparison.rows import ComparisonRow
 from stvg_core.evaluation.comparison.source import Source
 from stvg_core.evaluation.runs.store import RunStore
 from stvg_core.evaluation.runs.summary import summarize_run
-from stvg_core.metrics import Protocol
+from stvg_core.metrics import ScoringProtocol
 
 RUNS: Final = "runs"
 TRACKS: Final = "tracks"
@@ -53,7 +53,7 @@ class RowRun:
     error: str = ""
 
 
-def finished_run(row: ComparisonRow, run: Path, protocol: Protocol) -> RowRun:
+def finished_run(row: ComparisonRow, run: Path, protocol: ScoringProtocol) -> RowRun:
     """Return a run that lies in a folder, which may come from anywhere.
 
     Args:
@@ -76,7 +76,7 @@ def finished_run(row: ComparisonRow, run: Path, protocol: Protocol) -> RowRun:
     return RowRun(row, run, summary)
 
 
-def read_run(run: Path, protocol: Protocol, name: str = "") -> RowRun:
+def read_run(run: Path, protocol: ScoringProtocol, name: str = "") -> RowRun:
     """Return a run of which nothing is known but its folder.
 
     Args:
@@ -97,7 +97,7 @@ def read_run(run: Path, protocol: Protocol, name: str = "") -> RowRun:
     return replace(found, row=ComparisonRow(name or identifier or "run", RunSpec(identifier or "unknown")))
 
 
-def existing_run(row: ComparisonRow, out: Path, protocol: Protocol) -> RowRun:
+def existing_run(row: ComparisonRow, out: Path, protocol: ScoringProtocol) -> RowRun:
     """Return the run of a row in a comparison's folder, as far as it is; nothing is evaluated."""
     run = out / RUNS / row.folder
     try:
@@ -110,7 +110,7 @@ def evaluate_rows(
     rows: Sequence[ComparisonRow],
     source: Source,
     out: Path,
-    protocol: Protocol,
+    protocol: ScoringProtocol,
     *,
     retry_failed: bool = False,
     keep_maps: bool = False,

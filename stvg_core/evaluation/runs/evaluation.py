@@ -33,7 +33,7 @@ from stvg_core.evaluation.runs.worker import Worker
 from stvg_core.host.session import Session
 from stvg_core.inputs.datasets.opening import Dataset
 from stvg_core.inputs.tracks.cached import VideoCache
-from stvg_core.metrics import Protocol
+from stvg_core.metrics import ScoringProtocol
 from stvg_core.metrics.files import parse_annotation
 from stvg_core.plugin.model_reference import LoadOptions
 
@@ -117,7 +117,7 @@ def evaluate(
     dataset: Dataset,
     run: Path,
     choice: ModelChoice,
-    protocol: Protocol,
+    protocol: ScoringProtocol,
     *,
     selection: Selection | None = None,
     corrections: bool = True,
@@ -212,7 +212,7 @@ def _nothing(_stage: str) -> None:
 class _Display:
     """Counts outcomes for a progress display."""
 
-    def __init__(self, store: RunStore, protocol: Protocol, on_step: Callable[[Step], None]) -> None:
+    def __init__(self, store: RunStore, protocol: ScoringProtocol, on_step: Callable[[Step], None]) -> None:
         self._store = store
         self._mean = RunningMean(protocol)
         self._on_step = on_step

@@ -11,7 +11,7 @@ from stvg_core.evaluation.runs.rows import StoredResult
 from stvg_core.evaluation.runs.scoring import looks_outside, score_run
 from stvg_core.evaluation.runs.store import RunStore
 from stvg_core.evaluation.runs.tasks import prediction_of
-from stvg_core.metrics import Protocol
+from stvg_core.metrics import ScoringProtocol
 from stvg_core.outputs.report.staging import staged_files
 
 COLUMNS: Final[dict[str, type]] = {
@@ -39,7 +39,7 @@ COLUMNS: Final[dict[str, type]] = {
 """Columns of the tables; a cell without a value is empty."""
 
 
-def export_run(folder: Path, target: Path, protocol: Protocol) -> int:
+def export_run(folder: Path, target: Path, protocol: ScoringProtocol) -> int:
     """Write a run's samples to a file; its ending says how.
 
     .csv and .parquet: a row per sample, COLUMNS. .jsonl: the same fields, and the grounding document whole.
@@ -69,7 +69,7 @@ def export_run(folder: Path, target: Path, protocol: Protocol) -> int:
         return _whole(target, lambda path: writers[target.suffix](rows, path))
 
 
-def export_predictions(folder: Path, target: Path, protocol: Protocol) -> int:
+def export_predictions(folder: Path, target: Path, protocol: ScoringProtocol) -> int:
     """Write a run's tubes as `stvg score --predictions` reads them; failed samples are not in it.
 
     Args:
@@ -109,7 +109,7 @@ def export_annotations(folder: Path, target: Path) -> int:
         return _whole(target, lambda path: _write_object(pairs, path))
 
 
-def _rows(store: RunStore, folder: Path, protocol: Protocol, *, with_document: bool) -> Iterator[dict[str, Any]]:
+def _rows(store: RunStore, folder: Path, protocol: ScoringProtocol, *, with_document: bool) -> Iterator[dict[str, Any]]:
     try:
         scores = {result.sample_id: result for result in score_run(folder, protocol).results}
     except RunError:

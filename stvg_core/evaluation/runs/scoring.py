@@ -9,7 +9,7 @@ from stvg_core.errors import RunError, ScoreError, TrackError
 from stvg_core.evaluation.runs.rows import StoredResult
 from stvg_core.evaluation.runs.store import RunStore
 from stvg_core.evaluation.runs.tasks import Outcome, Task, prediction_of
-from stvg_core.metrics import Bootstrap, Protocol
+from stvg_core.metrics import Bootstrap, ScoringProtocol
 from stvg_core.metrics.files import parse_annotation, parse_prediction
 from stvg_core.metrics.sample_tube import SampleTruth, SampleTube
 from stvg_core.metrics.score_report import ScoreReport, check_groupings, score_tubes
@@ -17,7 +17,7 @@ from stvg_core.metrics.summary import score_samples
 
 
 def score_run(
-    folder: Path, protocol: Protocol, groupings: Sequence[str] = (), bootstrap: Bootstrap | None = None
+    folder: Path, protocol: ScoringProtocol, groupings: Sequence[str] = (), bootstrap: Bootstrap | None = None
 ) -> ScoreReport:
     """Score what a run has found so far.
 
@@ -56,7 +56,7 @@ def score_run(
 
 
 def predicted_tube(
-    document: Mapping[str, Any], track: Mapping[str, Any], task: Task, protocol: Protocol
+    document: Mapping[str, Any], track: Mapping[str, Any], task: Task, protocol: ScoringProtocol
 ) -> SampleTube | ScoreError:
     """Return a grounding in the frames that its task counts and with the boxes that a protocol looks at.
 
@@ -68,7 +68,7 @@ def predicted_tube(
         return ScoreError(str(error))
 
 
-def looks_outside(protocol: Protocol) -> bool:
+def looks_outside(protocol: ScoringProtocol) -> bool:
     """Return whether a protocol is given boxes outside the predicted span.
 
     The organisers' files have none, and their code takes such a box for a part of the tube.
@@ -76,7 +76,7 @@ def looks_outside(protocol: Protocol) -> bool:
     return protocol.rules.common_frames == "spans"
 
 
-def _tube(result: StoredResult, task: Task, protocol: Protocol) -> SampleTube | ScoreError:
+def _tube(result: StoredResult, task: Task, protocol: ScoringProtocol) -> SampleTube | ScoreError:
     if result.document is None or result.track is None:
         return ScoreError(result.failure.message if result.failure else "no document")
     return predicted_tube(result.document, result.track, task, protocol)
@@ -85,7 +85,7 @@ def _tube(result: StoredResult, task: Task, protocol: Protocol) -> SampleTube | 
 class RunningMean:
     """The mean vIoU over the samples of this session, as they come in; failures count as zero."""
 
-    def __init__(self, protocol: Protocol) -> None:
+    def __init__(self, protocol: ScoringProtocol) -> None:
         """Start with no sample."""
         self._protocol = protocol
         self._sum = 0.0

@@ -9,14 +9,14 @@ from typing import Any
 from stvg_core.evaluation.runs.configuration import differing
 from stvg_core.evaluation.runs.scoring import score_run
 from stvg_core.evaluation.runs.store import RunStore
-from stvg_core.metrics import Protocol
+from stvg_core.metrics import ScoringProtocol
 from stvg_core.outputs.report.staging import staged_files
 
 FILE_NAME = "summary.json"
 _CHANGING = ("process", "command")
 
 
-def summarize_run(folder: Path, protocol: Protocol) -> dict[str, Any]:
+def summarize_run(folder: Path, protocol: ScoringProtocol) -> dict[str, Any]:
     """Return the summary of a run, as `stvg evaluate --json` prints it (docs/evaluate.md).
 
     Args:

@@ -70,7 +70,7 @@ def write_attention_folder(
     folder: Path,
     reading: QuestionAttentionMaps,
     document: AttentionDocument,
-    pictures: Iterable[tuple[int, UInt8[np.ndarray, "height width 3"]]],
+    images: Iterable[tuple[int, UInt8[np.ndarray, "height width 3"]]],
 ) -> tuple[str, ...]:
     """Write the files and return their names; curves are among them where matplotlib is installed.
 
@@ -78,17 +78,17 @@ def write_attention_folder(
         folder: made where it is missing; other files in it stay.
         reading: what was looked at.
         document: the same as JSON, with model and settings.
-        pictures: source frame number and RGB picture as displayed, of the whole video in display order; taken one
+        images: source frame number and RGB image as displayed, of the whole video in display order; taken one
             at a time.
 
     Raises:
         OutputError: the folder is a file or cannot be written to; nothing is left behind.
-        VideoError: the pictures do not fit the video; nothing is left behind.
+        VideoError: the images do not fit the video; nothing is left behind.
     """
     with staged_files(folder) as stage:
         write_document(stage / DOCUMENT_FILE, document)
         write_arrays(stage / ARRAYS_FILE, reading_arrays(reading))
-        write_attention_video(stage / VIDEO_FILE, pictures, reading)
+        write_attention_video(stage / VIDEO_FILE, images, reading)
         sheets = {"attention_sheet.png": draw_attention_sheet, "token_sheet.png": draw_token_sheet}
         for name, draw in sheets.items():
             save_png(stage / name, draw(reading))
@@ -115,7 +115,7 @@ def draw_attention_sheet(reading: QuestionAttentionMaps) -> UInt8[np.ndarray, "h
             write_text(sheet.draw, (MARGIN, sheet.header_y), line, TEXT_PIXELS, MUTED, "ls")
         sheet.header_y += line_height_pixels(TEXT_PIXELS)
     scale, shares = heat_scale(reading.maps.values), reading.frame_shares
-    size = (sheet.geometry.picture_width, sheet.geometry.picture_height)
+    size = (sheet.geometry.image_width, sheet.geometry.image_height)
     for place, sample in enumerate(shown):
         image = blend_heat(resize(frames.pixels[sample], *size), reading.maps.values[sample], scale)
         caption = (f"{frames.seconds[sample]:.2f} s", f"{100 * shares[sample]:.2g} %")
@@ -146,7 +146,7 @@ def draw_token_sheet(reading: QuestionAttentionMaps) -> UInt8[np.ndarray, "heigh
     more = f"; {left_out} further tokens are in attention.npz" if left_out else ""
     for line in fit_text(what + more, TEXT_PIXELS, SHEET_WIDTH - 2 * MARGIN):
         write_text(draw, (MARGIN, MARGIN + 2 * line_height_pixels(TITLE_PIXELS) - GAP), line, TEXT_PIXELS, MUTED, "ls")
-    pictures = [resize(frames.pixels[sample], width, height) for sample in columns]
+    images = [resize(frames.pixels[sample], width, height) for sample in columns]
     shares = reading.token_shares
     for row, place in enumerate(tokens):
         maps = _maps_of(reading, place)
@@ -157,7 +157,7 @@ def draw_token_sheet(reading: QuestionAttentionMaps) -> UInt8[np.ndarray, "heigh
         share = f"{reading.tokens[place].kind}, {100 * shares[place]:.2g} %"
         write_text(draw, (MARGIN, top + 3 * line_height_pixels(CAPTION_PIXELS) // 2), share, CAPTION_PIXELS - 1, MUTED)
         for column, sample in enumerate(columns):
-            heated = blend_heat(pictures[column], maps[sample], row_scale)
+            heated = blend_heat(images[column], maps[sample], row_scale)
             sheet.paste(Image.fromarray(heated), (MARGIN + _LABEL_PIXELS + column * (width + 2), top))
     for column, sample in enumerate(columns):
         at = MARGIN + _LABEL_PIXELS + column * (width + 2)
@@ -173,7 +173,7 @@ def _maps_of(reading: QuestionAttentionMaps, place: int) -> Float64[np.ndarray, 
 
 
 def write_attention_video(
-    path: Path, pictures: Iterable[tuple[int, UInt8[np.ndarray, "height width 3"]]], reading: QuestionAttentionMaps
+    path: Path, images: Iterable[tuple[int, UInt8[np.ndarray, "height width 3"]]], reading: QuestionAttentionMaps
 ) -> int:
     """Write the video under its attention (H.264, yuv420p) and return its number of frames.
 
@@ -182,12 +182,12 @@ def write_attention_video(
 
     Args:
         path: the file to write; an existing one is replaced.
-        pictures: source frame number and RGB picture as displayed, in display order; taken one at a time.
+        images: source frame number and RGB image as displayed, in display order; taken one at a time.
         reading: what was looked at.
 
     Raises:
         OutputError: the file cannot be written, or no H.264 encoder is installed.
-        VideoError: there are no pictures, or their numbers do not fit the video.
+        VideoError: there are no images, or their numbers do not fit the video.
     """
     info = reading.frames.info
     canvas = VideoCanvas(info, reading.question)
@@ -195,13 +195,13 @@ def write_attention_video(
     scale = heat_scale(reading.maps.values)
     nearest = nearest_samples(reading)
 
-    def paint(frame: int, picture: UInt8[np.ndarray, "height width 3"]) -> UInt8[np.ndarray, "new_height new_width 3"]:
+    def paint(frame: int, image: UInt8[np.ndarray, "height width 3"]) -> UInt8[np.ndarray, "new_height new_width 3"]:
         heat = reading.maps.values[nearest[frame]]
-        return canvas.compose(frame, blend_heat(canvas.enlarged(picture), heat, scale))
+        return canvas.compose(frame, blend_heat(canvas.enlarged(image), heat, scale))
 
     geometry = canvas.geometry
     return encode_video(
-        path, paint_frames(pictures, info, paint), width=geometry.width, height=geometry.height, fps=info.fps
+        path, paint_frames(images, info, paint), width=geometry.width, height=geometry.height, fps=info.fps
     )
 
 
@@ -292,5 +292,5 @@ def _tokens(reading: QuestionAttentionMaps, figure: Any) -> None:  # noqa: ANN40
     bars.set_xlabel("share of attention on the video, percent")
     shown = grid.imshow(100 * reading.token_frame_shares, aspect="auto", cmap="inferno", interpolation="nearest")
     grid.set_xlabel("sampled frame (* in the maps)")
-    # The picture's axis runs down, and the bars share it: the first token stands above.
+    # The image's axis runs down, and the bars share it: the first token stands above.
     figure.colorbar(shown, ax=grid, label="percent of the token's attention")

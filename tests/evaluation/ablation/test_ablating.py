@@ -15,7 +15,7 @@ from stvg_core.evaluation.ablation.variants import Variant
 from stvg_core.evaluation.comparison import ComparisonDocument, ComparisonRow, RowRun, Source, comparing
 from stvg_core.evaluation.comparison.running import finished_run
 from stvg_core.evaluation.runs import RunStore
-from stvg_core.metrics import Bootstrap, Protocol, find_protocol
+from stvg_core.metrics import Bootstrap, ScoringProtocol, find_protocol
 from stvg_core.settings import FamilyPresets, Settings, load_settings
 from tests.support.command_line import Run
 from tests.support.runs import CONFIGURATION, work, write_dataset
@@ -30,7 +30,7 @@ def evaluated(monkeypatch: pytest.MonkeyPatch) -> list[ComparisonRow]:
     rows: list[ComparisonRow] = []
 
     def evaluate(
-        wanted: Sequence[ComparisonRow], source: Source, out: Path, protocol: Protocol, **_: object
+        wanted: Sequence[ComparisonRow], source: Source, out: Path, protocol: ScoringProtocol, **_: object
     ) -> Iterator[RowRun]:
         for row in wanted:
             rows.append(row)

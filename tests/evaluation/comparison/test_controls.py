@@ -31,13 +31,13 @@ from stvg_core.evaluation.runs.tasks import (
 from stvg_core.host.session import Session
 from stvg_core.inputs.datasets import open_dataset
 from stvg_core.inputs.tracks.given import GivenTracks
-from stvg_core.metrics import METRIC_NAMES, Protocol, Rules
+from stvg_core.metrics import METRIC_NAMES, Rules, ScoringProtocol
 from stvg_core.outputs.report.document import dump_document
 from stvg_core.settings import load_settings
 from stvg_core.values import Frames, Track
 from tests.support.runs import MadeUpEngine, work
 
-EXACT = Protocol("exact", Rules(video_union="union"), "the tests", "nothing")
+EXACT = ScoringProtocol("exact", Rules(video_union="union"), "the tests", "nothing")
 COLUMNS = tuple(
     Track(np.array([0, 99]), np.tile([20.0 * column, 0, 20.0 * column + 20, 40], (2, 1))) for column in range(4)
 )
