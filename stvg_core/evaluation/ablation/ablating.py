@@ -7,8 +7,7 @@ from typing import Final
 
 from stvg_core.api.run_spec import RunSpec
 from stvg_core.errors import StvgError, UsageError
-from stvg_core.evaluation.ablation.tables import TABLE_NAMES, make_tables
-from stvg_core.evaluation.ablation.variants import TRUE_TRACKS, Variant
+from stvg_core.evaluation.ablation.tables import TABLE_NAMES, TRUE_TRACKS, Variant, make_tables
 from stvg_core.evaluation.comparison import (
     ComparisonDocument,
     ComparisonRow,

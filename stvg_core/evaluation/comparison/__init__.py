@@ -5,8 +5,8 @@ Reads finished runs, or evaluates models and settings first. Imports no torch: e
 
 from stvg_core.evaluation.comparison.comparing import compare, write_comparison
 from stvg_core.evaluation.comparison.document import ComparisonDocument, build_comparison, dump_comparison
-from stvg_core.evaluation.comparison.pages import PageChoice, write_pages
-from stvg_core.evaluation.comparison.rows import LADDER, ComparisonRow, LadderStep, named_rows, read_rows
+from stvg_core.evaluation.comparison.pages import PageChoice, write_pages, write_run_pages
+from stvg_core.evaluation.comparison.rows import LADDER, ComparisonRow, named_rows, read_rows
 from stvg_core.evaluation.comparison.running import RowRun
 from stvg_core.evaluation.comparison.source import Source, clip_source
 from stvg_core.evaluation.comparison.table_parts import Table, TableRow
@@ -15,7 +15,6 @@ __all__ = [
     "LADDER",
     "ComparisonDocument",
     "ComparisonRow",
-    "LadderStep",
     "PageChoice",
     "RowRun",
     "Source",
@@ -29,4 +28,5 @@ __all__ = [
     "read_rows",
     "write_comparison",
     "write_pages",
+    "write_run_pages",
 ]

@@ -10,14 +10,15 @@ from pathlib import Path
 from typing import Any, Final
 
 from stvg_core.errors import OutputError, RunError
-from stvg_core.evaluation.comparison.document import ComparisonDocument
+from stvg_core.evaluation.comparison.document import ComparisonDocument, build_comparison
 from stvg_core.evaluation.comparison.page_videos import PageVideos
 from stvg_core.evaluation.comparison.plots import plot_names
+from stvg_core.evaluation.comparison.running import read_run
 from stvg_core.evaluation.runs.rows import StoredResult, StoredSample
 from stvg_core.evaluation.runs.scoring import score_run
 from stvg_core.evaluation.runs.store import RunStore
 from stvg_core.evaluation.runs.tasks import CONTROLS_KEY
-from stvg_core.metrics import METRIC_NAMES, ScoringProtocol
+from stvg_core.metrics import METRIC_NAMES, Bootstrap, ScoringProtocol
 from stvg_core.outputs.report.kept_maps import check_maps
 from stvg_core.outputs.report.pages.media import MediaChoice
 from stvg_core.outputs.report.pages.sample import failed_part, found_part, text, truth_of_annotation
@@ -30,6 +31,7 @@ MEDIA_FOLDER: Final = "pages/media"
 MOST_SAMPLES: Final = 500
 _DAMAGED: Final = "expected a grounding document in the run, got one that cannot be shown: {}; evaluate it again"
 _DIGITS: Final = 4
+_RESAMPLES: Final = 2000
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,31 @@ def write_pages(
             encoding="utf-8",
         )
     return out / INDEX_FILE
+
+
+def write_run_pages(
+    run: Path,
+    protocol: ScoringProtocol,
+    video_root: Path | None,
+    choice: PageChoice,
+    *,
+    on_sample: Callable[[int, int], None] | None = None,
+) -> Path:
+    """Write index.html and what belongs to it into the folder of a run.
+
+    Args:
+        run: folder of `stvg evaluate`.
+        protocol: whose rules the scores follow.
+        video_root: folder that the samples' videos are relative to; None: pages show boxes without pictures.
+        choice: what pages hold.
+        on_sample: told how many samples are written, and of how many.
+
+    Raises:
+        OutputError: the folder cannot be written to.
+        RunError: there is no run, or it cannot be read.
+    """
+    document = build_comparison([read_run(run, protocol)], None, protocol, Bootstrap(_RESAMPLES))
+    return write_pages(document, [run], run, protocol, video_root, choice, on_sample=on_sample)
 
 
 def _open(run: Path, opened: contextlib.ExitStack) -> RunStore | None:
@@ -206,7 +233,7 @@ def _listed(sample: StoredSample, rows: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _index(document: ComparisonDocument, listed: list[dict[str, Any]], total: int) -> dict[str, Any]:
-    dumped = document.model_dump(mode="json")
+    dumped = document.model_dump(mode="json", exclude={"tables", "differing"})
     for row in dumped["rows"]:
         configuration = row.pop("configuration") or {}
         row["settings"] = configuration.get("settings", {})

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -23,28 +24,17 @@ _TUNED: Final = {"spatial.tune": True, "temporal.tune": True}
 _BARE: Final = {"spatial.tune": False, "temporal.tune": False, "augment.enabled": False}
 
 
-@dataclass(frozen=True)
-class LadderStep:
-    """One component of the method.
-
-    Attributes:
-        name: in tables.
-        overrides: dotted setting names to values; whatever they do not name is the row's own.
-    """
-
-    name: str
-    overrides: Mapping[str, Any]
-
-
-LADDER: Final = (
-    LadderStep("mean of tokens", {**_MEAN, **_BARE}),
-    LadderStep("+ identification", {**_IDENTIFIED, **_BARE}),
-    LadderStep("+ spatial prompt", {**_IDENTIFIED, **_BARE, "spatial.tune": True}),
-    LadderStep("+ temporal prompt", {**_IDENTIFIED, **_BARE, "temporal.tune": True}),
-    LadderStep("+ both prompts", {**_IDENTIFIED, **_BARE, **_TUNED}),
-    LadderStep("+ TAS", {**_IDENTIFIED, **_TUNED, "augment.enabled": True}),
+LADDER: Final[Mapping[str, Mapping[str, Any]]] = MappingProxyType(
+    {
+        "mean of tokens": {**_MEAN, **_BARE},
+        "+ identification": {**_IDENTIFIED, **_BARE},
+        "+ spatial prompt": {**_IDENTIFIED, **_BARE, "spatial.tune": True},
+        "+ temporal prompt": {**_IDENTIFIED, **_BARE, "temporal.tune": True},
+        "+ both prompts": {**_IDENTIFIED, **_BARE, **_TUNED},
+        "+ TAS": {**_IDENTIFIED, **_TUNED, "augment.enabled": True},
+    }
 )
-"""The method's components (paper Table 2), cumulative but for the two prompts, of which each is alone once.
+"""The method's components (paper Table 2) and the settings they override, cumulative but for the two prompts.
 
 Where a preset has `prompt.steps` 0 (calibration may choose so), the rows with prompts learn none and equal the row
 before: set steps with `--set prompt.steps=1`.
@@ -200,6 +190,6 @@ def checked(rows: Sequence[ComparisonRow]) -> tuple[ComparisonRow, ...]:
 
 
 def _ladder(row: ComparisonRow) -> Iterator[ComparisonRow]:
-    for step in LADDER:
-        spec = replace(row.spec, overrides={**row.spec.overrides, **step.overrides})
-        yield replace(row, name=f"{row.name}, {step.name}", spec=spec)
+    for component, overrides in LADDER.items():
+        spec = replace(row.spec, overrides={**row.spec.overrides, **overrides})
+        yield replace(row, name=f"{row.name}, {component}", spec=spec)

@@ -25,11 +25,15 @@ _RANDOM_KEY: Final = 11
 def dump_maps_and_controls(grounding: Grounding, settings: JointSettings, sample_id: str) -> str:
     """Return attention maps, proposed tracks and the controls' choices as JSON text; needs no truth.
 
+    Of a long video that was searched in windows there are maps alone: its windows decide the span as well.
+
     Args:
         grounding: of one sample.
         settings: how maps choose a track and a span.
         sample_id: seeds the random choices.
     """
+    if grounding.windows:
+        return dump_maps(grounding)
     return json.dumps(json.loads(dump_maps(grounding)) | {CONTROLS_KEY: _choices(grounding, settings, sample_id)})
 
 

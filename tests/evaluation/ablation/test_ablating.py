@@ -10,8 +10,7 @@ import pytest
 from stvg_core.api.run_spec import RunSpec
 from stvg_core.errors import UsageError
 from stvg_core.evaluation.ablation import TABLE_NAMES, ablate
-from stvg_core.evaluation.ablation.tables import make_tables
-from stvg_core.evaluation.ablation.variants import Variant
+from stvg_core.evaluation.ablation.tables import Variant, make_tables
 from stvg_core.evaluation.comparison import ComparisonDocument, ComparisonRow, RowRun, Source, comparing
 from stvg_core.evaluation.comparison.running import finished_run
 from stvg_core.evaluation.runs import RunStore

@@ -85,7 +85,7 @@ def test_rows_are_named_by_what_specs_of_a_model_do_not_share() -> None:
 
 def test_the_ladder_adds_one_component_after_another() -> None:
     rows = named_rows([RunSpec("a", preset="paper", overrides={"prompt.steps": 3})], ladder=True)
-    assert [row.name for row in rows] == [f"a, {step.name}" for step in LADDER]
+    assert [row.name for row in rows] == [f"a, {component}" for component in LADDER]
     found = [load_settings("paper", overrides=row.spec.overrides) for row in rows]
     parts = [
         (one.spatial.tokens.rule, one.temporal.tokens.rule, one.spatial.tune, one.temporal.tune, one.augment.enabled)
@@ -114,7 +114,7 @@ def test_rows_of_a_file(tmp_path: Path) -> None:
     assert second == ComparisonRow(
         "mine", RunSpec("b", load=LoadOptions(quantization="4bit"), tracks="attention"), "/there/python"
     )
-    assert [row.spec.overrides for row in ladder] == [step.overrides for step in LADDER]
+    assert [row.spec.overrides for row in ladder] == list(LADDER.values())
     for text, words in (
         ("[[run]]\nname = 'x'", "expected a run's model"),
         ("[[run]]\nmodel = 'x'\ncolour = 1", "expected a run's colour"),
