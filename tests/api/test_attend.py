@@ -25,9 +25,7 @@ from stvg_core.outputs.attention.sheets import draw_attention_sheet, draw_token_
 from stvg_core.plugin.adapter import PromptToken
 from stvg_core.settings import load_settings
 from stvg_core.values import Frames, VideoInfo
-from tests.cli.test_ground import BAD_VIDEOS, MODEL, Run, easy, stvg
-
-__all__ = ["easy", "stvg"]
+from tests.support.command_line import BAD_VIDEOS, MODEL, Run
 
 SCHEMA_FILE = Path(__file__).parents[2] / "docs" / "schema" / "attention-1.schema.json"
 RING, CROSS = "Is there the purple ring in this video?", "Is there the purple cross in this video?"

@@ -7,9 +7,8 @@ from stvg_core.method.pipeline import Stopwatch, read_branches
 from stvg_core.settings import PromptSettings, load_settings
 from stvg_core.values import SubQueries
 from stvg_huggingface.benchmark.plain import PlainProcedure
-
-from .measure import telling_step
-from .subjects import ONE_CASE, Case, Subject, frames
+from tests.support.backends.measure import telling_step
+from tests.support.backends.subjects import ONE_CASE, Case, Subject, frames
 
 QUERY = SubQueries("The man in red walks to the car.", "the man in red", "the man walks to the car", "given")
 

@@ -4,105 +4,18 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from fractions import Fraction
+from collections.abc import Sequence
 from pathlib import Path
 
-import av
-import numpy as np
 import pytest
 
 from stvg_core.cli import main
-from stvg_core.devtools.demos import DemoCase, find_demos
+from stvg_core.devtools.demos import DemoCase
 from stvg_core.evaluation.comparison import ComparisonRow, Source, build_comparison
 from stvg_core.evaluation.comparison.ladder import LADDER
 from stvg_core.evaluation.comparison.running import RowRun
 from stvg_core.metrics import Bootstrap, find_protocol
-
-QUERY = "The red circle moves left."
-MODEL = "tiny:qwen2-vl"
-
-
-@dataclass(frozen=True)
-class Ran:
-    code: int
-    out: str
-    error: str
-
-
-Run = Callable[..., Ran]
-
-
-@pytest.fixture
-def stvg(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    def run(*arguments: str | Path) -> Ran:
-        monkeypatch.setattr(sys, "argv", ["stvg", *map(str, arguments)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as exit_:
-            main()
-        captured = capsys.readouterr()
-        return Ran(int(exit_.value.code or 0), captured.out, captured.err)
-
-    return run
-
-
-@pytest.fixture(scope="module")
-def easy() -> DemoCase:
-    return next(case for case in find_demos() if case.name == "easy")
-
-
-def write_video(path: Path, frame_count: int) -> Path:
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=Fraction(10))
-        stream.width = stream.height = 96
-        stream.pix_fmt = "yuv420p"
-        picture = np.random.default_rng(0).integers(0, 255, (96, 96, 3), dtype=np.uint8)
-        for _ in range(frame_count):
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
-        container.mux(stream.encode())
-    return path
-
-
-def write_sound(path: Path) -> Path:
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("aac", rate=16000, layout="mono")
-        sound = av.AudioFrame.from_ndarray(np.zeros((1, 16000), dtype=np.float32), format="fltp", layout="mono")
-        sound.sample_rate = 16000
-        container.mux(stream.encode(sound))
-        container.mux(stream.encode())
-    return path
-
-
-def a_folder(path: Path, easy: DemoCase) -> Path:
-    path.mkdir()
-    return path
-
-
-def a_text(path: Path, easy: DemoCase) -> Path:
-    path.write_text("this is no video\n" * 40, encoding="utf-8")
-    return path
-
-
-def nothing(path: Path, easy: DemoCase) -> Path:
-    path.touch()
-    return path
-
-
-def a_head(path: Path, easy: DemoCase) -> Path:
-    # An mp4 written for streaming keeps its index at the end unless it was moved: half a file has none.
-    path.write_bytes(easy.video.read_bytes()[: easy.video.stat().st_size // 2])
-    return path
-
-
-BAD_VIDEOS: dict[str, Callable[[Path, DemoCase], Path]] = {
-    "missing": lambda path, easy: path,
-    "folder": a_folder,
-    "text": a_text,
-    "empty": nothing,
-    "truncated": a_head,
-    "sound": lambda path, easy: write_sound(path),
-}
+from tests.support.command_line import BAD_VIDEOS, MODEL, QUERY, Run, write_video
 
 
 @pytest.mark.parametrize("kind", BAD_VIDEOS)

@@ -17,9 +17,7 @@ from stvg_core.evaluation.ablation.tables import make_tables
 from stvg_core.evaluation.runs.evaluation import ModelChoice
 from stvg_core.host.session import open_session
 from stvg_core.settings import PROVENANCE, load_settings
-from tests.cli.test_ground import Run, stvg
-
-__all__ = ["stvg"]
+from tests.support.command_line import Run
 
 MODELS = ("tiny:internvl", "tiny:llava-next", "tiny:qwen2-vl")
 

@@ -16,7 +16,7 @@ from stvg_core.devtools.doctor.document import (
     DoctorDocument,
 )
 from stvg_core.devtools.doctor.problems import find_problems
-from tests.cli.test_ground import Run, stvg
+from tests.support.command_line import Run
 from tests.support.doctor_facts import (
     BACKEND,
     HEALTHY,
@@ -25,8 +25,6 @@ from tests.support.doctor_facts import (
     with_,
     without_gpu,
 )
-
-__all__ = ["stvg"]
 
 
 def test_the_document_and_the_exit_code(stvg: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,7 +28,7 @@ from stvg_core.evaluation.runs.tasks import Failure, Outcome, Task
 from stvg_core.inputs.datasets import Dataset, open_dataset
 from stvg_core.metrics import find_protocol
 from stvg_core.plugin.model_reference import LoadOptions
-from tests.evaluation.runs.ray_doubles import ORGANISER, DeadlyChoice, is_running, processes, results, write_clips
+from tests.support.ray_doubles import ORGANISER, DeadlyChoice, is_running, processes, results, write_clips
 
 ROOT = Path(__file__).parents[3]
 RAY = EngineChoice("ray", 2)
@@ -182,7 +182,7 @@ def test_the_local_engine_imports_no_ray(tmp_path: Path, marks: Path) -> None:
     write_clips(tmp_path / "data", videos=1)
     code = (
         "import sys\n"
-        "from tests.evaluation.runs.ray_doubles import *\n"
+        "from tests.support.ray_doubles import *\n"
         f"evaluate(open_dataset('folder', Path({str(tmp_path / 'data')!r})), Path({str(tmp_path / 'run')!r}), "
         f"DeadlyChoice('scripted', marks=Path({str(marks)!r})), ORGANISER)\n"
         "assert 'stvg_core.evaluation.runs.worker' in sys.modules and 'ray' not in sys.modules\n"
@@ -317,7 +317,7 @@ def test_a_model_that_cannot_be_loaded_ends_the_run_with_its_own_words(
 def _started(tmp_path: Path, marks: Path, *, address: str = "", run: str = "run") -> "subprocess.Popen[str]":
     environment = {**os.environ, **({"RAY_AUTH_MODE": "disabled"} if address else {})}
     return subprocess.Popen(
-        [sys.executable, "-m", "tests.evaluation.runs.ray_doubles", tmp_path / "data", tmp_path / run, marks, address],
+        [sys.executable, "-m", "tests.support.ray_doubles", tmp_path / "data", tmp_path / run, marks, address],
         cwd=ROOT,
         env=environment,
         stdout=subprocess.PIPE,
@@ -388,7 +388,7 @@ def test_every_cuda_device_has_one_worker_and_a_new_one_gets_the_free_device(tmp
     write_clips(tmp_path / "data", videos=6, queries=3, adjectives={"v1-q0": "unlucky", "v5-q2": "slow"})
     code = (
         "import ray\n"
-        "from tests.evaluation.runs.ray_doubles import *\n"
+        "from tests.support.ray_doubles import *\n"
         "ray.init(address='local', num_cpus=4, num_gpus=2, object_store_memory=100 * 2**20, include_dashboard=False)\n"
         f"evaluate(open_dataset('folder', Path({str(tmp_path / 'data')!r})), Path({str(tmp_path / 'run')!r}), "
         f"DeadlyChoice('scripted', marks=Path({str(marks)!r})), ORGANISER, engine=EngineChoice('ray'))\n"

@@ -12,10 +12,8 @@ from stvg_core.evaluation.comparison import Source
 from stvg_core.evaluation.runs.evaluation import ModelChoice
 from stvg_core.evaluation.runs.tasks import Failure
 from stvg_core.metrics import find_protocol
-from tests.cli.test_ground import Run, stvg
-from tests.evaluation.runs.test_evaluate_command import scripted, write_data
-
-__all__ = ["scripted", "stvg"]
+from tests.support.command_line import Run
+from tests.support.runs import write_data
 
 
 def job(tmp_path: Path, tables: tuple[str, ...] = ("join",), shard: int = 0, shards: int = 1, limit: int = 9) -> Job:

@@ -36,8 +36,7 @@ from stvg_core.plugin.adapter import AttentionRequest
 from stvg_core.plugin.model_reference import LoadOptions, ModelReference
 from stvg_core.settings import FamilyPresets
 from stvg_core.values import FrameMaps, Frames
-from tests.conftest import ScriptedAdapter, ScriptedBackend, found_backend
-from tests.evaluation.ablation.support import (
+from tests.support.ablation import (
     EXACT,
     TRUTH,
     ColumnTracker,
@@ -46,6 +45,7 @@ from tests.evaluation.ablation.support import (
     grounder,
     settings,
 )
+from tests.support.scripted import ScriptedAdapter, ScriptedBackend, found_backend
 
 
 def plain_scores(start: int, end: int, right_column: bool) -> list[float]:

@@ -38,10 +38,8 @@ from stvg_core.evaluation.runs import score_run, summarize_run
 from stvg_core.evaluation.runs.tasks import Outcome, Task
 from stvg_core.metrics import METRIC_NAMES, Bootstrap, find_protocol
 from stvg_core.settings import load_settings
-from tests.cli.test_ground import Run, stvg
-from tests.evaluation.runs.support import CONFIGURATION, MadeUpEngine, answer, work, write_dataset
-
-__all__ = ["stvg"]
+from tests.support.command_line import Run
+from tests.support.runs import CONFIGURATION, MadeUpEngine, answer, work, write_dataset
 
 SCHEMA = Path(__file__).parents[3] / "docs" / "schema" / "comparison-1.schema.json"
 STCAT = find_protocol("stcat")

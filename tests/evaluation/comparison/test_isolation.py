@@ -18,8 +18,8 @@ from stvg_core.evaluation.comparison import comparing as comparing_module
 from stvg_core.evaluation.comparison.environments import FOLDER_VARIABLE, environment_key, open_environment
 from stvg_core.evaluation.comparison.requirements import check_isolation, row_requirements
 from stvg_core.metrics import Bootstrap, find_protocol
-from tests.evaluation.runs.support import write_dataset
 from tests.support.fake_distributions import manifest_text, write_distribution
+from tests.support.runs import write_dataset
 
 STCAT = find_protocol("stcat")
 SPEAKER = """
@@ -296,7 +296,7 @@ def test_two_versions_of_transformers_in_one_comparison(tmp_path: Path, monkeypa
     )
     if reached.returncode:
         pytest.skip("no package index")
-    from tests.evaluation.runs.test_evaluate_command import write_demo_data
+    from tests.support.runs import write_demo_data
 
     monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path / "environments"))
     data = write_demo_data(tmp_path / "data", 1, 1)

@@ -14,10 +14,8 @@ from stvg_core.inputs.datasets import check_dataset, find_description, find_layo
 from stvg_core.inputs.datasets.catalog import DATASETS
 from stvg_core.inputs.datasets.problems import KINDS
 from stvg_core.metrics.files import read_annotations
-from tests.cli.test_ground import Run, stvg, write_video
-from tests.inputs.datasets.files import FORMATS, changed, kinds, usable
-
-__all__ = ["stvg"]
+from tests.support.command_line import Run, write_video
+from tests.support.datasets import FORMATS, changed, kinds, usable
 
 LAYOUTS = [(name, number) for name in DATASETS for number in range(len(DATASETS[name].layouts))]
 

@@ -19,8 +19,8 @@ from stvg_core.outputs.report.kept_maps import check_maps, decode_values, dump_m
 from stvg_core.outputs.report.pages.query_parts import query_parts
 from stvg_core.outputs.report.pages.sample import found_part, frame_times, truth_of_annotation, truth_of_tube
 from stvg_core.outputs.report.pages.writing import markup_safe, render_page, sample_script
-from tests.outputs.pages.support import HOSTILE, answer, maps_record
-from tests.outputs.test_report_pictures import a_grounding, a_tube
+from tests.support.groundings import a_grounding, a_tube
+from tests.support.pages import HOSTILE, answer, maps_record
 
 ASSETS = Path(__file__).parents[3] / "stvg_core" / "outputs" / "report" / "pages" / "assets"
 

@@ -1,5 +1,6 @@
 """What is compared: tiny checkpoints, each opened by its backend and plainly, and the ways to show them a clip."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -92,6 +93,9 @@ class Subject:
 
     def layers(self) -> tuple[int, ...]:
         return tuple(range(self.session.adapter.description.layer_count))
+
+
+OpenSubject = Callable[[str, str], Subject]
 
 
 def open_subject(family: str, folder: Path, *, dtype: str = "float32", device: str = "cpu") -> Subject:

@@ -18,7 +18,7 @@ from stvg_core.plugin.adapter import AnswerLogits, AttentionRequest, EncodedClip
 from stvg_core.plugin.tracker import TrackRequest
 from stvg_core.settings import SamplingSettings, Settings, load_settings
 from stvg_core.values import Frames, Track
-from tests.conftest import ScriptedAdapter
+from tests.support.scripted import ScriptedAdapter
 
 EXACT = Protocol("exact", Rules(video_union="union"), "the tests", "nothing")
 COLUMNS = tuple(

@@ -27,8 +27,8 @@ from stvg_core.plugin.model_reference import LoadOptions, ModelReference
 from stvg_core.plugin.tracker import TrackRequest
 from stvg_core.settings import load_settings
 from stvg_core.values import Track
-from tests.conftest import ScriptedAdapter, ScriptedBackend, found_backend
-from tests.inputs.video.conftest import Clip, write_clip
+from tests.support.clips import Clip, write_clip
+from tests.support.scripted import ScriptedAdapter, ScriptedBackend, found_backend
 
 CODE = 7
 ORGANISER = find_protocol("organiser")

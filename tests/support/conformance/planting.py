@@ -14,6 +14,8 @@ from stvg_core.settings import InputSettings
 from stvg_core.values import Frames, TokenLayout
 from stvg_huggingface.hooks import HuggingFaceHooks
 
+OpenContext = Callable[[str], ConformanceContext]
+
 
 class Bent:
     """A healthy adapter behind a thin wall; a bug overrides one of these."""

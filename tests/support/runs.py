@@ -8,11 +8,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from stvg_core.devtools.demos import find_demos
 from stvg_core.evaluation.runs.runner import begin_configuration, register_samples, run_pending
 from stvg_core.evaluation.runs.selection import Selection
 from stvg_core.evaluation.runs.store import RunStore
 from stvg_core.evaluation.runs.tasks import Failure, Outcome, Task
 from stvg_core.inputs.datasets import Dataset, open_dataset
+from stvg_core.inputs.video import probe_video
+from stvg_core.plugin.tracker import TrackRequest
+from stvg_core.values import Track
+from tests.support.clips import Clip, write_clip
 
 FRAMES = 30
 CONFIGURATION: dict[str, Any] = {"model": {"id": "made-up"}, "settings": {"prompt": {"steps": 2}}}
@@ -128,4 +135,52 @@ def rows(run: Path) -> list[tuple[Any, ...]]:
         return [(row.sample_id, row.document, row.track, row.failure) for row in store.results()]
 
 
-__all__ = ["CONFIGURATION", "MadeUpEngine", "answer", "begin", "rows", "work", "write_dataset"]
+class WholePicture:
+    """One track as large as the picture; counts how often it was asked."""
+
+    name = "whole"
+    per_video = True
+
+    def __init__(self) -> None:
+        self.asked: list[int] = []
+
+    def propose(self, request: TrackRequest) -> tuple[Track, ...]:
+        self.asked.append(int(request.frames.indices[-1]))
+        return (Track(np.array([0, 29]), np.array([[0.0, 0, 64, 48]] * 2)),)
+
+
+def write_data(root: Path, *, frame_count: int = 20) -> Path:
+    """Our own format: three clips, one of them damaged and one missing, one sample without a truth."""
+    root.mkdir(exist_ok=True)
+    for name in ("a.mp4", "b.mp4"):
+        write_clip(root, Clip(name=name, frame_count=20))
+    (root / "damaged.mp4").write_bytes(b"no picture in it")
+    tube = {"start_frame": 3, "end_frame": 4, "boxes": {"3": [1, 2, 30, 40], "4": [2, 2, 31, 40]}}
+    known = {"query": "The man walks.", "frame_count": frame_count, "width": 64, "height": 48, "tube": tube}
+    samples = [
+        {"id": "1", "video": "a.mp4", **known},
+        {"id": "2", "video": "b.mp4", **known, "query": "Who walks?"},
+        {"id": "3", "video": "a.mp4", "query": "The man walks."},
+        {"id": "4", "video": "damaged.mp4", **known},
+        {"id": "5", "video": "gone.mp4", **known},
+    ]
+    (root / "samples.json").write_text(json.dumps(samples))
+    return root
+
+
+def write_demo_data(root: Path, clips: int, queries: int) -> Path:
+    """The shipped demo clip under several names, with several queries each."""
+    demo = next(case for case in find_demos() if case.name == "easy")
+    truth = demo.truth(probe_video(demo.video))
+    boxes = {str(truth.start_frame + place): box for place, box in enumerate(truth.boxes_xyxy.tolist())}
+    tube = {"start_frame": truth.start_frame, "end_frame": truth.end_frame, "boxes": boxes}
+    objects = [f"{colour} {shape}" for colour in ("red", "blue", "green") for shape in ("circle", "square")]
+    root.mkdir()
+    samples = []
+    for clip in range(clips):
+        (root / f"{clip}.mp4").write_bytes(demo.video.read_bytes())
+        for query, name in enumerate(objects[:queries]):
+            sample = {"id": f"{clip}-{query}", "video": f"{clip}.mp4", "query": f"The {name} moves left."}
+            samples.append(sample | {"frame_count": len(probe_video(demo.video).frame_seconds), "tube": tube})
+    (root / "samples.json").write_text(json.dumps(samples))
+    return root

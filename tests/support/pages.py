@@ -15,7 +15,7 @@ from stvg_core.evaluation.runs.tasks import Failure, Outcome, Task
 from stvg_core.inputs.datasets import open_dataset
 from stvg_core.metrics import Bootstrap, find_protocol
 from stvg_core.outputs.report.encoding import TimedPicture, encode_video
-from tests.evaluation.runs.support import MadeUpEngine, work
+from tests.support.runs import MadeUpEngine, work
 
 WIDTH, HEIGHT, FRAMES, SIDE = 320, 240, 40, 40
 START, END = 8, 31
@@ -195,18 +195,3 @@ def write_comparison_page(
     source = Source("folder", data)
     document = build_comparison(runs, source, STCAT, Bootstrap(100))
     return write_pages(document, [run.run for run in runs], out, STCAT, source.video_folder, choice or PageChoice())
-
-
-__all__ = [
-    "FRAMES",
-    "HOSTILE",
-    "HOSTILE_VIDEO",
-    "answer",
-    "failing_third",
-    "frame_seconds",
-    "hostile",
-    "maps_record",
-    "square",
-    "write_clip",
-    "write_comparison_page",
-]

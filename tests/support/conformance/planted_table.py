@@ -1,4 +1,4 @@
-"""The table of planted bugs in docs/conformance.md; `python -m tests.devtools.conformance.planted_table` writes it."""
+"""The table of planted bugs in docs/conformance.md; `python -m tests.support.conformance.planted_table` writes it."""
 
 from pathlib import Path
 
