@@ -61,7 +61,7 @@ def evaluate(
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="try samples again that failed in an earlier session")
     ] = False,
-    engine: Annotated[str, typer.Option("--engine", help="local, or ray (stvg-core[ray])")] = "local",
+    engine: Annotated[str, typer.Option("--engine", help="local, or ray (pip install stvg-ray)")] = "local",
     workers: Annotated[
         int | None, typer.Option("--workers", min=1, help="models at work (engine ray) [default: one per device]")
     ] = None,

@@ -11,8 +11,7 @@ from stvg_core.evaluation.ablation.paper_tables import ORACLE_TRACKS
 from stvg_core.evaluation.ablation.sources import AblationSource
 from stvg_core.evaluation.ablation.tables import make_tables
 from stvg_core.evaluation.ablation.variants import Table, Variant
-from stvg_core.evaluation.runs.configuration import configuration_hash
-from stvg_core.evaluation.runs.provenance import describe_model
+from stvg_core.evaluation.runs.provenance import configuration_hash, describe_model
 
 _KEY_DIGITS = 16
 

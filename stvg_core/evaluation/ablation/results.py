@@ -16,7 +16,7 @@ from typing import Any, Final
 from stvg_core._internal.plain_text import one_line
 from stvg_core.errors import OutputError, RunError
 from stvg_core.evaluation.ablation.evaluating import EXTRAS, Measured
-from stvg_core.evaluation.runs.configuration import configuration_hash
+from stvg_core.evaluation.runs.provenance import configuration_hash
 from stvg_core.evaluation.runs.tasks import Failure
 
 FOLDER: Final = "results"

@@ -13,7 +13,7 @@ from stvg_core.evaluation.ablation.results import Header, ResultWriter, SampleLi
 from stvg_core.evaluation.ablation.sources import AblationSource
 from stvg_core.evaluation.ablation.variants import Variant
 from stvg_core.evaluation.runs.evaluation import ModelChoice
-from stvg_core.evaluation.runs.provenance import describe_circumstances
+from stvg_core.evaluation.runs.provenance import describe_environment
 from stvg_core.evaluation.runs.tasks import Failure
 
 _LONGEST_REASON = 1000
@@ -115,7 +115,7 @@ def _has_all(cell: Measured | Failure, variant: Variant) -> bool:
 
 def _evaluate(job: Job, plan: Plan, evaluator: Evaluator) -> None:
     known = collect(job.out, plan)
-    circumstances: dict[str, Any] = describe_circumstances(evaluator.grounder)
+    circumstances: dict[str, Any] = describe_environment(evaluator.grounder)
     header = Header(plan.configuration, tuple(plan.variants), circumstances)
     writers: dict[tuple[str, ...], ResultWriter] = {}
     try:

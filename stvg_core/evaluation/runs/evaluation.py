@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from stvg_core.api.grounder import DEFAULT_DECOMPOSER, DEFAULT_TRACKER, Grounder
-from stvg_core.evaluation.runs.engine import EngineChoice, OpenedEngine
+from stvg_core.evaluation.runs.engine import EngineChoice, OpenedEngine, find_engine
 from stvg_core.evaluation.runs.provenance import (
-    describe_circumstances,
+    describe_environment,
     describe_model,
     describe_run,
     peak_memory,
@@ -174,16 +174,17 @@ def evaluate(
         StvgError: the model cannot be loaded, the data set not be read. What is wrong with a sample is a result.
     """
     tell = on_stage or _nothing
-    selection = selection or Selection()
+    selection, options = selection or Selection(), engine or EngineChoice()
+    opener = find_engine(options.name)
     with stopping_cleanly(), RunStore(run) as store:
         tell("load")
-        with open_engine(engine or EngineChoice(), choice, dataset.video_root, sessions) as opened:
+        with opener.open(options, choice, dataset.video_root, sessions) as opened:
             begin_configuration(store, describe_run(dataset, opened.model, corrections=corrections))
             tell("samples")
             register_samples(store, dataset, selection, corrections=corrections)
             if retry_failed:
                 register_again(store, dataset, selection, corrections=corrections)
-            store.begin_session(opened.circumstances)
+            store.begin_session(opened.environment)
             tell("evaluate")
             progress = run_pending(
                 store,
@@ -199,33 +200,19 @@ def evaluate(
     return document
 
 
-@contextmanager
-def open_engine(
-    engine: EngineChoice, choice: ModelChoice, video_root: Path, sessions: SessionKeeper | None = None
-) -> Iterator[OpenedEngine]:
-    """Load the model where the method is to run; leaving it lets go of everything.
+class LocalEngine:
+    """The engine `local`: one model in this process."""
 
-    Args:
-        engine: which one.
-        choice: the model and everything else that decides results.
-        video_root: folder that the tasks' videos are relative to.
-        sessions: holds the model between runs (local engine); None: it is loaded.
-
-    Raises:
-        StvgError: the model cannot be loaded, or there is no such place.
-    """
-    if engine.name == "ray":
-        # The one module that imports Ray.
-        from stvg_core.evaluation.runs.ray_engine import open_ray_engine
-
-        with open_ray_engine(engine, choice, video_root) as opened:
-            yield opened
-        return
-    reset_peak_memory()
-    grounder = choice.open(sessions)
-    circumstances = describe_circumstances(grounder) | {"engine": {"name": "local", "workers": 1, "nodes": 1}}
-    with Worker(grounder, video_root) as worker:
-        yield OpenedEngine(worker, describe_model(grounder), circumstances, peak_memory=peak_memory)
+    @contextmanager
+    def open(
+        self, options: EngineChoice, choice: ModelChoice, video_root: Path, sessions: SessionKeeper | None = None
+    ) -> Iterator[OpenedEngine]:
+        """Load the model, or take the one that `sessions` holds."""
+        reset_peak_memory()
+        grounder = choice.open(sessions)
+        environment = describe_environment(grounder) | {"engine": {"name": "local", "workers": 1, "nodes": 1}}
+        with Worker(grounder, video_root) as worker:
+            yield OpenedEngine(worker, describe_model(grounder), environment, peak_memory=peak_memory)
 
 
 def _nothing(_stage: str) -> None:

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 from stvg_core.errors import RunError, UsageError
-from stvg_core.evaluation.runs.configuration import check_same
 from stvg_core.evaluation.runs.database import (
     FILE_NAME,
     KEEP_MAPS,
@@ -16,6 +15,7 @@ from stvg_core.evaluation.runs.database import (
     own_errors,
     transaction,
 )
+from stvg_core.evaluation.runs.provenance import check_same
 from stvg_core.evaluation.runs.selection import Selection
 from stvg_core.evaluation.runs.store import RunStore
 from stvg_core.outputs.report.staging import staged_files

@@ -11,8 +11,8 @@ from typing import Any
 
 from stvg_core._internal.plain_text import one_line
 from stvg_core.errors import RunError
-from stvg_core.evaluation.runs.configuration import check_same, configuration_hash
 from stvg_core.evaluation.runs.engine import Engine
+from stvg_core.evaluation.runs.provenance import check_same, configuration_hash
 from stvg_core.evaluation.runs.rows import StoredSample
 from stvg_core.evaluation.runs.selection import Selection, groups_of_shard
 from stvg_core.evaluation.runs.store import RunStore

@@ -6,7 +6,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from stvg_core.evaluation.runs.configuration import differing
+from stvg_core.evaluation.runs.provenance import differences
 from stvg_core.evaluation.runs.scoring import score_run
 from stvg_core.evaluation.runs.store import RunStore
 from stvg_core.metrics import Protocol
@@ -95,7 +95,7 @@ def _changes(circumstances: list[dict[str, Any]]) -> list[str]:
     """Return a sentence for everything that was not the same in all sessions."""
     changes: dict[str, None] = {}
     for later in circumstances[1:]:
-        for name, first, second in differing(circumstances[0], later):
+        for name, first, second in differences(circumstances[0], later):
             if name not in _CHANGING:
                 changes[f"{name} was {json.dumps(first)} in one session and {json.dumps(second)} in another"] = None
     return list(changes)

@@ -1,7 +1,7 @@
-"""The method in workers of a Ray cluster: one actor per device. The only module that imports Ray.
+"""The engine `ray`: one Ray actor per device. The only module that imports Ray.
 
-Actors get plain values and give plain values back, sample by sample; the process that started them alone writes
-the run. Nothing goes through Ray's object store but kilobytes.
+Actors receive and return plain values, sample by sample; only the process that started them writes the run. Nothing
+larger than kilobytes goes through Ray's object store.
 """
 
 import contextlib
@@ -20,269 +20,281 @@ from typing import Any, Final
 
 from stvg_core._internal.plain_text import one_line
 from stvg_core.errors import RunError, UsageError
-from stvg_core.evaluation.runs.configuration import differing
 from stvg_core.evaluation.runs.engine import EngineChoice, OpenedEngine
-from stvg_core.evaluation.runs.pool import Begun, Died, Event, Found, Opened, PooledEngine, Refused, WorkerDescription
-from stvg_core.evaluation.runs.provenance import describe_circumstances
-from stvg_core.evaluation.runs.remote_worker import Openable, RemoteWorker, Surroundings
+from stvg_core.evaluation.runs.evaluation import ModelChoice, SessionKeeper
+from stvg_core.evaluation.runs.provenance import describe_environment, differences
 from stvg_core.evaluation.runs.tasks import Failure, Task
+from stvg_ray.pool import Died, Encoded, Event, Finished, LoadFailed, Opened, PooledEngine, WorkerDescription
+from stvg_ray.remote_worker import DriverContext, RemoteWorker
 
 _STORE_BYTES: Final = 100 * 2**20
 _LONGEST_REASON: Final = 300
-_PATIENCE_SECONDS: Final = 10.0
-_PICTURES: Final = "pictures"
+_CONNECT_TIMEOUT_SECONDS: Final = 10.0
+_SUBMIT_GROUP: Final = "submit"
 _OF_THE_WORKER: Final = ("versions", "platform", "git_commit", "device", "device_map", "attention")
-_SWITCHES: Final = {
+_VARIABLES: Final = {
     "RAY_USAGE_STATS_ENABLED": "0",
-    # Ray tells of dead workers on stdout, where --json has its document; we tell of them ourselves.
+    # Ray reports dead workers on stdout, where --json writes its document; the engine reports them itself.
     "RAY_DEDUP_LOGS_SKIP_REGEX": ".*",
 }
 
 
+class RayEngine:
+    """Opens workers on this machine or in a Ray cluster; fits `stvg_core.evaluation.runs.engine.EngineOpener`."""
+
+    @contextmanager
+    def open(
+        self, options: EngineChoice, choice: ModelChoice, video_root: Path, sessions: SessionKeeper | None = None
+    ) -> Iterator[OpenedEngine]:
+        """Start or join a Ray cluster, and load the model in one actor per device; leaving the context ends them.
+
+        Args:
+            options: how many workers, and which cluster.
+            choice: opens the model, in every actor.
+            video_root: folder that the tasks' videos are relative to, on every machine.
+            sessions: ignored: models are loaded in the actors.
+
+        Raises:
+            RunError: Ray is missing or cannot be started or joined, there are too few devices, a worker cannot load
+                the model, or workers have different ones.
+            UsageError: the options name one device.
+        """
+        del sessions
+        device = choice.options.device
+        if device not in ("auto", "cpu", "cuda"):
+            raise UsageError(
+                f"expected --device auto, cpu or cuda with --engine ray, got {device!r}: Ray assigns devices to workers"
+            )
+        with _connected(options) as ray:
+            worker_count, device_count = allocate_workers(ray.cluster_resources(), options.workers, device)
+            pool = RayPool(ray, choice, video_root, device_count)
+            try:
+                pooled = PooledEngine(pool, worker_count)
+                workers = pooled.wait_until_open()
+                yield OpenedEngine(
+                    pooled,
+                    workers[0].model,
+                    _session_environment(workers),
+                    lambda: (*_environment_warnings(workers), *pooled.warnings),
+                )
+            finally:
+                pool.close()
+
+
 @dataclass(eq=False)
 class _Actor:
-    """A Ray actor, and what it owes: the answer to `open`, then a stream of reports per group, in order."""
+    """A Ray actor, and what it has yet to return: the result of `open`, then a stream of reports per group."""
 
     handle: Any
     opening: Any
     streams: deque[Any] = field(default_factory=deque)
 
     @property
-    def owed(self) -> object:
-        """What comes next; None where it owes nothing."""
+    def next_reference(self) -> object:
+        """What it returns next; None if it has nothing to do."""
         if self.opening is not None:
             return self.opening
         return self.streams[0] if self.streams else None
 
 
 class RayPool:
-    """Workers as Ray actors; fits `WorkerPool`."""
+    """Workers as Ray actors; fits `stvg_ray.pool.WorkerPool`."""
 
-    def __init__(self, ray: ModuleType, choice: Openable, video_root: Path, device_count: int) -> None:
+    def __init__(self, ray: ModuleType, choice: ModelChoice, video_root: Path, device_count: int) -> None:
         """Prepare to start actors.
 
         Args:
             ray: the package, connected to a cluster.
             choice: opens the model.
             video_root: folder that the tasks' videos are relative to, on every machine.
-            device_count: CUDA devices that each actor gets, 0 or 1.
+            device_count: number of CUDA devices per actor, 0 or 1.
         """
         self._ray = ray
-        self._arguments = (choice, Path(os.path.abspath(video_root)), Surroundings.here())  # noqa: PTH100  # no links
+        # abspath keeps symbolic links, which another machine may resolve differently.
+        self._arguments = (choice, Path(os.path.abspath(video_root)), DriverContext.current())  # noqa: PTH100
         self._class = ray.remote(
             num_cpus=1,
             num_gpus=device_count,
-            # Ray itself replaces and repeats nothing: it could not tell a poisoned sample from an accident.
+            # No restarts and retries by Ray: it cannot tell a sample that kills its worker from an accident.
             max_restarts=0,
             max_task_retries=0,
             scheduling_strategy="SPREAD",
-            concurrency_groups={_PICTURES: 1},
+            concurrency_groups={_SUBMIT_GROUP: 1},
         )(RemoteWorker)
         self._actors: dict[int, _Actor] = {}
         self._started = 0
 
     def start(self) -> int:
-        """Start an actor and return its number; its first event is Opened, Refused or Died."""
+        """Start an actor and return its number; its first event is Opened, LoadFailed or Died."""
         handle = self._class.remote(*self._arguments)
         self._started += 1
         self._actors[self._started] = _Actor(handle, handle.open.remote())
         return self._started
 
-    def give(self, worker: int, tasks: tuple[Task, ...]) -> None:
-        """Hand a group to an open actor."""
+    def submit(self, worker: int, tasks: tuple[Task, ...]) -> None:
+        """Send a group to an open actor."""
         actor = self._actors[worker]
-        actor.handle.submit.options(concurrency_group=_PICTURES).remote(tasks)
+        actor.handle.submit.options(concurrency_group=_SUBMIT_GROUP).remote(tasks)
         actor.streams.append(actor.handle.work.options(num_returns="streaming").remote())
 
     def next_event(self) -> Event:
         """Wait until something happens.
 
         Raises:
-            RunError: nobody works.
+            RunError: no actor has anything to do.
         """
         while True:
-            owed = {actor.owed: number for number, actor in self._actors.items() if actor.owed is not None}
-            if not owed:
-                raise RunError("expected a worker to wait for, got none at work; report it")
-            (ready, *_), _ = self._ray.wait(list(owed), num_returns=1, fetch_local=False)
-            number = owed[ready]
+            numbers = {
+                actor.next_reference: number
+                for number, actor in self._actors.items()
+                if actor.next_reference is not None
+            }
+            if not numbers:
+                raise RunError("expected a worker with work to wait for, got none; report it as a bug of stvg-ray")
+            (ready, *_), _ = self._ray.wait(list(numbers), num_returns=1, fetch_local=False)
+            number = numbers[ready]
             try:
                 event = self._event(number, self._actors[number])
             except self._ray.exceptions.RayError as error:
                 event = Died(number, _reason(error))
-            if isinstance(event, Died | Refused):
-                self._end(self._actors.pop(number))
+            if isinstance(event, Died | LoadFailed):
+                self._kill(self._actors.pop(number))
             if event is not None:
                 return event
 
     def close(self) -> None:
         """End every actor."""
         while self._actors:
-            self._end(self._actors.popitem()[1])
+            self._kill(self._actors.popitem()[1])
 
     def _event(self, number: int, actor: _Actor) -> Event | None:
         if actor.opening is not None:
-            answer = self._ray.get(actor.opening)
+            result = self._ray.get(actor.opening)
             actor.opening = None
-            return Refused(number, answer) if isinstance(answer, Failure) else Opened(number, answer)
+            return LoadFailed(number, result) if isinstance(result, Failure) else Opened(number, result)
         try:
             report = self._ray.get(next(actor.streams[0]))
         except StopIteration:
             actor.streams.popleft()
             return None
         if report.outcome is None:
-            return Begun(number, report.busy_seconds, report.waited_seconds)
-        return Found(number, report.outcome, report.busy_seconds)
+            return Encoded(number, report.busy_seconds, report.waited_seconds)
+        return Finished(number, report.outcome, report.busy_seconds)
 
-    def _end(self, actor: _Actor) -> None:
-        # One that is dead already cannot be ended.
+    def _kill(self, actor: _Actor) -> None:
+        # An actor that is dead already cannot be killed.
         with contextlib.suppress(self._ray.exceptions.RayError, ValueError):
             self._ray.kill(actor.handle)
 
 
-@contextmanager
-def open_ray_engine(engine: EngineChoice, choice: Openable, video_root: Path) -> Iterator[OpenedEngine]:
-    """Start or join a Ray cluster, and load the model in one actor per device; leaving it ends them.
+def allocate_workers(resources: Mapping[str, float], workers: int | None, device: str) -> tuple[int, int]:
+    """Return the number of workers, and the number of CUDA devices per worker.
 
     Args:
-        engine: how many workers, and which cluster.
-        choice: opens the model, in every actor.
-        video_root: folder that the tasks' videos are relative to, on every machine.
+        resources: of the cluster, as Ray names them.
+        workers: as requested; None: one per CUDA device, or one if there is none.
+        device: "auto", "cpu" or "cuda".
 
     Raises:
-        RunError: Ray is missing or cannot be started or joined, there are too few devices, a worker cannot load
-            the model, or workers have different ones.
-        UsageError: the options name one device.
-    """
-    device = choice.options.device
-    if device not in ("auto", "cpu", "cuda"):
-        raise UsageError(f"expected --device auto, cpu or cuda beside --engine ray, got {device!r}: Ray deals them out")
-    with _connected(engine) as ray:
-        worker_count, device_count = _share(ray.cluster_resources(), engine.workers, device)
-        pool = RayPool(ray, choice, video_root, device_count)
-        try:
-            pooled = PooledEngine(pool, worker_count)
-            descriptions = pooled.wait_until_open()
-            yield OpenedEngine(
-                pooled,
-                descriptions[0].model,
-                _circumstances(descriptions),
-                lambda: (*_differences(descriptions), *pooled.warnings),
-            )
-        finally:
-            pool.close()
+        RunError: the cluster has fewer devices.
 
-
-def _share(resources: Mapping[str, float], workers: int | None, device: str) -> tuple[int, int]:
-    """Return how many workers there are to be, and how many CUDA devices each gets.
-
-    Raises:
-        RunError: the cluster has fewer.
-
-    >>> _share({"CPU": 16.0, "GPU": 4.0}, None, "auto")
+    >>> allocate_workers({"CPU": 16.0, "GPU": 4.0}, None, "auto")
     (4, 1)
-    >>> _share({"CPU": 16.0, "GPU": 4.0}, 2, "cpu"), _share({"CPU": 16.0}, None, "auto")
+    >>> allocate_workers({"CPU": 16.0, "GPU": 4.0}, 2, "cpu"), allocate_workers({"CPU": 16.0}, None, "auto")
     ((2, 0), (1, 0))
     """
     cuda = int(resources.get("GPU", 0))
     if device == "cuda" and not cuda:
-        raise RunError("expected CUDA devices in the Ray cluster, got none; give --device cpu")
+        raise RunError("expected CUDA devices in the Ray cluster, got none; use --device cpu")
     device_count = 1 if cuda and device != "cpu" else 0
-    places, kind = (cuda, "CUDA devices") if device_count else (int(resources.get("CPU", 0)), "CPU cores")
-    wanted = workers or (cuda if device_count else 1)
-    if wanted > places:
-        raise RunError(f"expected at most {places} workers, for the Ray cluster has {places} {kind}, got {wanted}")
-    return wanted, device_count
+    available, kind = (cuda, "CUDA devices") if device_count else (int(resources.get("CPU", 0)), "CPU cores")
+    count = workers or (cuda if device_count else 1)
+    if count > available:
+        raise RunError(f"expected at most {available} workers, for the Ray cluster has {available} {kind}, got {count}")
+    return count, device_count
 
 
-def _circumstances(descriptions: tuple[WorkerDescription, ...]) -> dict[str, Any]:
-    """Return the session's circumstances: this process, what its first worker computes with, and all workers."""
-    theirs = descriptions[0].circumstances
+def _session_environment(workers: tuple[WorkerDescription, ...]) -> dict[str, Any]:
+    """Return the environment of a session: this process, the devices and versions of the first worker, the engine."""
+    first = workers[0].environment
     return {
-        **describe_circumstances(None),
-        **{name: theirs[name] for name in _OF_THE_WORKER if name in theirs},
-        "engine": {
-            "name": "ray",
-            "workers": len(descriptions),
-            "nodes": len({description.host for description in descriptions}),
-        },
+        **describe_environment(None),
+        **{name: first[name] for name in _OF_THE_WORKER if name in first},
+        "engine": {"name": "ray", "workers": len(workers), "nodes": len({worker.host for worker in workers})},
     }
 
 
-def _differences(descriptions: tuple[WorkerDescription, ...]) -> tuple[str, ...]:
-    """Return a sentence for whatever workers do not compute with alike."""
-    first, *others = (
-        (description.host, {name: description.circumstances.get(name) for name in _OF_THE_WORKER})
-        for description in descriptions
-    )
-    told = {
-        name: f"{name} is {one} on {first[0]} and {two} on {host}"
-        for host, circumstances in others
-        for name, one, two in differing(first[1], circumstances)
+def _environment_warnings(workers: tuple[WorkerDescription, ...]) -> tuple[str, ...]:
+    """Return a sentence for everything in which the workers' environments differ."""
+    first, *others = ({name: worker.environment.get(name) for name in _OF_THE_WORKER} for worker in workers)
+    warnings = {
+        name: f"{name} is {one} on {workers[0].host} and {two} on {worker.host}"
+        for worker, environment in zip(workers[1:], others, strict=True)
+        for name, one, two in differences(first, environment)
     }
-    return tuple(told.values())
+    return tuple(warnings.values())
 
 
 @contextmanager
-def _connected(engine: EngineChoice) -> Iterator[ModuleType]:
-    """Give Ray, connected to a cluster: the one that this process is in, the one of the address, or its own.
+def _connected(options: EngineChoice) -> Iterator[ModuleType]:
+    """Yield Ray, connected to a cluster: the one at the address, the one this process is in, or a new local one.
 
     Raises:
         RunError: Ray is missing, or cannot be started or joined.
     """
-    with _environment(_SWITCHES), _kept_signals():
+    with _environment_variables(_VARIABLES), _kept_signal_handler():
         try:
             import ray
         except ImportError as error:
-            raise RunError(f"expected Ray, got {error}; pip install 'stvg-core[ray]'") from error
-        joined = ray.is_initialized() and engine.address is None
-        if not joined:
-            where, told = _cluster(engine)
+            raise RunError(f"expected Ray, got {error}; pip install ray") from error
+        connected_before = ray.is_initialized() and options.address is None
+        if not connected_before:
+            cluster, problem = _cluster(options)
             try:
-                _check_reachable(engine.address)
+                _check_reachable(options.address)
                 with _quiet():
-                    ray.init(**where, log_to_driver=False, configure_logging=False, logging_level=logging.ERROR)
+                    ray.init(**cluster, log_to_driver=False, configure_logging=False, logging_level=logging.ERROR)
             except (ray.exceptions.RayError, ConnectionError, OSError, RuntimeError, ValueError) as error:
-                raise RunError(f"{told}: {one_line(str(error), _LONGEST_REASON)}") from error
+                raise RunError(f"{problem}: {one_line(str(error), _LONGEST_REASON)}") from error
     try:
         yield ray
     finally:
-        if not joined:
+        if not connected_before:
             ray.shutdown()
 
 
-def _cluster(engine: EngineChoice) -> tuple[dict[str, Any], str]:
-    """Return which cluster Ray is to be told, and what to say where that fails."""
-    if engine.address is not None:
-        return {"address": engine.address}, f"cannot join the Ray cluster {engine.address!r} (see ray status)"
-    own = {
+def _cluster(options: EngineChoice) -> tuple[dict[str, Any], str]:
+    """Return the arguments of ray.init, and the beginning of the error message if it fails."""
+    if options.address is not None:
+        return {"address": options.address}, f"cannot join the Ray cluster {options.address!r} (see ray status)"
+    local = {
         "address": "local",
-        "num_cpus": max(os.cpu_count() or 1, engine.workers or 1),
+        "num_cpus": max(os.cpu_count() or 1, options.workers or 1),
         "object_store_memory": _STORE_BYTES,
         "include_dashboard": False,
     }
-    return own, "cannot start Ray on this machine"
+    return local, "cannot start Ray on this machine"
 
 
 def _check_reachable(address: str | None) -> None:
-    """Knock at an address such as 10.0.0.1:6379; Ray itself waits for minutes where nobody answers.
+    """Connect to an address such as 10.0.0.1:6379; Ray itself waits for minutes if nobody answers.
 
     Raises:
         OSError: nobody answers.
-        ValueError: it is a client's address, by which no stream of results comes back.
+        ValueError: it is the address of Ray Client, which does not stream results.
     """
     if address is None or address == "auto":
         return
     host, _, port = address.rpartition(":")
     if "://" in address or not host or not port.isdecimal():
         raise ValueError("expected auto or HOST:PORT; run stvg on a machine of the cluster")
-    with socket.create_connection((host, int(port)), _PATIENCE_SECONDS):
+    with socket.create_connection((host, int(port)), _CONNECT_TIMEOUT_SECONDS):
         pass
 
 
 @contextmanager
-def _environment(variables: Mapping[str, str]) -> Iterator[None]:
-    """Set variables of the environment while inside."""
+def _environment_variables(variables: Mapping[str, str]) -> Iterator[None]:
+    """Set environment variables inside the context."""
     before = {name: os.environ.get(name) for name in variables}
     os.environ.update(variables)
     try:
@@ -296,8 +308,8 @@ def _environment(variables: Mapping[str, str]) -> Iterator[None]:
 
 
 @contextmanager
-def _kept_signals() -> Iterator[None]:
-    """Put back the answer to SIGTERM that Ray replaces: a run that is stopped gives its claims back."""
+def _kept_signal_handler() -> Iterator[None]:
+    """Restore the handler of SIGTERM, which Ray replaces: a run that is stopped releases its claims."""
     before = signal.getsignal(signal.SIGTERM)
     try:
         yield
@@ -308,7 +320,7 @@ def _kept_signals() -> Iterator[None]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Let Ray's own log tell errors alone; its import has set the level to more."""
+    """Limit Ray's log to errors; its import sets a lower level."""
     logger = logging.getLogger("ray")
     before = logger.level
     logger.setLevel(logging.ERROR)
@@ -319,7 +331,7 @@ def _quiet() -> Iterator[None]:
 
 
 def _reason(error: Exception) -> str:
-    """Return what Ray says of a death, on one line."""
+    """Return the reason of a death as Ray gives it, on one line."""
     cause, text = getattr(error, "cause", None), str(error)
     if cause is not None:
         return one_line(str(cause), _LONGEST_REASON)

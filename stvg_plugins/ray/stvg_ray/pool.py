@@ -1,7 +1,7 @@
-"""Several workers at work at once: who gets which group, and what is done where a worker dies.
+"""Schedules groups over several workers, and replaces workers that die.
 
-Knows no Ray: workers are numbers, and what happens to them are events. So that nothing is lost, every sample stays
-in its group until its outcome is here; so that nothing comes twice, a dead worker is not listened to any more.
+Independent of Ray: workers are numbers, and what happens to them are events. No sample is lost, because each stays in
+its group until its outcome arrives; none is recorded twice, because events of a dead worker are ignored.
 """
 
 from collections import Counter, deque
@@ -10,30 +10,32 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Protocol, runtime_checkable
 
 from stvg_core.errors import RunError
-from stvg_core.evaluation.runs.configuration import check_same
+from stvg_core.evaluation.runs.provenance import check_same
 from stvg_core.evaluation.runs.tasks import Failure, Outcome, Task
 
 GROUPS_PER_WORKER: Final = 2
-"""One is worked on, the pictures of the other are decoded."""
+"""The model works on one while the frames of the other are decoded."""
 
-DEATHS_OF_A_SAMPLE: Final = 3
-_DEATHS_AT_START: Final = 3
+DEATHS_PER_SAMPLE: Final = 3
+"""Deaths of workers after which the sample they died at fails."""
+
+_DEATHS_WHILE_LOADING: Final = 3
 _DEATHS_IN_A_ROW: Final = 6
 
 
 @dataclass(frozen=True)
 class WorkerDescription:
-    """A worker that has its model.
+    """A worker that has loaded its model.
 
     Attributes:
         host: name of its machine.
-        model: what of the model decides results, as `describe_model` tells it.
-        circumstances: as `describe_circumstances` tells them.
+        model: what of the model decides results, as `describe_model` returns it.
+        environment: as `describe_environment` returns it.
     """
 
     host: str
     model: Mapping[str, Any]
-    circumstances: Mapping[str, Any]
+    environment: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -45,16 +47,16 @@ class Opened:
 
 
 @dataclass(frozen=True)
-class Refused:
-    """A worker cannot load the model, and says why; it is gone."""
+class LoadFailed:
+    """A worker could not load the model; it has ended."""
 
     worker: int
     failure: Failure
 
 
 @dataclass(frozen=True)
-class Begun:
-    """A worker has decoded and encoded the video of the group that it was given first, or failed at that."""
+class Encoded:
+    """A worker has decoded and encoded the video of its first group, or failed to."""
 
     worker: int
     busy_seconds: float
@@ -62,8 +64,8 @@ class Begun:
 
 
 @dataclass(frozen=True)
-class Found:
-    """A worker is done with a sample."""
+class Finished:
+    """A worker has finished a sample."""
 
     worker: int
     outcome: Outcome
@@ -72,25 +74,25 @@ class Found:
 
 @dataclass(frozen=True)
 class Died:
-    """A worker is gone, with everything that it was given."""
+    """A worker has ended without finishing its groups."""
 
     worker: int
     reason: str
 
 
-Event = Opened | Refused | Begun | Found | Died
+Event = Opened | LoadFailed | Encoded | Finished | Died
 
 
 @runtime_checkable
 class WorkerPool(Protocol):
-    """Starts workers, gives them groups, and tells what happens. A worker does its groups in order."""
+    """Starts workers, sends them groups, and reports events. A worker processes its groups in order."""
 
     def start(self) -> int:
-        """Start a worker and return its number; its first event is Opened, Refused or Died."""
+        """Start a worker and return its number; its first event is Opened, LoadFailed or Died."""
         ...
 
-    def give(self, worker: int, tasks: tuple[Task, ...]) -> None:
-        """Hand a group to an open worker."""
+    def submit(self, worker: int, tasks: tuple[Task, ...]) -> None:
+        """Send a group to an open worker."""
         ...
 
     def next_event(self) -> Event:
@@ -107,25 +109,25 @@ class _Group:
     """Tasks about one video that have no outcome yet.
 
     Attributes:
-        left: by sample id, in order.
-        begun: its worker has come to the samples themselves.
-        died_at: places whose workers died while they had it; afterwards it is given out alone.
+        tasks: by sample id, in order.
+        encoded: its worker has reached the samples themselves.
+        died_in: slots whose workers died while they had it; from then on it is alone in its worker.
     """
 
-    left: dict[str, Task]
-    begun: bool = False
-    died_at: set[int] = field(default_factory=set)
+    tasks: dict[str, Task]
+    encoded: bool = False
+    died_in: set[int] = field(default_factory=set)
 
 
 @dataclass(eq=False)
-class _Place:
-    """A device, as far as it is known here: its worker, and the dead ones before that.
+class _Slot:
+    """A device, with its present worker.
 
     Attributes:
-        worker: who works here now.
-        open: whether it has its model.
-        groups: what it was given, in order.
-        deaths: how many workers died here since the last outcome.
+        worker: number of the worker.
+        open: whether the worker has loaded its model.
+        groups: submitted to the worker, in order.
+        deaths: number of workers that died here since the last outcome.
     """
 
     worker: int
@@ -135,174 +137,176 @@ class _Place:
 
 
 class PooledEngine:
-    """Hands groups to the workers of a pool; fits `Engine`.
+    """Distributes groups over the workers of a pool; fits `Engine`.
 
-    A worker that dies is replaced. What it had is tried again: alone in a worker, at another place where there
-    is one, so that what dies again can be told from what happened to be beside it. A sample that a worker
-    died of three times fails. A place where workers die six times in a row without any outcome, or whose new
-    worker cannot load the model, is given up; the run ends where none is left.
+    A worker that dies is replaced. The groups it had are tried again: each alone in a worker, in another slot if there
+    is one, to separate a sample that kills workers from the samples beside it. A sample at which three workers died
+    fails. A slot is given up if six workers die in a row without any outcome, or if a replacement cannot load the
+    model; the run ends when no slot is left.
 
     Attributes:
         busy_seconds: wall clock that devices worked, summed.
-        waited_seconds: wall clock that devices waited for pictures, summed.
+        waited_seconds: wall clock that devices waited for frames, summed.
     """
 
     def __init__(self, pool: WorkerPool, worker_count: int) -> None:
         """Start the workers.
 
         Args:
-            pool: where they come from.
+            pool: starts them.
             worker_count: how many.
         """
         self.busy_seconds = 0.0
         self.waited_seconds = 0.0
         self._pool = pool
         self._new: deque[_Group] = deque()
-        self._again: deque[_Group] = deque()
-        self._sample_deaths: Counter[str] = Counter()
-        self._died = 0
-        self._given_up = 0
-        self._began = False
-        self._end: RunError | None = None
+        self._retries: deque[_Group] = deque()
+        self._deaths_at: Counter[str] = Counter()
+        self._dead_workers = 0
+        self._closed_slots = 0
+        self._all_opened = False
+        self._error: RunError | None = None
         self._descriptions: list[WorkerDescription] = []
-        self._places = {number: _Place(pool.start()) for number in range(worker_count)}
+        self._slots = {number: _Slot(pool.start()) for number in range(worker_count)}
 
     def wait_until_open(self) -> tuple[WorkerDescription, ...]:
-        """Wait until every worker has its model, and return what they say of it.
+        """Wait until every worker has loaded its model, and return their descriptions.
 
         Raises:
-            RunError: one cannot load it, or has another one than the rest.
+            RunError: a worker cannot load it, or has a different model.
         """
-        while not all(place.open for place in self._places.values()):
-            self._take(self._pool.next_event())
-            self._check_alive()
-        self._began = True
+        while not all(slot.open for slot in self._slots.values()):
+            self._handle(self._pool.next_event())
+            self._raise_error()
+        self._all_opened = True
         return tuple(self._descriptions)
 
     @property
     def capacity(self) -> int:
-        """How many groups may be handed in: two for each worker."""
-        return GROUPS_PER_WORKER * len(self._places)
+        """How many groups may be submitted: two for each worker."""
+        return GROUPS_PER_WORKER * len(self._slots)
 
     @property
     def waiting_groups(self) -> int:
-        """How many groups were handed in and are not done."""
-        return len(self._new) + len(self._again) + sum(len(place.groups) for place in self._places.values())
+        """How many submitted groups are not done."""
+        return len(self._new) + len(self._retries) + sum(len(slot.groups) for slot in self._slots.values())
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What a reader of the results may want to know: workers that died."""
-        given_up = f", {self._given_up} of them for good" if self._given_up else ""
-        return (f"{self._died} workers died and what they had was tried again{given_up}",) if self._died else ()
+        """A sentence about workers that died, if any did."""
+        if not self._dead_workers:
+            return ()
+        closed = f", {self._closed_slots} of them for good" if self._closed_slots else ""
+        return (f"{self._dead_workers} workers died and what they had was tried again{closed}",)
 
     def submit(self, tasks: tuple[Task, ...]) -> None:
         """Take a group of tasks about one video."""
         self._new.append(_Group({task.sample_id: task for task in tasks}))
 
     def outcomes(self) -> Iterator[Outcome]:
-        """Yield what comes of samples, of whichever groups, until a group is done.
+        """Yield outcomes of samples, of any group, until a group is done.
 
         Raises:
-            RunError: no worker is left, or a new one has another model than the rest.
+            RunError: no worker is left, or a replacement has a different model.
         """
         waiting = self.waiting_groups
         while self.waiting_groups == waiting:
-            while self._hand_out():
+            while self._assign():
                 pass
-            # What has failed by now is recorded before the run ends.
-            yield from self._take(self._pool.next_event())
-            self._check_alive()
+            # Failures are recorded before the run ends.
+            yield from self._handle(self._pool.next_event())
+            self._raise_error()
 
-    def _hand_out(self) -> bool:
-        """Give one group to a worker that has room; whether there was one."""
-        for number, place in sorted(self._places.items(), key=lambda item: len(item[1].groups)):
-            group = self._group_for(number, place) if place.open else None
+    def _assign(self) -> bool:
+        """Send one group to a worker with room; return whether there was one."""
+        for number, slot in sorted(self._slots.items(), key=lambda item: len(item[1].groups)):
+            group = self._group_for(number, slot) if slot.open else None
             if group is not None:
-                group.begun = False
-                place.groups.append(group)
-                self._pool.give(place.worker, tuple(group.left.values()))
+                group.encoded = False
+                slot.groups.append(group)
+                self._pool.submit(slot.worker, tuple(group.tasks.values()))
                 return True
         return False
 
-    def _group_for(self, number: int, place: _Place) -> _Group | None:
-        if not place.groups:
-            for group in self._again:
-                if number not in group.died_at or group.died_at >= set(self._places):
-                    self._again.remove(group)
+    def _group_for(self, number: int, slot: _Slot) -> _Group | None:
+        if not slot.groups:
+            for group in self._retries:
+                if number not in group.died_in or group.died_in >= set(self._slots):
+                    self._retries.remove(group)
                     return group
-        room = len(place.groups) < GROUPS_PER_WORKER and not any(group.died_at for group in place.groups)
+        room = len(slot.groups) < GROUPS_PER_WORKER and not any(group.died_in for group in slot.groups)
         return self._new.popleft() if room and self._new else None
 
-    def _take(self, event: Event) -> list[Outcome]:
-        number, place = next(item for item in self._places.items() if item[1].worker == event.worker)
+    def _handle(self, event: Event) -> list[Outcome]:
+        number, slot = next(item for item in self._slots.items() if item[1].worker == event.worker)
         match event:
             case Opened():
-                self._check_same(event.description)
-                place.open = True
-            case Refused():
-                self._died += 1
-                self._give_up(number, event.failure.message)
-            case Begun():
-                place.groups[0].begun = True
+                self._check_same_model(event.description)
+                slot.open = True
+            case LoadFailed():
+                self._dead_workers += 1
+                self._close_slot(number, event.failure.message)
+            case Encoded():
+                slot.groups[0].encoded = True
                 self.busy_seconds += event.busy_seconds
                 self.waited_seconds += event.waited_seconds
-            case Found():
+            case Finished():
                 self.busy_seconds += event.busy_seconds
-                place.deaths = 0
-                self._finish(place, event.outcome.sample_id)
+                slot.deaths = 0
+                self._remove_task(slot, event.outcome.sample_id)
                 return [event.outcome]
             case Died():
-                return self._bury(number, place, event.reason)
+                return self._replace_worker(number, slot, event.reason)
         return []
 
-    def _check_same(self, description: WorkerDescription) -> None:
+    def _check_same_model(self, description: WorkerDescription) -> None:
         self._descriptions.append(description)
         first = self._descriptions[0]
         names = (f"the worker on {first.host}", f"the one on {description.host}")
         check_same(first.model, description.model, *names)
 
-    def _finish(self, place: _Place, sample_id: str) -> None:
-        if not place.groups or sample_id not in place.groups[0].left:
-            raise RunError(f"expected an outcome of what a worker was given, got one of {sample_id}; report it")
-        del place.groups[0].left[sample_id]
-        if not place.groups[0].left:
-            place.groups.popleft()
+    def _remove_task(self, slot: _Slot, sample_id: str) -> None:
+        if not slot.groups or sample_id not in slot.groups[0].tasks:
+            raise RunError(f"expected an outcome of a submitted sample, got one of {sample_id}; report it as a bug")
+        del slot.groups[0].tasks[sample_id]
+        if not slot.groups[0].tasks:
+            slot.groups.popleft()
 
-    def _bury(self, number: int, place: _Place, reason: str) -> list[Outcome]:
-        """Replace a dead worker; return failures of samples that have killed too many."""
-        self._died += 1
+    def _replace_worker(self, number: int, slot: _Slot, reason: str) -> list[Outcome]:
+        """Start another worker; return the failures of samples at which too many have died."""
+        self._dead_workers += 1
         failed: list[Outcome] = []
-        for position, group in enumerate(place.groups):
-            tasks = list(group.left)
-            # With a group that was begun it is the sample that it had come to; with others, the video.
-            self._sample_deaths.update(tasks[:1] if position == 0 and group.begun else tasks)
-            group.died_at.add(number)
-            for sample_id in tasks:
-                if self._sample_deaths[sample_id] >= DEATHS_OF_A_SAMPLE:
-                    del group.left[sample_id]
+        for position, group in enumerate(slot.groups):
+            sample_ids = list(group.tasks)
+            # In an encoded group the worker died at the first sample without an outcome; else, at the video.
+            self._deaths_at.update(sample_ids[:1] if position == 0 and group.encoded else sample_ids)
+            group.died_in.add(number)
+            for sample_id in sample_ids:
+                if self._deaths_at[sample_id] >= DEATHS_PER_SAMPLE:
+                    del group.tasks[sample_id]
                     failed.append(Outcome(sample_id, None, None, _death(reason), 0.0))
-        self._again.extend(group for group in place.groups if group.left)
-        deaths = place.deaths + 1
-        if deaths >= (_DEATHS_IN_A_ROW if place.open else _DEATHS_AT_START):
-            self._give_up(number, f"workers died {deaths} times in a row, the last time so: {reason}")
+        self._retries.extend(group for group in slot.groups if group.tasks)
+        deaths = slot.deaths + 1
+        if deaths >= (_DEATHS_IN_A_ROW if slot.open else _DEATHS_WHILE_LOADING):
+            self._close_slot(number, f"workers died {deaths} times in a row, the last time so: {reason}")
         else:
-            self._places[number] = _Place(self._pool.start(), deaths=deaths)
+            self._slots[number] = _Slot(self._pool.start(), deaths=deaths)
         return failed
 
-    def _give_up(self, number: int, reason: str) -> None:
-        self._given_up += 1
-        del self._places[number]
-        if not self._began or not self._places:
-            self._end = RunError(reason)
+    def _close_slot(self, number: int, reason: str) -> None:
+        self._closed_slots += 1
+        del self._slots[number]
+        if not self._all_opened or not self._slots:
+            self._error = RunError(reason)
 
-    def _check_alive(self) -> None:
-        if self._end is not None:
-            raise self._end
+    def _raise_error(self) -> None:
+        if self._error is not None:
+            raise self._error
 
 
 def _death(reason: str) -> Failure:
     return Failure(
         "WorkerDied",
-        f"expected a result, but {DEATHS_OF_A_SAMPLE} workers died at this sample, the last one so: {reason}; look at "
+        f"expected a result, but {DEATHS_PER_SAMPLE} workers died at this sample, the last one so: {reason}; look at "
         "the video and at the memory of workers, then add --retry-failed",
     )
