@@ -9,38 +9,29 @@ import typer
 
 from stvg_core.cli.dataset import AnnotationsOption, CorrectionsOption, SplitOption, VideoRootOption
 from stvg_core.cli.evaluate import DEFAULT_PROTOCOL, ProtocolOption
-from stvg_core.cli.ground import (
-    DecomposerOption,
-    TracksOption,
-    read_overrides,
-)
-from stvg_core.cli.opening import Opening, opens_model
+from stvg_core.cli.run_options import with_run_specs
 from stvg_core.cli.terminal import one_line
 from stvg_core.errors import RunError
 
 if TYPE_CHECKING:
+    from stvg_core.api.run_spec import RunSpec
     from stvg_core.evaluation.ablation import AblationDocument
 
 _PERCENT = 100.0
 
 
-@opens_model()
+@with_run_specs(several_presets=False)
 def ablate(
     dataset: Annotated[str, typer.Argument(help="a name of stvg dataset list")],
     root: Annotated[Path, typer.Option("--root", help="folder of the data set")],
     out: Annotated[Path, typer.Option("--out", "-o", help="folder of the ablation; gone on with where it is there")],
-    model: Annotated[list[str], typer.Option("--model", "-m", help="a model; repeatable")],
     table: Annotated[
-        list[str] | None, typer.Option("--table", help="a table (docs/ablate.md); repeatable [default: all]")
+        list[str] | None, typer.Option("--table", help="a table (docs/ablate.md); repeatable", show_default="all")
     ] = None,
-    preset: Annotated[
-        str | None, typer.Option("--preset", help="settings that variants differ from [default: the model's]")
-    ] = None,
-    setting: Annotated[list[str] | None, typer.Option("--set", help="one setting of all variants; repeatable")] = None,
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="the first so many samples")] = None,
     workers: Annotated[
         int | None,
-        typer.Option("--workers", min=1, help="processes, each with a model of its own [default: 1]"),
+        typer.Option("--workers", min=1, help="parallel processes, each with its own model", show_default="1"),
     ] = None,
     random_seeds: Annotated[
         int, typer.Option("--random-seeds", min=1, help="random choices that are averaged in each sample")
@@ -55,14 +46,11 @@ def ablate(
     annotations: AnnotationsOption = None,
     video_root: VideoRootOption = None,
     no_corrections: CorrectionsOption = False,
-    tracks: TracksOption = None,
-    decomposer: DecomposerOption = None,
     *,
-    opening: Opening,
+    specs: "tuple[RunSpec, ...]",
     as_json: Annotated[bool, typer.Option("--json", help="print one JSON document and nothing else")] = False,
 ) -> None:
     """Measure the method's components one by one, with controls; run the same command again to go on after any stop."""
-    from stvg_core.api.grounder import DEFAULT_DECOMPOSER, DEFAULT_TRACKER
     from stvg_core.evaluation.ablation import DatasetSource, dump_ablation
     from stvg_core.evaluation.ablation import ablate as start
     from stvg_core.evaluation.comparison import Source
@@ -72,21 +60,7 @@ def ablate(
     source = DatasetSource(
         Source(dataset, root, split, annotations, video_root, limit, not no_corrections), find_protocol(protocol)
     )
-    overrides = read_overrides(setting or [])
-    choices = [
-        ModelChoice(
-            name,
-            preset,
-            overrides,
-            tracks=tracks or DEFAULT_TRACKER,
-            decomposer=decomposer or DEFAULT_DECOMPOSER,
-            options=opening.options,
-            revision=opening.revision,
-            backend=opening.backend,
-            extensions=opening.extensions,
-        )
-        for name in model
-    ]
+    choices = [ModelChoice(spec) for spec in specs]
     with _bar() as on_count:
         document = start(
             choices,

@@ -9,22 +9,19 @@ import typer
 
 from stvg_core.cli.dataset import AnnotationsOption, CorrectionsOption, SplitOption, VideoRootOption
 from stvg_core.cli.evaluate import DEFAULT_PROTOCOL, ProtocolOption
-from stvg_core.cli.ground import (
-    DecomposerOption,
-    TracksOption,
-    read_overrides,
-)
-from stvg_core.cli.opening import BackendOption, DeviceOption, DtypeOption
+from stvg_core.cli.run_options import with_run_specs
 from stvg_core.cli.terminal import one_line
 from stvg_core.cli.view import MediaOption, PageSamplesOption
 from stvg_core.errors import RunError, UsageError
 
 if TYPE_CHECKING:
+    from stvg_core.api.run_spec import RunSpec
     from stvg_core.evaluation.comparison import ComparisonDocument, ComparisonRow
 
 _PERCENT = 100.0
 
 
+@with_run_specs()
 def compare(
     out: Annotated[Path, typer.Option("--out", "-o", help="folder of the comparison; gone on with where it is there")],
     dataset: Annotated[
@@ -33,19 +30,11 @@ def compare(
     root: Annotated[Path | None, typer.Option("--root", help="folder of the data set")] = None,
     video: Annotated[Path | None, typer.Option("--video", help="one clip, in the place of a data set")] = None,
     query: Annotated[list[str] | None, typer.Option("--query", help="a sentence about --video; repeatable")] = None,
-    model: Annotated[list[str] | None, typer.Option("--model", "-m", help="a model; repeatable")] = None,
-    preset: Annotated[
-        list[str] | None, typer.Option("--preset", help="a preset for each model; repeatable [default: the model's]")
-    ] = None,
     ladder: Annotated[
         bool, typer.Option("--ladder", help="add the method's components one by one, a row each")
     ] = False,
     rows_file: Annotated[
         Path | None, typer.Option("--rows", help="TOML file of rows, in the place of --model and --preset")
-    ] = None,
-    setting: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="one setting of all rows, such as --set prompt.steps=0; repeatable"),
     ] = None,
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="the first so many samples")] = None,
     protocol: ProtocolOption = DEFAULT_PROTOCOL,
@@ -65,12 +54,9 @@ def compare(
     annotations: AnnotationsOption = None,
     video_root: VideoRootOption = None,
     no_corrections: CorrectionsOption = False,
-    tracks: TracksOption = None,
-    decomposer: DecomposerOption = None,
-    device: DeviceOption = "auto",
-    dtype: DtypeOption = "auto",
-    backend: BackendOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="print one JSON document and nothing else")] = False,
+    *,
+    specs: "tuple[RunSpec, ...]",
 ) -> None:
     """Compare models and settings on the same samples; run the same command again to go on after any stop."""
     from stvg_core.evaluation.comparison import PageChoice, Source, clip_source, dump_comparison, product_of, read_rows
@@ -80,14 +66,26 @@ def compare(
 
     pages = PageChoice(check_media_choice(media), page_samples, keep_maps)
     rules, resampling = find_protocol(protocol), Bootstrap(bootstrap, seed)
-    overrides = read_overrides(setting or [])
     if rows_file is not None:
-        if model or preset or ladder or overrides:
+        if specs or ladder:
             raise UsageError("expected --rows, or --model with --preset, --ladder and --set; got both")
         rows = read_rows(rows_file)
     else:
-        common = {"tracks": tracks, "decomposer": decomposer, "device": device, "dtype": dtype, "backend": backend}
-        rows = product_of(model or (), preset or (), overrides, ladder=ladder, **common)
+        rows = tuple(
+            row
+            for spec in specs
+            for row in product_of(
+                [spec.model],
+                [] if spec.preset is None else [spec.preset],
+                spec.overrides,
+                ladder=ladder,
+                tracks=spec.tracks,
+                decomposer=spec.decomposer,
+                device=spec.load.device,
+                dtype=spec.load.dtype,
+                backend=spec.backend,
+            )
+        )
     if (dataset is None) == (video is None) or (dataset is None) != (root is None):
         raise UsageError("expected either DATASET with --root, or --video with --query; got neither or too many")
     source: Source

@@ -20,8 +20,7 @@ from stvg_core.method.question_maps import AttentionReading
 from stvg_core.method.selection import LayerSelection, TokenSelection
 from stvg_core.method.stages import Stopwatch
 from stvg_core.outputs.attention.document import schema_text
-from stvg_core.outputs.attention.overlay import nearest_samples
-from stvg_core.outputs.attention.sheets import draw_attention_sheet, draw_token_sheet
+from stvg_core.outputs.attention.folder import draw_attention_sheet, draw_token_sheet, nearest_samples
 from stvg_core.plugin.adapter import PromptToken
 from stvg_core.settings import load_settings
 from stvg_core.values import Frames, VideoInfo
@@ -175,7 +174,7 @@ def test_a_failing_picture_leaves_nothing(
     def broken(*arguments: object) -> None:
         raise OSError("the disk is full")
 
-    monkeypatch.setattr("stvg_core.outputs.attention.sheets.draw_token_sheet", broken)
+    monkeypatch.setattr("stvg_core.outputs.attention.folder.draw_token_sheet", broken)
     with pytest.raises(Exception, match="disk is full"):
         result.save(tmp_path / "out")
     assert list(tmp_path.iterdir()) == []

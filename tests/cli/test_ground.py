@@ -85,7 +85,7 @@ def test_damaged_weights_are_one_line(stvg: Run, easy: DemoCase, tmp_path: Path)
         ("ground", "clip.mp4", QUERY),
         ("ground", "clip.mp4", QUERY, "--model", MODEL, "--set", "prompt.steps"),
         ("ground", "clip.mp4", QUERY, "--model", MODEL, "--tracks", "region"),
-        ("ground", "clip.mp4", QUERY, "--model", MODEL, "--attention", "sideways"),
+        ("ground", "clip.mp4", QUERY, "--model", MODEL, "--attn-implementation", "sideways"),
         ("ground", "clip.mp4", QUERY, "--model", MODEL, "--quantization", "3bit"),
         ("ground", "clip.mp4", QUERY, "--model", MODEL, "--device", "cpu", "--device-map", "auto"),
     ],
@@ -160,8 +160,8 @@ def test_every_preset_runs(stvg: Run, easy: DemoCase) -> None:
 
 def test_how_the_model_was_loaded_is_told_in_the_result(stvg: Run, easy: DemoCase) -> None:
     ran = stvg(
-        "ground", easy.video, QUERY, "--model", MODEL, "--attention", "eager", "--deterministic", "--dtype", "bfloat16",
-        "--device", "cpu", "--json",
+        "ground", easy.video, QUERY, "--model", MODEL, "--attn-implementation", "eager", "--deterministic",
+        "--dtype", "bfloat16", "--device", "cpu", "--json",
     )  # fmt: skip
     load = json.loads(ran.out)["settings"]["load"]
     assert load == {
@@ -225,12 +225,12 @@ def test_the_demo_meets_its_promise(tmp_path: Path) -> None:
         ]
 
 
-class SmallComparison:
-    """A comparison that is shipped, without models."""
+class SmallDemo:
+    """A demo that is shipped, with a comparison without models."""
 
     note = "nothing\ton nothing"
 
-    def write(self, folder: Path) -> None:
+    def write_comparison(self, folder: Path) -> None:
         folder.mkdir(parents=True)
         (folder / "rows.toml").write_text('[[row]]\nmodel = "a"\nladder = true\n')
 
@@ -244,7 +244,7 @@ def test_the_demo_compares_where_it_is_asked_to(
         return build_comparison(runs, source, find_protocol("stcat"), Bootstrap(10))
 
     monkeypatch.setattr("stvg_core.devtools.demos.find_demos", lambda: ())
-    monkeypatch.setattr("stvg_core.devtools.demos.find_comparison_demo", SmallComparison)
+    monkeypatch.setattr("stvg_core.devtools.demos.find_comparison_demo", SmallDemo)
     monkeypatch.setattr("stvg_core.evaluation.comparison.compare", compared)
     folder = tmp_path / "demo"
     ran = stvg("demo", "--out", folder, "--compare", *(["--json"] if quiet else []))
@@ -264,9 +264,9 @@ def test_the_demo_compares_where_it_is_asked_to(
 
 @pytest.mark.slow
 def test_the_demo_compares_the_tiny_models(stvg: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from stvg_tiny.demo_comparison import TinyComparison
+    from stvg_tiny.demo import TinyDemo
 
-    monkeypatch.setattr("stvg_core.devtools.demos.find_comparison_demo", lambda: TinyComparison(clips_per_level=1))
+    monkeypatch.setattr("stvg_core.devtools.demos.find_comparison_demo", lambda: TinyDemo(clips_per_level=1))
     ran = stvg("demo", "--out", tmp_path, "--compare", "--json")
     assert ran.code == 0, ran.error
     rows = json.loads(ran.out)["comparison"]["rows"]

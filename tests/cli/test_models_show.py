@@ -11,6 +11,7 @@ import pytest
 
 from stvg_core.api.attention import attend
 from stvg_core.api.grounder import ground, settings_of
+from stvg_core.api.run_spec import RunSpec
 from stvg_core.cli.listing import details
 from stvg_core.devtools.demos import find_demos
 from stvg_core.evaluation.ablation.tables import make_tables
@@ -141,7 +142,7 @@ def test_every_way_to_a_model_takes_its_familys_settings(tmp_path: Path) -> None
             shown = {name for name in looked if name in expected}
             assert {"sampling", "input", "spatial"} <= shown
             assert {name: looked[name] for name in shown} == {name: expected[name] for name in shown}
-    grounder = ModelChoice("tiny:internvl", "released", tracks_folder=None).open()
+    grounder = ModelChoice(RunSpec("tiny:internvl", preset="released")).open()
     assert grounder.settings.model_dump(mode="json") == expected
     (table,) = make_tables(("presets",), load_settings("paper"), 4, grounder.session.family)
     own = {variant.name: variant for variant in table.variants}["released"].settings(load_settings("paper"))

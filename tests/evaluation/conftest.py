@@ -16,7 +16,7 @@ def scripted(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
 
     def open_(choice: ModelChoice, sessions: object = None) -> Grounder:
         settings = load_settings(
-            "paper", overrides={"sampling.frame_count": 6, "prompt.steps": 0} | dict(choice.overrides or {})
+            "paper", overrides={"sampling.frame_count": 6, "prompt.steps": 0} | dict(choice.spec.overrides)
         )
         return Grounder(session, settings, VideoCache(WholePicture()))
 

@@ -9,13 +9,11 @@ import pytest
 from PIL import Image
 
 from stvg_core.errors import OutputError, VideoError
-from stvg_core.outputs.report.contact_sheet import draw_contact_sheet, write_contact_sheet
+from stvg_core.outputs.report.contact_sheet import SheetGeometry, draw_contact_sheet, write_contact_sheet
 from stvg_core.outputs.report.document import build_document
 from stvg_core.outputs.report.drawing import PAPER, PREDICTION, TRUTH, blend_heat, draw_box, heat_scale
 from stvg_core.outputs.report.folder import write_output_folder
-from stvg_core.outputs.report.overlay import write_overlay
-from stvg_core.outputs.report.sheet_geometry import SheetGeometry
-from stvg_core.outputs.report.video_canvas import OverlayGeometry
+from stvg_core.outputs.report.overlay import OverlayGeometry, write_overlay
 from stvg_core.values import VideoInfo
 from tests.support.groundings import GREY, IRREGULAR, MODEL, a_grounding, a_tube, an_info
 

@@ -176,7 +176,7 @@ def main(data: str, run: str, marks: str, address: str) -> None:
     summary = evaluate(
         open_dataset("folder", Path(data)),
         Path(run),
-        DeadlyChoice("scripted", marks=Path(marks)),
+        DeadlyChoice(RunSpec("scripted"), marks=Path(marks)),
         ORGANISER,
         engine=EngineChoice("ray", 2, address or None),
     )

@@ -154,7 +154,9 @@ def schema_text() -> str:
 def _model(run: ModelRun, lines: Mapping[str, SampleLine], bootstrap: Bootstrap) -> AblationModel:
     plan = run.plan
     if plan is None:
-        return AblationModel(model=run.choice.model, status="failed", error=run.error, configuration=None, tables=[])
+        return AblationModel(
+            model=run.choice.spec.model, status="failed", error=run.error, configuration=None, tables=[]
+        )
     # In an order of its own, so that no draw depends on which process came first.
     ordered = {name: lines[name] for name in sorted(lines)}
     return AblationModel(

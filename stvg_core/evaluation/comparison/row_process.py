@@ -85,6 +85,7 @@ def _read(jobs: IO[str], lines: "queue.SimpleQueue[str | None]", working: thread
 
 
 def _run(job: dict[str, Any], sessions: Any) -> dict[str, Any]:  # noqa: ANN401  # importing its type imports torch
+    from stvg_core.api.run_spec import RunSpec
     from stvg_core.evaluation.runs import Selection
     from stvg_core.evaluation.runs.evaluation import ModelChoice, evaluate
     from stvg_core.inputs.datasets import open_dataset
@@ -94,16 +95,16 @@ def _run(job: dict[str, Any], sessions: Any) -> dict[str, Any]:  # noqa: ANN401 
     source, row = job["source"], job["row"]
     folder = {name: None if source[name] is None else Path(source[name]) for name in ("annotations", "video_root")}
     dataset = open_dataset(source["dataset"], Path(source["root"]), split=source["split"], **folder)
-    choice = ModelChoice(
+    names = ("tracks", "decomposer")
+    spec = RunSpec(
         row["model"],
         preset=row["preset"],
         overrides=row["overrides"],
-        options=LoadOptions(row["device"], row["dtype"]),
+        load=LoadOptions(row["device"], row["dtype"]),
         backend=row["backend"],
-        tracks_folder=Path(job["tracks_folder"]),
-        keep_maps=job["keep_maps"],
-        **{name: row[name] for name in ("tracks", "decomposer") if row[name] is not None},
+        **{name: row[name] for name in names if row[name] is not None},
     )
+    choice = ModelChoice(spec, Path(job["tracks_folder"]), job["keep_maps"])
     return evaluate(
         dataset,
         Path(job["run"]),

@@ -13,7 +13,8 @@ from pathlib import Path
 from types import TracebackType
 
 from stvg_core._internal.plain_text import one_line
-from stvg_core.api.grounder import Grounder, GroundingResult
+from stvg_core.api.grounder import Grounder
+from stvg_core.api.results import GroundingResult
 from stvg_core.errors import RunError
 from stvg_core.evaluation.runs.tasks import Failure, Outcome, Task, dump_track
 from stvg_core.inputs.video import WindowedVideo, read_video
@@ -279,7 +280,7 @@ class Worker:
             case WindowReading() as reading, _:
                 work = partial(self._grounder.ground_windows, reading, asked.watch)
             case SubQueries() as query, EncodedViews() as encoded:
-                work = partial(self._grounder.ground, encoded, query, asked.watch, asked.maps)
+                work = partial(self._grounder.ground_views, encoded, query, asked.watch, asked.maps)
             case _:
                 raise TypeError(f"expected a split query's frames, got {type(views).__name__}")
         try:

@@ -20,8 +20,7 @@ from stvg_core.evaluation.exports.coco import write_coco
 from stvg_core.evaluation.exports.cvat import write_cvat
 from stvg_core.evaluation.exports.label_studio import write_label_studio
 from stvg_core.evaluation.exports.mot import write_mot
-from stvg_core.evaluation.exports.samples import ExportedSample, ExportedTube, ExportedVideo
-from stvg_core.evaluation.exports.thinning import key_places
+from stvg_core.evaluation.exports.samples import ExportedSample, ExportedTube, ExportedVideo, key_places
 from stvg_core.values import VideoInfo
 from stvg_sam.detections import read_boxes
 from tests.support.exports import NASTY, Boxes, GivenSource, assert_close, boxes_of, interpolated, sources

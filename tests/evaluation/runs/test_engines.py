@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from stvg_core.api.run_spec import RunSpec
 from stvg_core.errors import PluginError, UsageError
 from stvg_core.evaluation.runs import engine as engines
 from stvg_core.evaluation.runs.engine import EngineChoice, EngineOpener, engine_names, find_engine
@@ -22,7 +23,7 @@ from tests.support.runs import CONFIGURATION, MadeUpEngine
 class Engine:
     @contextmanager
     def open(self, options, choice, video_root, sessions=None):
-        assert (choice.model, (video_root / "video0.mp4").is_file()) == ("any", True)
+        assert (choice.spec.model, (video_root / "video0.mp4").is_file()) == ("any", True)
         environment = {"engine": {"name": options.name, "workers": options.workers, "nodes": 1}}
         yield OpenedEngine(MadeUpEngine(), CONFIGURATION, environment, lambda: ("one node was slow",))
 """
@@ -44,7 +45,7 @@ def test_a_distribution_adds_an_engine(tmp_path: Path, monkeypatch: pytest.Monke
     install(tmp_path / "site", "cloud", monkeypatch, ENGINE)
     dataset = write_dataset(tmp_path / "data")
     summary = evaluate(
-        dataset, tmp_path / "run", ModelChoice("any"), find_protocol("stcat"), engine=EngineChoice("cloud", 3)
+        dataset, tmp_path / "run", ModelChoice(RunSpec("any")), find_protocol("stcat"), engine=EngineChoice("cloud", 3)
     )
     assert summary["samples"]["pending"] == 0
     assert summary["sessions"][0]["engine"] == {"name": "cloud", "workers": 3, "nodes": 1}
@@ -64,7 +65,7 @@ def test_an_engine_that_is_not_installed_says_how_to_get_it(tmp_path: Path, monk
         evaluate(
             write_dataset(tmp_path / "data"),
             tmp_path / "run",
-            ModelChoice("any"),
+            ModelChoice(RunSpec("any")),
             find_protocol("stcat"),
             engine=EngineChoice("ray", 2),
         )

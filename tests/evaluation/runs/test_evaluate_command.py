@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from stvg_core.api.run_spec import RunSpec
 from stvg_core.errors import RunError
 from stvg_core.evaluation.runs.evaluation import ModelChoice, evaluate
 from stvg_core.inputs.datasets import open_dataset
@@ -175,7 +176,7 @@ def test_killed_at_fifty_moments_the_tiny_model_comes_to_the_same(tmp_path: Path
     Queries of a video come out close together, so that more are done by a kill than were waited for.
     """
     dataset = open_dataset("folder", write_demo_data(tmp_path / "data", 60, 5))
-    choice, protocol = ModelChoice("tiny:qwen2-vl"), find_protocol("stcat")
+    choice, protocol = ModelChoice(RunSpec("tiny:qwen2-vl")), find_protocol("stcat")
     first = evaluate(dataset, tmp_path / "unbroken", choice, protocol)
     run = tmp_path / "run"
     # Processes begin with the libraries imported and nothing else: a fork of this one would have its locks.

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stvg_core.inputs.datasets import check_dataset, find_description, find_layouts, known_defects, open_dataset
+from stvg_core.inputs.datasets import check_dataset, find_description, find_layouts, open_dataset
 from stvg_core.inputs.datasets.catalog import DATASETS
-from stvg_core.inputs.datasets.problems import KINDS
+from stvg_core.inputs.datasets.problems import KINDS, known_defects
 from stvg_core.metrics.files import read_annotations
 from tests.support.command_line import Run, write_video
 from tests.support.datasets import FORMATS, changed, kinds, usable
@@ -144,7 +144,7 @@ def test_what_is_known_of_a_broken_clip_is_told(stvg: Run, tmp_path: Path) -> No
 
 
 def test_the_list_of_known_defects_names_data_sets_that_are_there() -> None:
-    assert {row.dataset for row in known_defects.known_defects()} <= DATASETS.keys()
+    assert {row.dataset for row in known_defects()} <= DATASETS.keys()
 
 
 def test_corrected_boxes_are_counted(stvg: Run, tmp_path: Path) -> None:
