@@ -13,9 +13,8 @@ from stvg_core.errors import OutputError, RunError
 from stvg_core.evaluation.comparison.document import ComparisonDocument
 from stvg_core.evaluation.comparison.page_videos import PageVideos
 from stvg_core.evaluation.comparison.plots import PLOT_NAMES
-from stvg_core.evaluation.runs.rows import StoredResult, StoredSample
 from stvg_core.evaluation.runs.scoring import score_run
-from stvg_core.evaluation.runs.store import RunStore
+from stvg_core.evaluation.runs.store import RunStore, StoredResult, StoredSample
 from stvg_core.metrics import METRIC_NAMES, Protocol
 from stvg_core.outputs.report.kept_maps import check_maps
 from stvg_core.outputs.report.pages.media import MediaChoice

@@ -8,7 +8,7 @@ from stvg_core.evaluation.comparison.pages import PageChoice, write_pages
 from stvg_core.evaluation.comparison.rows import ComparisonRow
 from stvg_core.evaluation.comparison.running import RowRun
 from stvg_core.evaluation.comparison.source import Source
-from stvg_core.evaluation.runs.summary import summarize_run
+from stvg_core.evaluation.runs.scoring import summarize_run
 from stvg_core.metrics import Bootstrap, Protocol
 
 _RESAMPLES = 2000

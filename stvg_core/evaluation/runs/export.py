@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from stvg_core.errors import OutputError, RunError, UsageError
-from stvg_core.evaluation.runs.rows import StoredResult
 from stvg_core.evaluation.runs.scoring import looks_outside, score_run
-from stvg_core.evaluation.runs.store import RunStore
+from stvg_core.evaluation.runs.store import RunStore, StoredResult
 from stvg_core.evaluation.runs.tasks import prediction_of
 from stvg_core.metrics import Protocol
 from stvg_core.outputs.report.staging import staged_files
