@@ -50,10 +50,10 @@ def export(
     run: RunArgument,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="a .csv, .jsonl or .parquet file to write")] = None,
     predictions: Annotated[
-        Path | None, typer.Option("--predictions", help="JSON file of tubes to write, for stvg score --predictions")
+        Path | None, typer.Option("--predictions", help="tubes to write as JSON, for stvg score --predictions")
     ] = None,
     annotations: Annotated[
-        Path | None, typer.Option("--annotations", help="JSON file of ground truth to write, for stvg score --annotations")
+        Path | None, typer.Option("--annotations", help="ground truth to write as JSON, for stvg score --annotations")
     ] = None,
     protocol: ProtocolOption = DEFAULT_PROTOCOL,
 ) -> None:

@@ -70,7 +70,7 @@ class Selection:
         return cls(values.get("limit"), None if shard is None else Shard.parse(shard))
 
     def extend(self, earlier: "Selection", folder: object) -> "Selection":
-        """Return this selection if a run of an earlier one can be resumed with it: the same shard, and no fewer samples.
+        """Return this selection if it can resume a run of an earlier one: the same shard, and no fewer samples.
 
         Raises:
             RunError: it is another shard, or has fewer samples.
