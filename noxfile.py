@@ -83,7 +83,7 @@ def wheels(session: nox.Session) -> None:
         session.install(*wheels, f"stvg-{name}")
         session.run(*check, name)
         session.run("pip", "uninstall", "--quiet", "--yes", f"stvg-{name}")
-    session.install(*wheels, *(f"stvg-{name}" for name in BACKENDS), "stvg-sam", "stvg-tiny")
+    session.install(*wheels, *(f"stvg-{name}" for name in BACKENDS), "stvg-ray", "stvg-sam", "stvg-tiny")
     session.run(*check)
 
 

@@ -15,6 +15,7 @@ import numpy as np
 
 import stvg_core
 from stvg_core.devtools.demos import find_demos
+from stvg_core.evaluation.runs.engine import engine_names
 from stvg_core.host.known_models import PUBLISHED_BACKENDS
 from stvg_core.host.models import resolve_model
 from stvg_core.host.registry import find_backends
@@ -41,6 +42,8 @@ def main(only: str | None) -> None:
         raise SystemExit("the demo clips did not reach their wheel")
     elif not {"detections", "grounding-dino+sam2", "sam3"} <= set(tracker_names()):
         raise SystemExit(f"expected the trackers of stvg-sam, got {tracker_names()}")
+    elif engine_names() != ("local", "ray"):
+        raise SystemExit(f"expected the engines local and ray, got {engine_names()}")
     sys.stdout.write(f"{only or 'all'}: wheels are complete\n")
 
 

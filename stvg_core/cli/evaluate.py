@@ -53,7 +53,7 @@ def evaluate(
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="retry samples that failed in an earlier session")
     ] = False,
-    engine: Annotated[str, typer.Option("--engine", help="local, or ray (stvg-core[ray])")] = "local",
+    engine: Annotated[str, typer.Option("--engine", help="local, or ray (pip install stvg-ray)")] = "local",
     workers: Annotated[
         int | None, typer.Option("--workers", min=1, help="parallel models (engine ray)", show_default="one per device")
     ] = None,

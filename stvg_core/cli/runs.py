@@ -1,4 +1,4 @@
-"""`stvg runs`: look at runs of `stvg evaluate`, write them to files, join shards."""
+"""`stvg runs`: show, export and merge runs of `stvg evaluate`."""
 
 import json
 from pathlib import Path
@@ -22,12 +22,12 @@ app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown")
 
 @app.callback()
 def _runs() -> None:
-    """Look at runs of stvg evaluate, write them to files, join shards."""
+    """Show, export and merge runs of stvg evaluate."""
 
 
 @app.command("show")
 def show(run: RunArgument, protocol: ProtocolOption = DEFAULT_PROTOCOL, as_json: JsonOption = False) -> None:
-    """Tell how far a run is, its score, its failures and who worked on it; exit code 1 where samples failed."""
+    """Show progress, score, failures and sessions of a run; exit code 1 if samples failed."""
     from stvg_core.evaluation.runs import summarize_run
     from stvg_core.metrics import find_protocol
 
@@ -38,7 +38,7 @@ def show(run: RunArgument, protocol: ProtocolOption = DEFAULT_PROTOCOL, as_json:
         for line in summary_lines(summary):
             typer.echo(line)
         for session in summary["sessions"]:
-            ended = session["ended"] or "killed, or still at work"
+            ended = session["ended"] or "killed, or still running"
             typer.echo(
                 one_line(f"session   {session['session']} on {session['host']}, {session['started']} to {ended}")
             )
@@ -50,14 +50,14 @@ def export(
     run: RunArgument,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="a .csv, .jsonl or .parquet file to write")] = None,
     predictions: Annotated[
-        Path | None, typer.Option("--predictions", help="JSON file of tubes to write, as stvg score reads them")
+        Path | None, typer.Option("--predictions", help="tubes to write as JSON, for stvg score --predictions")
     ] = None,
     annotations: Annotated[
-        Path | None, typer.Option("--annotations", help="JSON file of the truth to write, as stvg score reads it")
+        Path | None, typer.Option("--annotations", help="ground truth to write as JSON, for stvg score --annotations")
     ] = None,
     protocol: ProtocolOption = DEFAULT_PROTOCOL,
 ) -> None:
-    """Write a run's samples to files; each appears whole or not at all."""
+    """Write the samples of a run to files; each is written completely or not at all."""
     from stvg_core.evaluation.runs.export import export_annotations, export_predictions, export_run
     from stvg_core.metrics import find_protocol
 
@@ -75,9 +75,9 @@ def export(
 @app.command("merge")
 def merge(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="folders of the shards")],
-    into: Annotated[Path, typer.Option("--into", help="folder of the whole run; must not hold one yet")],
+    into: Annotated[Path, typer.Option("--into", help="folder of the merged run; must not contain a run")],
 ) -> None:
-    """Join shards into one run; they stay as they are."""
+    """Merge shards into one run; the shards are not changed."""
     from stvg_core.evaluation.runs import merge_runs
 
     counts = merge_runs(runs, into)

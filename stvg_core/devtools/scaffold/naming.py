@@ -16,7 +16,7 @@ _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 _LONGEST_NAME = 30
 _ARCHITECTURE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 _SHOWN_CHARACTERS = 80
-_OURS = frozenset({"stvg-core", "stvg-huggingface", "stvg-tiny", "stvg-sam", *PUBLISHED_BACKENDS.values()})
+_OURS = frozenset({"stvg-core", "stvg-huggingface", "stvg-tiny", "stvg-sam", "stvg-ray", *PUBLISHED_BACKENDS.values()})
 
 
 @dataclass(frozen=True)

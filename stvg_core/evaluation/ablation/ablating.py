@@ -19,7 +19,7 @@ from stvg_core.evaluation.comparison import (
     named_rows,
 )
 from stvg_core.evaluation.comparison.rows import folder_name
-from stvg_core.evaluation.runs.configuration import configuration_hash
+from stvg_core.evaluation.runs.provenance import configuration_hash
 from stvg_core.host.model_settings import family_presets, find_backend
 from stvg_core.host.models import resolve_model
 from stvg_core.metrics import Bootstrap, ScoringProtocol

@@ -14,9 +14,8 @@ import numpy as np
 from jaxtyping import Float64
 
 from stvg_core.errors import RunError, ScoreError, StvgError
-from stvg_core.evaluation.runs.rows import StoredResult
 from stvg_core.evaluation.runs.scoring import predicted_tube
-from stvg_core.evaluation.runs.store import RunStore
+from stvg_core.evaluation.runs.store import RunStore, StoredResult
 from stvg_core.evaluation.runs.tasks import ACTION_ONLY, ATTRIBUTE_ONLY, CONTROLS_KEY, RANDOM, Task
 from stvg_core.inputs.tracks.cells import cell_coverage
 from stvg_core.metrics import METRIC_NAMES, SampleTruth, ScoringProtocol, box_iou

@@ -13,7 +13,7 @@ from stvg_core.evaluation.comparison.intervals import Estimate, RunScores, diffe
 from stvg_core.evaluation.comparison.running import RowRun
 from stvg_core.evaluation.comparison.source import Source
 from stvg_core.evaluation.comparison.table_parts import Table, TablePart, table_part
-from stvg_core.evaluation.runs.configuration import differing
+from stvg_core.evaluation.runs.provenance import differences
 from stvg_core.metrics import Bootstrap, ScoringProtocol
 from stvg_core.settings import PROVENANCE
 
@@ -108,7 +108,7 @@ def build_comparison(
     first = scores[runs[0].row.name]
     described = [_described(run.summary) for run in runs]
     ran = [one for one in described if one]
-    names = {name: None for one in ran[1:] for name, _, _ in differing(ran[0], one)}
+    names = {name: None for one in ran[1:] for name, _, _ in differences(ran[0], one)}
     return ComparisonDocument(
         schema_version=1,
         dataset=_dataset(runs, source),

@@ -14,9 +14,8 @@ from stvg_core.evaluation.comparison.document import ComparisonDocument, build_c
 from stvg_core.evaluation.comparison.page_videos import PageVideos
 from stvg_core.evaluation.comparison.plots import plot_names
 from stvg_core.evaluation.comparison.running import read_run
-from stvg_core.evaluation.runs.rows import StoredResult, StoredSample
 from stvg_core.evaluation.runs.scoring import score_run
-from stvg_core.evaluation.runs.store import RunStore
+from stvg_core.evaluation.runs.store import RunStore, StoredResult, StoredSample
 from stvg_core.evaluation.runs.tasks import CONTROLS_KEY
 from stvg_core.metrics import METRIC_NAMES, Bootstrap, ScoringProtocol
 from stvg_core.outputs.report.kept_maps import check_maps

@@ -22,8 +22,8 @@ from stvg_core.api.run_spec import RunSpec
 from stvg_core.errors import OutputError, RunError
 from stvg_core.evaluation.comparison.rows import ComparisonRow
 from stvg_core.evaluation.comparison.source import Source
+from stvg_core.evaluation.runs.scoring import summarize_run
 from stvg_core.evaluation.runs.store import RunStore
-from stvg_core.evaluation.runs.summary import summarize_run
 from stvg_core.metrics import ScoringProtocol
 
 RUNS: Final = "runs"

@@ -8,8 +8,7 @@ from stvg_core._internal.plain_text import one_line
 from stvg_core.errors import RunError, ScoreError, StvgError, TubeError, UsageError
 from stvg_core.evaluation.exports.grounding_source import checked_file, exported_sample, exported_video, parse_document
 from stvg_core.evaluation.exports.samples import ExportedSample, ExportedTube, ExportedVideo
-from stvg_core.evaluation.runs.rows import StoredResult, StoredSample
-from stvg_core.evaluation.runs.store import RunStore
+from stvg_core.evaluation.runs.store import RunStore, StoredResult, StoredSample
 from stvg_core.evaluation.runs.tasks import Task
 from stvg_core.inputs.datasets.paths import FileFinder, path_problem
 from stvg_core.inputs.video import probe_video

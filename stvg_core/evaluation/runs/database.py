@@ -1,14 +1,18 @@
-"""The SQLite file of a run: its tables, how it is opened, and what its errors mean.
+"""The SQLite file of a run: tables, opening, errors, compressed documents, and the locks of sessions.
 
-Knows nothing of samples. SQLite in WAL mode: readers never wait for a writer, a process that is killed
-leaves whole transactions alone, and several processes of one machine may write.
+Knows nothing of samples. SQLite is in WAL mode: readers never wait for a writer, a process that is killed
+leaves only whole transactions, and several processes of one machine may write.
 """
 
+import json
 import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
+
+from filelock import FileLock, Timeout
 
 from stvg_core.errors import OutputError, RunError
 
@@ -16,7 +20,12 @@ FILE_NAME: Final = "run.sqlite"
 FORMAT: Final = 1
 """Version of the tables; a file of another version is refused."""
 
+MOST_DOCUMENT_BYTES: Final = 2**28
+"""Limit for an uncompressed document; a run folder may come from anywhere."""
+
 _WAIT_SECONDS: Final = 60.0
+_LOCK_SECONDS: Final = 10.0
+_LOCK_FOLDER: Final = "sessions"
 
 _TABLES: Final = """
 CREATE TABLE run (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -72,9 +81,9 @@ CREATE TABLE IF NOT EXISTS maps (
     PRIMARY KEY (sample_id, configuration)
 ) WITHOUT ROWID
 """
-"""Attention maps of results; runs that were begun before there were any get the table when they are gone on with."""
+"""Attention maps of results; runs begun by a version without them get the table when they are resumed."""
 
-KEEP_MAPS: Final = "INSERT OR REPLACE INTO maps VALUES (?, ?, ?)"
+INSERT_MAPS: Final = "INSERT OR REPLACE INTO maps VALUES (?, ?, ?)"
 """Adds the maps of a result."""
 
 SESSION_COLUMNS: Final = (
@@ -103,26 +112,26 @@ RESULT_COLUMNS: Final = (
     "traceback",
 )
 
-KEEP_RESULT: Final = (
+INSERT_RESULT: Final = (
     f"INSERT INTO results ({', '.join(RESULT_COLUMNS)}) VALUES ({', '.join('?' for _ in RESULT_COLUMNS)}) "  # noqa: S608
     "ON CONFLICT (sample_id, configuration) DO UPDATE SET "
     f"{', '.join(f'{name} = excluded.{name}' for name in RESULT_COLUMNS[2:])} WHERE results.status = 'failed'"
 )
-"""Adds a result, in the place of an earlier failure; a sample that is done stays as it is."""
+"""Adds a result; replaces an earlier failure, but not an earlier success."""
 
 
 def open_database(folder: Path) -> sqlite3.Connection:
-    """Open the run of a folder for writing; the folder and its tables are made where they are missing.
+    """Open a run folder for writing; creates the folder and the tables if they do not exist.
 
     Raises:
         OutputError: the folder cannot be written to.
-        RunError: there is something else of the same name, or a run of another version.
+        RunError: the file is not a run, or a run of another version.
     """
-    with own_errors(folder):
+    with translated_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         database = _connect(f"{(folder / FILE_NAME).resolve().as_uri()}?mode=rwc")
         database.execute("PRAGMA journal_mode = WAL")
-        # A commit is on the disk when it returns: a machine that loses power loses nothing that was told.
+        # A commit is on the disk when it returns: nothing recorded is lost if the machine loses power.
         database.execute("PRAGMA synchronous = FULL")
         database.execute("PRAGMA foreign_keys = ON")
         with transaction(database):
@@ -136,7 +145,7 @@ def open_database(folder: Path) -> sqlite3.Connection:
 
 
 def read_database(folder: Path) -> sqlite3.Connection:
-    """Open the run of a folder for reading; works where the folder may not be written to.
+    """Open a run folder for reading; works in read-only folders.
 
     Raises:
         RunError: there is no run, or one of another version.
@@ -144,7 +153,7 @@ def read_database(folder: Path) -> sqlite3.Connection:
     path = folder / FILE_NAME
     if not path.is_file():
         raise RunError(f"expected a run in {folder}, got no {FILE_NAME}; name the folder that stvg evaluate wrote to")
-    with own_errors(folder):
+    with translated_errors(folder):
         uri = path.resolve().as_uri()
         try:
             database = _connect(f"{uri}?mode=ro")
@@ -152,7 +161,7 @@ def read_database(folder: Path) -> sqlite3.Connection:
         except sqlite3.OperationalError:
             if path.with_name(f"{FILE_NAME}-wal").exists():
                 raise
-            # WAL needs a file beside the database, which a read-only folder refuses; nobody writes there either.
+            # WAL needs a file beside the database, which a read-only folder does not allow; nobody writes there either.
             database = _connect(f"{uri}?immutable=1")
         if not _has_tables(database):
             raise RunError(f"expected a run in {folder}, got an empty {FILE_NAME}; run stvg evaluate again")
@@ -162,12 +171,12 @@ def read_database(folder: Path) -> sqlite3.Connection:
 
 @contextmanager
 def transaction(database: sqlite3.Connection) -> Iterator[None]:
-    """Write everything inside, or nothing; other writers wait."""
+    """Commit everything inside the context, or nothing; other writers wait."""
     database.execute("BEGIN IMMEDIATE")
     try:
         yield
     except BaseException:
-        # SQLite itself rolls back where the disk is full.
+        # SQLite has rolled back already if the disk is full.
         if database.in_transaction:
             database.execute("ROLLBACK")
         raise
@@ -175,12 +184,12 @@ def transaction(database: sqlite3.Connection) -> Iterator[None]:
 
 
 @contextmanager
-def own_errors(folder: Path) -> Iterator[None]:
-    """Turn errors of SQLite and the file system into one that names the folder and the cure.
+def translated_errors(folder: Path) -> Iterator[None]:
+    """Raise errors of SQLite and the file system as errors that name the folder and the cure.
 
     Raises:
         OutputError: the folder cannot be written to.
-        RunError: the file is damaged, or held by somebody else.
+        RunError: the file is damaged, or locked by another process.
     """
     try:
         yield
@@ -206,12 +215,12 @@ def own_errors(folder: Path) -> Iterator[None]:
 
 
 def _connect(uri: str) -> sqlite3.Connection:
-    # Transactions are ours; threads take turns through the one that owns the store.
+    # The store begins and ends transactions; its user serializes calls from threads.
     return sqlite3.connect(uri, uri=True, timeout=_WAIT_SECONDS, isolation_level=None, check_same_thread=False)
 
 
 def has_maps(database: sqlite3.Connection) -> bool:
-    """Return whether a run has a place for maps; one of before there were any, opened for reading, has none."""
+    """Return whether a run has a table of maps; an older run that is opened for reading has none."""
     return database.execute("SELECT 1 FROM sqlite_master WHERE name = 'maps'").fetchone() is not None
 
 
@@ -223,3 +232,74 @@ def _check_version(database: sqlite3.Connection, folder: Path) -> None:
     (version,) = database.execute("PRAGMA user_version").fetchone()
     if version != FORMAT:
         raise RunError(f"expected a run of format {FORMAT} in {folder}, got {version}; use the version that wrote it")
+
+
+def pack(document: Mapping[str, Any]) -> bytes:
+    """Return a document as it is stored: compressed JSON."""
+    return pack_text(json.dumps(document))
+
+
+def pack_text(text: str) -> bytes:
+    """Return the JSON text of a document as it is stored."""
+    return zlib.compress(text.encode())
+
+
+def unpack(packed: bytes, folder: Path) -> dict[str, Any]:
+    """Return a stored document.
+
+    Args:
+        packed: what `pack` returned.
+        folder: of the run, for error messages.
+
+    Raises:
+        RunError: it is damaged, or larger than any document.
+    """
+    unpacker = zlib.decompressobj()
+    try:
+        text = unpacker.decompress(packed, MOST_DOCUMENT_BYTES)
+        value = json.loads(text) if unpacker.eof else None
+    except (zlib.error, ValueError, RecursionError) as error:
+        raise RunError(f"expected documents in the run {folder}, got a damaged one: {error}") from error
+    if not isinstance(value, dict):
+        raise RunError(f"expected documents in the run {folder}, got one that is cut short or larger than any")
+    return value
+
+
+class SessionLock:
+    """The lock of one session; held until `release`, or until the process ends, for whatever reason."""
+
+    def __init__(self, folder: Path, session: int) -> None:
+        """Acquire the lock of a new session.
+
+        Raises:
+            OSError: the folder cannot be written to.
+        """
+        self._path = _lock_path(folder, session)
+        self._path.parent.mkdir(exist_ok=True)
+        # `is_alive` in another process holds the lock for a moment.
+        self._lock = FileLock(self._path, timeout=_LOCK_SECONDS)
+        self._lock.acquire()
+
+    def release(self) -> None:
+        """Release the lock, and remove its file."""
+        self._lock.release()
+        with suppress(OSError):
+            self._path.unlink(missing_ok=True)
+
+
+def is_alive(folder: Path, session: int) -> bool:
+    """Return whether the process of a session is running on this machine: the system releases its lock when it ends."""
+    path = _lock_path(folder, session)
+    if not path.exists():
+        return False
+    lock = FileLock(path, timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        return True
+    lock.release()
+    return False
+
+
+def _lock_path(folder: Path, session: int) -> Path:
+    return folder / _LOCK_FOLDER / f"{session}.lock"

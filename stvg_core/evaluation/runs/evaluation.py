@@ -1,4 +1,4 @@
-"""`stvg evaluate` as a function: a data set, a model and a folder in; a run that can be gone on with out."""
+"""`stvg evaluate` as a function: a data set, a model and a folder in, a resumable run out."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -8,26 +8,24 @@ from typing import Any
 
 from stvg_core.api.grounder import Grounder, Opening
 from stvg_core.api.run_spec import RunSpec
-from stvg_core.evaluation.runs.engine import EngineChoice, OpenedEngine
+from stvg_core.evaluation.runs.engine import EngineChoice, OpenedEngine, find_engine
 from stvg_core.evaluation.runs.provenance import (
-    describe_circumstances,
+    describe_environment,
     describe_model,
     describe_run,
     peak_memory,
     reset_peak_memory,
 )
 from stvg_core.evaluation.runs.runner import (
-    Progress,
     begin_configuration,
     register_again,
     register_samples,
     run_pending,
     stopping_cleanly,
 )
-from stvg_core.evaluation.runs.scoring import RunningMean
+from stvg_core.evaluation.runs.scoring import sample_video_iou, summarize_run, write_summary
 from stvg_core.evaluation.runs.selection import Selection
 from stvg_core.evaluation.runs.store import RunStore
-from stvg_core.evaluation.runs.summary import summarize_run, write_summary
 from stvg_core.evaluation.runs.tasks import Outcome, Task
 from stvg_core.evaluation.runs.worker import Worker
 from stvg_core.host.session import Session
@@ -62,7 +60,7 @@ class ModelChoice:
         """Load the model, or reuse the one that is loaded.
 
         Args:
-            sessions: holds the model of the run before; None: it is loaded.
+            sessions: keeps the model of the previous run loaded; None: it is loaded.
 
         Raises:
             StvgError: what was expected, what came, and the cure.
@@ -74,37 +72,37 @@ class ModelChoice:
 
 
 class SessionKeeper:
-    """Holds the last opened model, for runs after one another that differ in settings alone."""
+    """Keeps the last model loaded, for consecutive runs that differ only in settings."""
 
     def __init__(self) -> None:
-        """Hold nothing yet."""
+        """Start without a model."""
         self._loaded_as: object = None
         self._session: Session | None = None
 
     def take(self, spec: RunSpec, load: Callable[[], Session]) -> Session:
-        """Return the model that is held where it was loaded in the same way, else load it and let the other go.
+        """Return the loaded model if it was loaded in the same way, else release it and load another.
 
         Raises:
             StvgError: it cannot be loaded.
         """
-        wanted = (spec.model, spec.revision, spec.load, spec.backend, spec.extensions)
-        if self._session is None or self._loaded_as != wanted:
-            # Two models at once may not fit.
+        load_key = (spec.model, spec.revision, spec.load, spec.backend, spec.extensions)
+        if self._session is None or self._loaded_as != load_key:
+            # Two models may not fit into memory.
             self._session = None
             self._session = load()
-            self._loaded_as = wanted
+            self._loaded_as = load_key
         return self._session
 
 
 @dataclass(frozen=True)
 class Step:
-    """What a progress display may show after a sample.
+    """Progress after a sample.
 
     Attributes:
-        done: samples with a result, earlier sessions included.
-        failed: of those, the ones that failed.
-        total: samples of the run.
-        mean_video_iou: over the samples of this session, in 0..1; None before the first.
+        done: number of samples with a result, including earlier sessions.
+        failed: number of those that failed.
+        total: number of samples of the run.
+        mean_video_iou: mean vIoU of this session, in 0..1; None before the first sample with ground truth.
     """
 
     done: int
@@ -131,98 +129,85 @@ def evaluate(
 
     Args:
         dataset: the split.
-        run: folder of the run; made where it is missing, gone on with where it is there.
+        run: folder of the run; created, or resumed if it exists.
         choice: the model and everything else that decides results.
-        protocol: whose rules the score follows; another one can be asked later of `score_run`.
+        protocol: scoring protocol; `score_run` can apply another one later.
         selection: which samples; None: all.
-        corrections: leave known defects out, and cut boxes at the picture's edge.
-        retry_failed: samples that failed in an earlier session are tried again.
+        corrections: leave out samples with published defects, and cut boxes at the frame's edge.
+        retry_failed: retry samples that failed in an earlier session.
         engine: where the method runs; None: in this process.
-        sessions: holds the model between runs (local engine); None: it is loaded.
-        on_stage: told the name of each stage before samples are worked on.
-        on_step: told after every sample.
+        sessions: keeps the model loaded between runs (local engine); None: it is loaded.
+        on_stage: called with the name of each stage: load, samples, evaluate.
+        on_step: called after every sample.
 
     Returns:
-        What `summarize_run` returns; it stands in summary.json of the folder as well.
+        What `summarize_run` returns; also written to summary.json in the folder.
 
     Raises:
-        RunError: the run was begun with other settings, another model or other samples; or it was stopped.
+        RunError: the run has other settings, another model or other samples, or was stopped.
         OutputError: the folder cannot be written to.
-        StvgError: the model cannot be loaded, the data set not be read. What is wrong with a sample is a result.
+        StvgError: the model cannot be loaded, or the data set cannot be read. Errors of a sample are its result.
     """
-    tell = on_stage or _nothing
-    selection = selection or Selection()
+    report_stage = on_stage or _ignore
+    selection, options = selection or Selection(), engine or EngineChoice()
+    opener = find_engine(options.name)
     with stopping_cleanly(), RunStore(run) as store:
-        tell("load")
-        with open_engine(engine or EngineChoice(), choice, dataset.video_root, sessions) as opened:
+        report_stage("load")
+        with opener.open(options, choice, dataset.video_root, sessions) as opened:
             begin_configuration(store, describe_run(dataset, opened.model, corrections=corrections))
-            tell("samples")
+            report_stage("samples")
             register_samples(store, dataset, selection, corrections=corrections)
             if retry_failed:
                 register_again(store, dataset, selection, corrections=corrections)
-            store.begin_session(opened.circumstances)
-            tell("evaluate")
-            progress = run_pending(
+            store.begin_session(opened.environment)
+            report_stage("evaluate")
+            elsewhere = run_pending(
                 store,
                 opened.engine,
                 retry=retry_failed,
-                on_outcome=_Display(store, protocol, on_step) if on_step else None,
+                on_outcome=_StepReporter(store, protocol, on_step) if on_step else None,
             )
             store.add_session_memory(**opened.peak_memory())
             warnings = opened.warnings()
-    document = summarize_run(run, protocol) | {"elsewhere": progress.elsewhere}
+    document = summarize_run(run, protocol) | {"elsewhere": elsewhere}
     document["warnings"] += warnings
     write_summary(run, document)
     return document
 
 
-@contextmanager
-def open_engine(
-    engine: EngineChoice, choice: ModelChoice, video_root: Path, sessions: SessionKeeper | None = None
-) -> Iterator[OpenedEngine]:
-    """Load the model where the method is to run; leaving it lets go of everything.
+class LocalEngine:
+    """The engine `local`: one model in this process."""
 
-    Args:
-        engine: which one.
-        choice: the model and everything else that decides results.
-        video_root: folder that the tasks' videos are relative to.
-        sessions: holds the model between runs (local engine); None: it is loaded.
-
-    Raises:
-        StvgError: the model cannot be loaded, or there is no such place.
-    """
-    if engine.name == "ray":
-        # The one module that imports Ray.
-        from stvg_core.evaluation.runs.ray_engine import open_ray_engine
-
-        with open_ray_engine(engine, choice, video_root) as opened:
-            yield opened
-        return
-    reset_peak_memory()
-    grounder = choice.open(sessions)
-    circumstances = describe_circumstances(grounder) | {"engine": {"name": "local", "workers": 1, "nodes": 1}}
-    with Worker(grounder, video_root) as worker:
-        yield OpenedEngine(worker, describe_model(grounder), circumstances, peak_memory=peak_memory)
+    @contextmanager
+    def open(
+        self, options: EngineChoice, choice: ModelChoice, video_root: Path, sessions: SessionKeeper | None = None
+    ) -> Iterator[OpenedEngine]:
+        """Load the model, or reuse the one that `sessions` keeps."""
+        reset_peak_memory()
+        grounder = choice.open(sessions)
+        environment = describe_environment(grounder) | {"engine": {"name": "local", "workers": 1, "nodes": 1}}
+        with Worker(grounder, video_root) as worker:
+            yield OpenedEngine(worker, describe_model(grounder), environment, peak_memory=peak_memory)
 
 
-def _nothing(_stage: str) -> None:
+def _ignore(_stage: str) -> None:
     pass
 
 
-class _Display:
-    """Counts outcomes for a progress display."""
+class _StepReporter:
+    """Calls `on_step` after every sample, with counts and the mean vIoU of this session."""
 
     def __init__(self, store: RunStore, protocol: ScoringProtocol, on_step: Callable[[Step], None]) -> None:
         self._store = store
-        self._mean = RunningMean(protocol)
+        self._protocol = protocol
         self._on_step = on_step
-        self._progress = Progress(**store.counts())
+        self._ious: list[float] = []
 
     def __call__(self, outcome: Outcome, task: Task) -> None:
-        truth = self._store.annotation(task.sample_id)
-        if truth is not None:
-            parsed = parse_annotation(truth)
-            self._mean.add(outcome, task, parsed)
-        self._progress = Progress(**self._store.counts())
-        done = self._progress.ok + self._progress.failed
-        self._on_step(Step(done, self._progress.failed, done + self._progress.pending, self._mean.mean))
+        annotation = self._store.annotation(task.sample_id)
+        if annotation is not None:
+            self._ious.append(sample_video_iou(outcome, task, parse_annotation(annotation), self._protocol))
+        counts = self._store.counts()
+        done = counts["ok"] + counts["failed"]
+        mean = sum(self._ious) / len(self._ious) if self._ious else None
+        self._on_step(Step(done, counts["failed"], done + counts["pending"], mean))

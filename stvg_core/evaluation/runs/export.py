@@ -1,4 +1,4 @@
-"""What a run found as files for other programs: a table, a line of JSON per sample, or what `stvg score` reads."""
+"""Writes runs as tables, JSON lines, and the files that `stvg score` reads."""
 
 import csv
 import json
@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from stvg_core.errors import OutputError, RunError, UsageError
-from stvg_core.evaluation.runs.rows import StoredResult
 from stvg_core.evaluation.runs.scoring import looks_outside, score_run
-from stvg_core.evaluation.runs.store import RunStore
+from stvg_core.evaluation.runs.store import RunStore, StoredResult
 from stvg_core.evaluation.runs.tasks import prediction_of
 from stvg_core.metrics import ScoringProtocol
 from stvg_core.outputs.report.staging import staged_files
@@ -36,24 +35,24 @@ COLUMNS: Final[dict[str, type]] = {
     "error_kind": str,
     "error": str,
 }
-"""Columns of the tables; a cell without a value is empty."""
+"""Columns of the tables, with their types; a cell without a value is empty."""
 
 
 def export_run(folder: Path, target: Path, protocol: ScoringProtocol) -> int:
-    """Write a run's samples to a file; its ending says how.
+    """Write the samples of a run to a file, in the format of its ending.
 
-    .csv and .parquet: a row per sample, COLUMNS. .jsonl: the same fields, and the grounding document whole.
+    .csv and .parquet: a row per sample with COLUMNS. .jsonl: the same fields, with the whole grounding document.
 
     Args:
-        folder: the run's.
-        target: file to write; it appears whole, or not at all.
-        protocol: whose rules the scores follow.
+        folder: of the run.
+        target: file to write, atomically.
+        protocol: scoring protocol.
 
     Returns:
         How many samples were written.
 
     Raises:
-        UsageError: another ending.
+        UsageError: the ending is not supported.
         RunError: there is no run, or a package is missing.
         OutputError: the file cannot be written.
     """
@@ -70,12 +69,12 @@ def export_run(folder: Path, target: Path, protocol: ScoringProtocol) -> int:
 
 
 def export_predictions(folder: Path, target: Path, protocol: ScoringProtocol) -> int:
-    """Write a run's tubes as `stvg score --predictions` reads them; failed samples are not in it.
+    """Write the tubes of a run for `stvg score --predictions`, without failed samples.
 
     Args:
-        folder: the run's.
-        target: file to write; it appears whole, or not at all.
-        protocol: whether boxes outside the span are written depends on whose rules will be applied.
+        folder: of the run.
+        target: file to write, atomically.
+        protocol: decides whether boxes outside the span are written.
 
     Raises:
         RunError: there is no run.
@@ -98,7 +97,7 @@ def export_predictions(folder: Path, target: Path, protocol: ScoringProtocol) ->
 
 
 def export_annotations(folder: Path, target: Path) -> int:
-    """Write the truth of a run's samples as `stvg score --annotations` reads it.
+    """Write the ground truth of a run's samples as `stvg score --annotations` reads it.
 
     Raises:
         RunError: there is no run.
@@ -113,7 +112,7 @@ def _rows(store: RunStore, folder: Path, protocol: ScoringProtocol, *, with_docu
     try:
         scores = {result.sample_id: result for result in score_run(folder, protocol).results}
     except RunError:
-        # No published tube: there is nothing to score.
+        # No sample has ground truth.
         scores = {}
     results = store.results()
     pending: StoredResult | None = next(results, None)

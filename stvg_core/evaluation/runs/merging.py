@@ -1,43 +1,42 @@
-"""One run out of several: shards of a data set that were worked on apart."""
+"""Merges runs, such as the shards of a data set, into one."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from stvg_core.errors import RunError, UsageError
-from stvg_core.evaluation.runs.configuration import check_same
 from stvg_core.evaluation.runs.database import (
     FILE_NAME,
-    KEEP_MAPS,
-    KEEP_RESULT,
+    INSERT_MAPS,
+    INSERT_RESULT,
     RESULT_COLUMNS,
     SESSION_COLUMNS,
     has_maps,
-    own_errors,
     transaction,
+    translated_errors,
 )
+from stvg_core.evaluation.runs.provenance import check_same
 from stvg_core.evaluation.runs.selection import Selection
 from stvg_core.evaluation.runs.store import RunStore
 from stvg_core.outputs.report.staging import staged_files
 
 
 def merge_runs(sources: Sequence[Path], target: Path) -> dict[str, int]:
-    """Write one run that has the samples and results of others; they stay as they are.
+    """Write one run with the samples and results of others, which are not changed.
 
-    The whole run is written beside the target and moved there in one step. Where two runs have a sample, a
-    result that is done goes before a failure. What is merged is a run like any other: `stvg evaluate` goes on
-    with it.
+    The run is written beside the target and moved there in one step. If two runs have the same sample, a success
+    is preferred to a failure. The merged run is like any other: `stvg evaluate` resumes it.
 
     Args:
         sources: run folders of one configuration, such as the shards of one run.
-        target: a folder without a run.
+        target: folder without a run.
 
     Returns:
-        Counts as `RunStore.counts` does.
+        What `RunStore.counts` returns.
 
     Raises:
         UsageError: fewer than two sources, or one of them is the target.
-        RunError: they differ in what decides results, a shard is missing, or the target has a run already.
+        RunError: their configurations differ, a shard is missing, or the target contains a run.
         OutputError: the target cannot be written to.
     """
     if len(sources) < 2 or target.resolve() in {source.resolve() for source in sources}:  # noqa: PLR2004
@@ -50,7 +49,7 @@ def merge_runs(sources: Sequence[Path], target: Path) -> dict[str, int]:
         with staged_files(target) as stage, RunStore(stage) as merged:
             merged.add_configuration(stores[0].configuration_hash, stores[0].configuration() or {})
             merged.write_values({**stores[0].read_values(), **selection.values()})
-            with own_errors(target), transaction(merged.database):
+            with translated_errors(target), transaction(merged.database):
                 for store in stores:
                     _copy(store, merged)
             counts = merged.counts()
@@ -62,10 +61,10 @@ def merge_runs(sources: Sequence[Path], target: Path) -> dict[str, int]:
 
 
 def _common_selection(stores: Sequence[RunStore]) -> Selection:
-    """Return what the runs cover together.
+    """Return the selection of all runs together.
 
     Raises:
-        RunError: they are not of one configuration, or a shard is missing.
+        RunError: their configurations differ, or a shard is missing.
     """
     first = stores[0]
     for store in stores[1:]:
@@ -88,10 +87,10 @@ def _common_selection(stores: Sequence[RunStore]) -> Selection:
 
 
 def _check_complete(counts: Mapping[str, int], selection: Selection, values: Mapping[str, Any]) -> None:
-    """Refuse a run that lacks samples of the data set: a mean over it would be of something else."""
-    expected, found = int(values["dataset_samples"]), sum(counts.values())
-    if selection.shard is None and found != expected:
-        raise RunError(f"expected {expected} samples of the data set together, got {found}; run the shards again")
+    """Raise an error if samples of the data set are missing: the mean score would be of another set."""
+    expected, count = int(values["dataset_samples"]), sum(counts.values())
+    if selection.shard is None and count != expected:
+        raise RunError(f"expected {expected} samples of the data set together, got {count}; run the shards again")
 
 
 def _copy(source: RunStore, target: RunStore) -> None:
@@ -105,6 +104,6 @@ def _copy(source: RunStore, target: RunStore) -> None:
     )
     rows = source.database.execute(f"SELECT {', '.join(RESULT_COLUMNS)} FROM results")  # noqa: S608  # a constant
     place = RESULT_COLUMNS.index("session")
-    target.database.executemany(KEEP_RESULT, ((*row[:place], numbers[row[place]], *row[place + 1 :]) for row in rows))
+    target.database.executemany(INSERT_RESULT, ((*row[:place], numbers[row[place]], *row[place + 1 :]) for row in rows))
     if has_maps(source.database):
-        target.database.executemany(KEEP_MAPS, source.database.execute("SELECT * FROM maps"))
+        target.database.executemany(INSERT_MAPS, source.database.execute("SELECT * FROM maps"))

@@ -1,21 +1,19 @@
-"""A benchmark run: samples of a data set go through the method, results into a store, until none is left."""
+"""Runs an engine over the pending samples of a store, and fills the store from a data set."""
 
 import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from itertools import islice
 from types import FrameType
 from typing import Any
 
 from stvg_core._internal.plain_text import one_line
 from stvg_core.errors import RunError
-from stvg_core.evaluation.runs.configuration import check_same, configuration_hash
 from stvg_core.evaluation.runs.engine import Engine
-from stvg_core.evaluation.runs.rows import StoredSample
+from stvg_core.evaluation.runs.provenance import check_same, configuration_hash
 from stvg_core.evaluation.runs.selection import Selection, groups_of_shard
-from stvg_core.evaluation.runs.store import RunStore
+from stvg_core.evaluation.runs.store import RunStore, StoredSample
 from stvg_core.evaluation.runs.tasks import Outcome, Task, task_of
 from stvg_core.inputs.datasets.export import annotation
 from stvg_core.inputs.datasets.opening import Dataset
@@ -24,37 +22,20 @@ from stvg_core.inputs.datasets.problems import Problem
 _REGISTERED = "dataset_samples"
 
 
-@dataclass(frozen=True)
-class Progress:
-    """How far a run is.
-
-    Attributes:
-        ok: samples with a tube, earlier sessions included.
-        failed: samples that failed, unusable annotations included.
-        pending: samples without a result.
-        elsewhere: of the pending ones, those that other processes worked on when last looked at.
-    """
-
-    ok: int
-    failed: int
-    pending: int
-    elsewhere: int = 0
-
-
 def register_samples(store: RunStore, dataset: Dataset, selection: Selection, *, corrections: bool) -> None:
-    """Read a data set into a run's store: tasks for workers, truth for the score, problems where there are any.
+    """Add the samples of a data set to a run: tasks for workers, ground truth for the score, problems of annotations.
 
-    A run that has them already is not read again. Memory does not grow with the data set, but for its ids.
+    Does nothing if the run has them. Memory does not grow with the data set, except for sample ids.
 
     Args:
         store: of the run.
         dataset: the split.
-        selection: which of its samples.
-        corrections: leave known defects out, and cut boxes at the picture's edge.
+        selection: which samples.
+        corrections: leave out samples with published defects, and cut boxes at the frame's edge.
 
     Raises:
         DatasetError: the annotation file cannot be read.
-        RunError: the selection is another one than the run was begun with, or selects nothing.
+        RunError: the selection differs from that of the run, or is empty.
     """
     values = store.read_values()
     begun = Selection.read(values) if _REGISTERED in values else None
@@ -79,26 +60,26 @@ def register_samples(store: RunStore, dataset: Dataset, selection: Selection, *,
 
 
 def register_again(store: RunStore, dataset: Dataset, selection: Selection, *, corrections: bool) -> None:
-    """Read again what could not be used, in case that it was mended.
+    """Read samples with unusable annotations again, in case they were corrected.
 
     Raises:
         DatasetError: the annotation file cannot be read.
     """
-    found = _stored_samples(dataset, selection, corrections=corrections)
-    store.replace_unusable(sample for sample in found if sample is not None)
+    samples = _stored_samples(dataset, selection, corrections=corrections)
+    store.replace_unusable(sample for sample in samples if sample is not None)
 
 
 def begin_configuration(store: RunStore, configuration: dict[str, Any]) -> None:
-    """Say what decides the results of a run, or check that it is what the run was begun with.
+    """Set the configuration of a new run, or check that it is equal to that of the run.
 
     Raises:
-        RunError: it is something else; the message tells what and how.
+        RunError: it differs; the message says where.
     """
-    known = store.configuration()
-    if known is None:
+    begun_with = store.configuration()
+    if begun_with is None:
         store.add_configuration(configuration_hash(configuration), configuration)
     else:
-        check_same(known, configuration, "the run", "this command")
+        check_same(begun_with, configuration, "the run", "this command")
 
 
 def run_pending(
@@ -107,21 +88,21 @@ def run_pending(
     *,
     retry: bool = False,
     on_outcome: Callable[[Outcome, Task], None] | None = None,
-) -> Progress:
-    """Give pending samples to an engine and record what comes of them, until none is left to claim.
+) -> int:
+    """Submit pending samples to an engine and record their outcomes, until none is left to claim.
 
     Args:
         store: of the run, with a session begun.
         engine: where the method runs.
-        retry: samples that failed in an earlier session are pending as well.
-        on_outcome: told of every outcome after it was recorded.
+        retry: samples that failed in an earlier session are pending too.
+        on_outcome: called after every recorded outcome.
 
     Returns:
-        How far the run is at the end.
+        How many pending samples other processes are working on.
 
     Raises:
         OutputError: a result cannot be recorded.
-        RunError: the engine cannot go on.
+        RunError: the engine cannot continue.
     """
     claimed: dict[str, Task] = {}
     try:
@@ -134,7 +115,7 @@ def run_pending(
                 engine.submit(tasks)
             if not engine.waiting_groups:
                 elsewhere = store.free_dead_claims()
-                # A process that died since has left work behind.
+                # Claims of a process that died meanwhile are pending again.
                 if store.count_pending(retry=retry) == 0:
                     break
                 continue
@@ -145,12 +126,12 @@ def run_pending(
                     on_outcome(outcome, task)
     finally:
         store.add_session_seconds(engine.busy_seconds, engine.waited_seconds)
-    return Progress(**store.counts(), elsewhere=elsewhere)
+    return elsewhere
 
 
 @contextmanager
 def stopping_cleanly() -> Iterator[None]:
-    """Let SIGTERM end a run as Ctrl-C does: claims are given back, and one line says how to go on.
+    """Stop at SIGTERM as at Ctrl-C: claims are freed, and one line says how to resume.
 
     Raises:
         RunError: the run was stopped.
@@ -171,7 +152,7 @@ def stopping_cleanly() -> Iterator[None]:
 
 
 def _stored_samples(dataset: Dataset, selection: Selection, *, corrections: bool) -> Iterator[StoredSample | None]:
-    """Yield samples in the data set's order; None for one that is left out as a known defect."""
+    """Yield samples in the order of the data set; None for a sample that is left out for a published defect."""
     seen: set[str] = set()
     for position, entry in enumerate(islice(dataset.entries(corrections=corrections), selection.limit)):
         sample = entry.sample
@@ -181,13 +162,13 @@ def _stored_samples(dataset: Dataset, selection: Selection, *, corrections: bool
         elif entry.left_out:
             yield None
         else:
-            # Its id may be missing, or another sample's.
+            # The id may be missing, or that of another sample.
             name = entry.sample_id or f"{entry.file}:{entry.key}"
             name = name if name not in seen else f"{name} ({entry.key})"
             seen.add(name)
-            yield StoredSample(name, position, None, _told(entry.problems))
+            yield StoredSample(name, position, None, _problem_text(entry.problems))
 
 
-def _told(problems: tuple[Problem, ...]) -> str:
-    errors = [found for found in problems if found.severity == "error"]
-    return one_line("; ".join(f"{found.kind}: {found.message}" for found in errors), 500)
+def _problem_text(problems: tuple[Problem, ...]) -> str:
+    errors = [problem for problem in problems if problem.severity == "error"]
+    return one_line("; ".join(f"{problem.kind}: {problem.message}" for problem in errors), 500)

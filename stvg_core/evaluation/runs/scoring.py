@@ -1,37 +1,43 @@
-"""The score of a run: its tubes against the truth that it keeps; needs no model and no video."""
+"""The score and the summary of a run; needs no model and no video."""
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from statistics import median
+from typing import Any, Final
 
 from stvg_core.errors import RunError, ScoreError, TrackError
-from stvg_core.evaluation.runs.rows import StoredResult
-from stvg_core.evaluation.runs.store import RunStore
+from stvg_core.evaluation.runs.provenance import differences
+from stvg_core.evaluation.runs.store import RunStore, StoredResult
 from stvg_core.evaluation.runs.tasks import Outcome, Task, prediction_of
 from stvg_core.metrics import Bootstrap, ScoringProtocol
 from stvg_core.metrics.files import parse_annotation, parse_prediction
 from stvg_core.metrics.sample_tube import SampleTruth, SampleTube
 from stvg_core.metrics.score_report import ScoreReport, check_groupings, score_tubes
 from stvg_core.metrics.summary import score_samples
+from stvg_core.outputs.report.staging import staged_files
+
+SUMMARY_FILE: Final = "summary.json"
+_DIFFERENT_IN_EVERY_SESSION: Final = ("process", "command")
 
 
 def score_run(
     folder: Path, protocol: ScoringProtocol, groupings: Sequence[str] = (), bootstrap: Bootstrap | None = None
 ) -> ScoreReport:
-    """Score what a run has found so far.
+    """Score the results that a run has so far.
 
-    A sample that failed counts as zero, by whatever protocol: its failure stands in the place of a prediction.
-    A sample without a result yet is missing. Samples without a published tube are left out.
+    A sample that failed counts as zero in every protocol. A sample without a result is missing. Samples without
+    ground truth are left out.
 
     Args:
-        folder: the run's.
-        protocol: whose rules to apply.
+        folder: of the run.
+        protocol: scoring protocol.
         groupings: names of GROUPINGS to break the score down by.
-        bootstrap: how to draw confidence intervals; None for none.
+        bootstrap: of confidence intervals; None: no intervals.
 
     Raises:
-        RunError: there is no run, it cannot be read, or none of its samples has a published tube.
+        RunError: there is no run, it cannot be read, or none of its samples has ground truth.
         UsageError: a grouping is unknown.
     """
     check_groupings(groupings)
@@ -58,9 +64,9 @@ def score_run(
 def predicted_tube(
     document: Mapping[str, Any], track: Mapping[str, Any], task: Task, protocol: ScoringProtocol
 ) -> SampleTube | ScoreError:
-    """Return a grounding in the frames that its task counts and with the boxes that a protocol looks at.
+    """Return a grounding in the frames of its task, with the boxes that a protocol scores.
 
-    Where no tube can be scored, what is wrong is returned.
+    If the tube cannot be scored, the error is returned.
     """
     try:
         return parse_prediction(prediction_of(document, track, task, outside_span=looks_outside(protocol)))
@@ -69,7 +75,7 @@ def predicted_tube(
 
 
 def looks_outside(protocol: ScoringProtocol) -> bool:
-    """Return whether a protocol is given boxes outside the predicted span.
+    """Return whether a protocol scores boxes outside the predicted span.
 
     The organisers' files have none, and their code takes such a box for a part of the tube.
     """
@@ -82,27 +88,95 @@ def _tube(result: StoredResult, task: Task, protocol: ScoringProtocol) -> Sample
     return predicted_tube(result.document, result.track, task, protocol)
 
 
-class RunningMean:
-    """The mean vIoU over the samples of this session, as they come in; failures count as zero."""
+def sample_video_iou(outcome: Outcome, task: Task, truth: SampleTruth | ScoreError, protocol: ScoringProtocol) -> float:
+    """Return the vIoU of one sample, in 0..1; 0 if it failed."""
+    tube: SampleTube | ScoreError = ScoreError("failed")
+    if outcome.document is not None and outcome.track is not None:
+        tube = predicted_tube(json.loads(outcome.document), json.loads(outcome.track), task, protocol)
+    (result,) = score_samples({task.sample_id: tube}, {task.sample_id: truth}, protocol.rules)
+    return result.scores.video_iou
 
-    def __init__(self, protocol: ScoringProtocol) -> None:
-        """Start with no sample."""
-        self._protocol = protocol
-        self._sum = 0.0
-        self._count = 0
 
-    @property
-    def mean(self) -> float | None:
-        """The mean so far, in 0..1; None before the first sample with a truth."""
-        return self._sum / self._count if self._count else None
+def summarize_run(folder: Path, protocol: ScoringProtocol) -> dict[str, Any]:
+    """Return the summary of a run, as `stvg evaluate --json` prints it (docs/evaluate.md).
 
-    def add(self, outcome: Outcome, task: Task, truth: SampleTruth | ScoreError) -> None:
-        """Take in what came of a sample."""
-        tube: SampleTube | ScoreError
-        if outcome.document is None or outcome.track is None:
-            tube = ScoreError("failed")
-        else:
-            tube = predicted_tube(json.loads(outcome.document), json.loads(outcome.track), task, self._protocol)
-        (result,) = score_samples({task.sample_id: tube}, {task.sample_id: truth}, self._protocol.rules)
-        self._sum += result.scores.video_iou
-        self._count += 1
+    Args:
+        folder: of the run.
+        protocol: scoring protocol.
+
+    Raises:
+        RunError: there is no run, or it cannot be read.
+    """
+    with RunStore(folder, write=False) as store:
+        values = store.read_values()
+        failures: Counter[str] = Counter()
+        examples: dict[str, dict[str, str]] = {}
+        seconds = []
+        has_truth = store.can_be_scored()
+        for sample_id, problem in store.unusable():
+            failures["annotation"] += 1
+            examples.setdefault("annotation", {"sample": sample_id, "error": problem})
+        for sample_id, kind, error, taken in store.outcomes():
+            seconds.append(taken)
+            if kind is not None:
+                failures[kind] += 1
+                examples.setdefault(kind, {"sample": sample_id, "error": error or ""})
+        sessions = store.sessions()
+        document: dict[str, Any] = {
+            "run": str(folder),
+            "configuration_hash": store.configuration_hash,
+            "configuration": store.configuration(),
+            "samples": {**store.counts(), "left_out": values.get("left_out", 0)},
+            "selection": {name: values.get(name) for name in ("limit", "shard")},
+        }
+    busy = sum(session.busy_seconds for session in sessions)
+    waited = sum(session.waited_seconds for session in sessions)
+    document |= {
+        "score": None,
+        "failures": [{"kind": kind, "count": count, **examples[kind]} for kind, count in failures.most_common()],
+        "seconds_per_sample": {"median": median(seconds), "mean": sum(seconds) / len(seconds)} if seconds else None,
+        "device_wait_share": waited / (busy + waited) if busy + waited else None,
+        "sessions": [
+            {
+                "session": session.session,
+                "started": session.started,
+                "ended": session.ended,
+                "busy_seconds": session.busy_seconds,
+                "waited_seconds": session.waited_seconds,
+                "peak_host_bytes": session.peak_host_bytes,
+                "peak_device_bytes": session.peak_device_bytes,
+                **session.environment,
+            }
+            for session in sessions
+        ],
+        "warnings": _changes([session.environment for session in sessions]),
+    }
+    if has_truth:
+        report = score_run(folder, protocol)
+        document["score"] = {
+            "protocol": protocol.name,
+            "summary": report.score.summary,
+            "counts": report.score.counts,
+        }
+    return document
+
+
+def write_summary(folder: Path, document: dict[str, Any]) -> Path:
+    """Write the summary of a run into its folder, atomically.
+
+    Raises:
+        OutputError: the folder cannot be written to.
+    """
+    with staged_files(folder) as stage:
+        (stage / SUMMARY_FILE).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    return folder / SUMMARY_FILE
+
+
+def _changes(environments: list[dict[str, Any]]) -> list[str]:
+    """Return a sentence for everything that differs between sessions."""
+    changes: dict[str, None] = {}
+    for later in environments[1:]:
+        for name, first, second in differences(environments[0], later):
+            if name not in _DIFFERENT_IN_EVERY_SESSION:
+                changes[f"{name} was {json.dumps(first)} in one session and {json.dumps(second)} in another"] = None
+    return list(changes)

@@ -27,7 +27,7 @@ class Shard:
         """Return the shard of a text such as 2/8.
 
         Raises:
-            UsageError: it is none.
+            UsageError: the text is not one.
 
         >>> Shard.parse("2/8")
         Shard(number=2, count=8)
@@ -38,17 +38,17 @@ class Shard:
         return cls(int(match[1]), int(match[2]))
 
     def __str__(self) -> str:
-        """Return the shard as the user types it."""
+        """Return the shard as it is written on the command line."""
         return f"{self.number}/{self.count}"
 
 
 @dataclass(frozen=True)
 class Selection:
-    """Which samples of a data set, in its own order, a run covers.
+    """Which samples of a data set, in its order, a run covers.
 
     Attributes:
-        limit: the first so many; None: all.
-        shard: of those, the part; None: all of them.
+        limit: only the first N samples; None: all.
+        shard: only one part of these; None: all parts.
     """
 
     limit: int | None = None
@@ -60,20 +60,20 @@ class Selection:
             raise UsageError(f"expected --limit of at least 1, got {self.limit}")
 
     def values(self) -> dict[str, Any]:
-        """Return the selection as a run keeps it."""
+        """Return the selection as a run stores it."""
         return {"limit": self.limit, "shard": None if self.shard is None else str(self.shard)}
 
     @classmethod
     def read(cls, values: Mapping[str, Any]) -> "Selection":
-        """Return the selection that a run keeps."""
+        """Return the selection that a run stores."""
         shard = values.get("shard")
         return cls(values.get("limit"), None if shard is None else Shard.parse(shard))
 
     def extend(self, earlier: "Selection", folder: object) -> "Selection":
-        """Return this selection where it goes on with an earlier one: the same part, and no sample less.
+        """Return this selection if it can resume a run of an earlier one: the same shard, and no fewer samples.
 
         Raises:
-            RunError: it is another part, or a smaller one.
+            RunError: it is another shard, or has fewer samples.
         """
         if earlier.shard != self.shard:
             raise RunError(
@@ -93,9 +93,9 @@ class Selection:
 
 
 def groups_of_shard(groups: Iterable[tuple[str, int]], shard: Shard | None) -> Iterator[str]:
-    """Yield the groups of a shard, so that shards have about equally many samples and each group one shard.
+    """Yield the groups of a shard; shards have about equally many samples, and each group is in one shard.
 
-    Largest first, each to the shard that has least: the same answer on every machine.
+    Groups are assigned from the largest to the smallest, each to the smallest shard: the same on every machine.
 
     Args:
         groups: name and number of samples.

@@ -1,12 +1,13 @@
-"""What a run knows, kept in its folder: samples, one result per sample and configuration, who works on what.
+"""The store of a run: samples, one result per sample and configuration, sessions and their claims.
 
-Every method is one transaction. A process that is killed leaves what it recorded and nothing else; what it had
-claimed is free again, because its lock is. Several processes of one machine may work on one folder; machines that
+Every method is one transaction. A process that is killed leaves only what it recorded; its claims are free again,
+because the system releases its lock. Several processes of one machine may work on one folder; machines that
 share a file system may not (SQLite's WAL needs shared memory): give each a shard of its own (docs/evaluate.md).
 """
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -14,16 +15,19 @@ from typing import Any, Final
 
 from stvg_core.errors import RunError
 from stvg_core.evaluation.runs.database import (
-    KEEP_MAPS,
-    KEEP_RESULT,
+    INSERT_MAPS,
+    INSERT_RESULT,
+    SessionLock,
     has_maps,
+    is_alive,
     open_database,
-    own_errors,
+    pack,
+    pack_text,
     read_database,
     transaction,
+    translated_errors,
+    unpack,
 )
-from stvg_core.evaluation.runs.liveness import SessionLock, is_alive
-from stvg_core.evaluation.runs.rows import StoredResult, StoredSample, StoredSession, pack, pack_text, unpack
 from stvg_core.evaluation.runs.tasks import Failure, Outcome, Task, read_task
 
 _PENDING: Final = """
@@ -36,6 +40,64 @@ _PENDING: Final = """
 """
 
 
+@dataclass(frozen=True)
+class StoredSample:
+    """A stored sample.
+
+    Attributes:
+        sample_id: unique in the run.
+        position: position in the data set.
+        task: for a worker; None if the annotation of the sample cannot be used.
+        problem: why it cannot be used; empty if it can.
+        annotation: ground truth in the format of `stvg score`; None if the data set has none.
+    """
+
+    sample_id: str
+    position: int
+    task: Task | None
+    problem: str = ""
+    annotation: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class StoredResult:
+    """The result of a sample.
+
+    Attributes:
+        sample_id: of the sample.
+        document: the grounding document; None if the sample failed.
+        track: the chosen track's key boxes; None if the sample failed.
+        failure: why it failed; None if it did not.
+        attempt: 1 for the first.
+        session: number of the session that recorded it.
+        finished: time in UTC, ISO 8601.
+        seconds: wall clock.
+    """
+
+    sample_id: str
+    document: dict[str, Any] | None
+    track: dict[str, Any] | None
+    failure: Failure | None
+    attempt: int
+    session: int
+    finished: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class StoredSession:
+    """One process that worked on the run: when, and in which environment."""
+
+    session: int
+    started: str
+    ended: str | None
+    environment: dict[str, Any]
+    busy_seconds: float
+    waited_seconds: float
+    peak_host_bytes: int | None
+    peak_device_bytes: int | None
+
+
 class RunStore:
     """A run folder, open; a context manager that closes it."""
 
@@ -43,19 +105,19 @@ class RunStore:
         """Open a run.
 
         Args:
-            folder: the run's folder; made where it is missing and `write` is set.
-            write: False: for reading alone; the folder must hold a run.
+            folder: of the run; created if it does not exist and `write` is set.
+            write: False: read only; the folder must contain a run.
 
         Raises:
             OutputError: the folder cannot be written to.
-            RunError: there is no run, or one that cannot be read.
+            RunError: the folder has no run, or one that cannot be read.
         """
         self.folder = folder
         self.database = open_database(folder) if write else read_database(folder)
         self._lock: SessionLock | None = None
         self._session = 0
         self._started = ""
-        self._configuration = self._only_configuration()
+        self._configuration = self._stored_configuration()
 
     def __enter__(self) -> "RunStore":
         """Return the store."""
@@ -64,7 +126,7 @@ class RunStore:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close the file, and let go of the session's lock and claims."""
+        """Close the file, and release the session's lock and claims."""
         try:
             if self._lock is not None and error is None:
                 self.end_session()
@@ -76,59 +138,59 @@ class RunStore:
     # The run as a whole
 
     def read_values(self) -> dict[str, Any]:
-        """Return the run's own values by name."""
-        with own_errors(self.folder):
+        """Return the values of the run by name."""
+        with translated_errors(self.folder):
             return {key: json.loads(value) for key, value in self.database.execute("SELECT key, value FROM run")}
 
     def write_values(self, values: Mapping[str, Any]) -> None:
         """Add or replace values of the run, as JSON."""
-        with own_errors(self.folder), transaction(self.database):
+        with translated_errors(self.folder), transaction(self.database):
             self.database.executemany(
                 "INSERT OR REPLACE INTO run VALUES (?, ?)", [(key, json.dumps(value)) for key, value in values.items()]
             )
 
     @property
     def configuration_hash(self) -> str:
-        """SHA-256 of what decides the results; empty before there is any."""
+        """SHA-256 of the configuration; empty before `add_configuration`."""
         return self._configuration
 
     def configuration(self) -> dict[str, Any] | None:
-        """Return what decides the results of this run; None before there is any."""
-        with own_errors(self.folder):
+        """Return the configuration: what decides the results of this run; None before `add_configuration`."""
+        with translated_errors(self.folder):
             row = self.database.execute(
                 "SELECT document FROM configurations WHERE hash = ?", (self._configuration,)
             ).fetchone()
         return None if row is None else dict(json.loads(row[0]))
 
     def add_configuration(self, identifier: str, document: Mapping[str, Any]) -> None:
-        """Say what decides the results of this run; once.
+        """Set the configuration of this run.
 
         Raises:
-            RunError: another process was first, with another one.
+            RunError: the run has a different one.
         """
-        with own_errors(self.folder), transaction(self.database):
-            if self._only_configuration() not in ("", identifier):
+        with translated_errors(self.folder), transaction(self.database):
+            if self._stored_configuration() not in ("", identifier):
                 raise RunError(f"expected one configuration in {self.folder}, got a second; use another --run")
             self.database.execute(
                 "INSERT OR IGNORE INTO configurations VALUES (?, ?)", (identifier, json.dumps(document))
             )
         self._configuration = identifier
 
-    def _only_configuration(self) -> str:
-        with own_errors(self.folder):
+    def _stored_configuration(self) -> str:
+        with translated_errors(self.folder):
             row = self.database.execute("SELECT hash FROM configurations").fetchone()
         return "" if row is None else str(row[0])
 
     # Samples
 
     def add_samples(self, samples: Iterable[StoredSample]) -> None:
-        """Add samples in one transaction; those that are there already stay."""
-        with own_errors(self.folder), transaction(self.database):
+        """Add samples in one transaction; samples that exist are not changed."""
+        with translated_errors(self.folder), transaction(self.database):
             self._insert(samples)
 
     def replace_unusable(self, samples: Iterable[StoredSample]) -> None:
-        """Read again what could not be used: those samples go, and what has their positions now comes in."""
-        with own_errors(self.folder), transaction(self.database):
+        """Replace samples that could not be used by the samples that now have their positions."""
+        with translated_errors(self.folder), transaction(self.database):
             positions = {
                 position for (position,) in self.database.execute("SELECT position FROM samples WHERE task IS NULL")
             }
@@ -136,8 +198,8 @@ class RunStore:
             self._insert(sample for sample in samples if sample.position in positions)
 
     def keep_groups(self, groups: Iterable[str]) -> None:
-        """Delete samples of other groups than these; for a run that has no results yet."""
-        with own_errors(self.folder), transaction(self.database):
+        """Delete samples of other groups; for a run without results."""
+        with translated_errors(self.folder), transaction(self.database):
             self.database.execute("CREATE TEMP TABLE kept (name TEXT PRIMARY KEY)")
             self.database.executemany("INSERT INTO kept VALUES (?)", ((group,) for group in groups))
             self.database.execute("DELETE FROM samples WHERE work_group NOT IN (SELECT name FROM kept)")
@@ -145,7 +207,7 @@ class RunStore:
 
     def group_sizes(self) -> dict[str, int]:
         """Return how many samples each group has; unusable ones are of group ""."""
-        with own_errors(self.folder):
+        with translated_errors(self.folder):
             return dict(
                 self.database.execute("SELECT work_group, count(*) FROM samples GROUP BY work_group").fetchall()
             )
@@ -167,8 +229,8 @@ class RunStore:
         )
 
     def samples(self) -> Iterator[StoredSample]:
-        """Yield every sample in the data set's order; one is held at a time."""
-        with own_errors(self.folder):
+        """Yield every sample in the order of the data set, one at a time."""
+        with translated_errors(self.folder):
             for sample_id, position, task, problem, annotation in self.database.execute(
                 "SELECT sample_id, position, task, problem, annotation FROM samples ORDER BY position"
             ):
@@ -181,39 +243,39 @@ class RunStore:
                 )
 
     def annotation(self, sample_id: str) -> dict[str, Any] | None:
-        """Return a sample's truth as `stvg score` reads it; None where there is none."""
-        with own_errors(self.folder):
+        """Return the ground truth of a sample in the format of `stvg score`; None if it has none."""
+        with translated_errors(self.folder):
             row = self.database.execute("SELECT annotation FROM samples WHERE sample_id = ?", (sample_id,)).fetchone()
         return None if row is None or row[0] is None else unpack(row[0], self.folder)
 
     def unusable(self) -> Iterator[tuple[str, str]]:
         """Yield id and problem of every sample whose annotation cannot be used."""
-        with own_errors(self.folder):
+        with translated_errors(self.folder):
             yield from self.database.execute(
                 "SELECT sample_id, problem FROM samples WHERE task IS NULL ORDER BY position"
             )
 
     def can_be_scored(self) -> bool:
-        """Return whether a sample has a truth, or one whose annotation cannot be used and counts as failed."""
-        with own_errors(self.folder):
+        """Return whether any sample has ground truth, or an unusable annotation that counts as failed."""
+        with translated_errors(self.folder):
             return bool(
                 self._count("SELECT EXISTS (SELECT 1 FROM samples WHERE annotation IS NOT NULL OR task IS NULL)")
             )
 
     # Sessions and claims
 
-    def begin_session(self, circumstances: Mapping[str, Any]) -> int:
-        """Start working: record who does, and free what dead sessions had claimed.
+    def begin_session(self, environment: Mapping[str, Any]) -> int:
+        """Record a new session, and free the claims of dead sessions.
 
         Returns:
             The session's number.
         """
-        with own_errors(self.folder):
+        with translated_errors(self.folder):
             with transaction(self.database):
                 self._started = _now()
                 session = self.database.execute(
                     "INSERT INTO sessions (configuration, started, circumstances) VALUES (?, ?, ?)",
-                    (self._configuration, self._started, json.dumps(circumstances)),
+                    (self._configuration, self._started, json.dumps(environment)),
                 ).lastrowid
             self._session = int(session or 0)
             self._lock = SessionLock(self.folder, self._session)
@@ -221,22 +283,22 @@ class RunStore:
         return self._session
 
     def end_session(self) -> None:
-        """Give claims back, and record when the session ended."""
-        with own_errors(self.folder), transaction(self.database):
+        """Free the session's claims, and record its end."""
+        with translated_errors(self.folder), transaction(self.database):
             self.database.execute("DELETE FROM claims WHERE session = ?", (self._session,))
             self.database.execute("UPDATE sessions SET ended = ? WHERE session = ?", (_now(), self._session))
 
     def add_session_seconds(self, busy_seconds: float, waited_seconds: float) -> None:
-        """Record how long the session's device worked, and how long it waited for pictures."""
-        with own_errors(self.folder), transaction(self.database):
+        """Record how long the session's device worked, and how long it waited for frames."""
+        with translated_errors(self.folder), transaction(self.database):
             self.database.execute(
                 "UPDATE sessions SET busy_seconds = ?, waited_seconds = ? WHERE session = ?",
                 (busy_seconds, waited_seconds, self._session),
             )
 
     def add_session_memory(self, *, peak_host_bytes: int | None = None, peak_device_bytes: int | None = None) -> None:
-        """Record the session's largest resident set and CUDA allocation; None for what nobody looked at."""
-        with own_errors(self.folder), transaction(self.database):
+        """Record the session's largest resident set and CUDA allocation; None if not measured."""
+        with translated_errors(self.folder), transaction(self.database):
             self.database.execute(
                 "UPDATE sessions SET peak_host_bytes = ?, peak_device_bytes = ? WHERE session = ?",
                 (peak_host_bytes, peak_device_bytes, self._session),
@@ -244,22 +306,22 @@ class RunStore:
 
     def sessions(self) -> tuple[StoredSession, ...]:
         """Return every session, in order."""
-        with own_errors(self.folder):
+        with translated_errors(self.folder):
             return tuple(
-                StoredSession(session, started, ended, json.loads(circumstances), *cost)
-                for session, started, ended, circumstances, *cost in self.database.execute(
+                StoredSession(session, started, ended, json.loads(environment), *cost)
+                for session, started, ended, environment, *cost in self.database.execute(
                     "SELECT session, started, ended, circumstances, busy_seconds, waited_seconds, peak_host_bytes, "
                     "peak_device_bytes FROM sessions ORDER BY session"
                 )
             )
 
     def free_dead_claims(self) -> int:
-        """Delete claims of sessions whose process is gone.
+        """Delete claims of sessions whose process has ended.
 
         Returns:
-            How many samples other living sessions work on.
+            How many samples are claimed by other living sessions.
         """
-        with own_errors(self.folder):
+        with translated_errors(self.folder):
             claiming = self.database.execute("SELECT DISTINCT session FROM claims").fetchall()
             dead = [
                 (session,) for (session,) in claiming if session != self._session and not is_alive(self.folder, session)
@@ -269,21 +331,21 @@ class RunStore:
             return self._count("SELECT count(*) FROM claims WHERE session != ?", self._session)
 
     def claim_group(self, *, retry: bool = False) -> tuple[Task, ...]:
-        """Return the pending tasks of one group, now this session's; empty where none is pending.
+        """Claim the pending tasks of one group and return them; empty if none is pending.
 
         Args:
-            retry: samples that failed before this session began are pending as well.
+            retry: samples that failed before this session are pending too.
         """
         values = {"configuration": self._configuration, "retry": retry, "started": self._started}
-        with own_errors(self.folder), transaction(self.database):
+        with translated_errors(self.folder), transaction(self.database):
             first = self.database.execute(
-                f"SELECT s.work_group {_PENDING} ORDER BY s.work_group LIMIT 1",  # a constant of ours
+                f"SELECT s.work_group {_PENDING} ORDER BY s.work_group LIMIT 1",  # constants only
                 values,
             ).fetchone()
             if first is None:
                 return ()
             rows = self.database.execute(
-                f"SELECT s.task {_PENDING} AND s.work_group = :group ORDER BY s.position",  # the same
+                f"SELECT s.task {_PENDING} AND s.work_group = :group ORDER BY s.position",  # constants only
                 {**values, "group": first[0]},
             ).fetchall()
             tasks = tuple(read_task(text) for (text,) in rows)
@@ -294,18 +356,18 @@ class RunStore:
         return tasks
 
     def count_pending(self, *, retry: bool = False) -> int:
-        """Return how many samples nobody works on and have no result yet."""
+        """Return how many samples have neither a claim nor a result."""
         values = {"configuration": self._configuration, "retry": retry, "started": self._started}
-        with own_errors(self.folder):
-            return self._count(f"SELECT count(*) {_PENDING}", **values)  # a constant of ours
+        with translated_errors(self.folder):
+            return self._count(f"SELECT count(*) {_PENDING}", **values)  # constants only
 
     # Results
 
     def record(self, outcome: Outcome) -> None:
-        """Keep what came of a sample, in the place of an earlier failure; a sample that is done stays as it is."""
+        """Record the outcome of a sample; replaces an earlier failure, but not an earlier success."""
         failure = outcome.failure
         key = (outcome.sample_id, self._configuration)
-        with own_errors(self.folder), transaction(self.database):
+        with translated_errors(self.folder), transaction(self.database):
             before = self.database.execute(
                 "SELECT attempt FROM results WHERE sample_id = ? AND configuration = ?", key
             ).fetchone()
@@ -320,14 +382,14 @@ class RunStore:
                 None if outcome.track is None else pack_text(outcome.track),
                 *((None, None, None) if failure is None else (failure.kind, failure.message, failure.traceback)),
             )
-            self.database.execute(KEEP_RESULT, row)
+            self.database.execute(INSERT_RESULT, row)
             if outcome.maps is not None:
-                self.database.execute(KEEP_MAPS, (*key, pack_text(outcome.maps)))
+                self.database.execute(INSERT_MAPS, (*key, pack_text(outcome.maps)))
             self.database.execute("DELETE FROM claims WHERE sample_id = ? AND configuration = ?", key)
 
     def maps(self, sample_id: str) -> dict[str, Any] | None:
-        """Return a sample's attention maps (`stvg_core.outputs.report.kept_maps`); None where none were kept."""
-        with own_errors(self.folder):
+        """Return a sample's attention maps (`stvg_core.outputs.report.kept_maps`); None if they were not stored."""
+        with translated_errors(self.folder):
             if not has_maps(self.database):
                 return None
             row = self.database.execute(
@@ -336,19 +398,19 @@ class RunStore:
         return None if row is None else unpack(row[0], self.folder)
 
     def result(self, sample_id: str) -> StoredResult | None:
-        """Return what came of one sample; None where it has no result yet."""
+        """Return the result of a sample; None if it has none."""
         return next(self._results("AND r.sample_id = ?", sample_id), None)
 
     def results(self) -> Iterator[StoredResult]:
-        """Yield every result in the data set's order; one is held at a time."""
+        """Yield every result in the order of the data set, one at a time."""
         yield from self._results("ORDER BY s.position")
 
     def _results(self, ending: str, *values: str) -> Iterator[StoredResult]:
-        with own_errors(self.folder):
+        with translated_errors(self.folder):
             for sample_id, document, track, kind, error, trace, *rest in self.database.execute(
                 "SELECT r.sample_id, r.document, r.track, r.error_kind, r.error, r.traceback, r.attempt, r.session, "  # noqa: S608
                 "r.finished, r.seconds FROM results r JOIN samples s USING (sample_id) "
-                f"WHERE r.configuration = ? {ending}",  # constants of ours
+                f"WHERE r.configuration = ? {ending}",  # constants only
                 (self._configuration, *values),
             ):
                 yield StoredResult(
@@ -360,8 +422,8 @@ class RunStore:
                 )
 
     def outcomes(self) -> Iterator[tuple[str, str | None, str | None, float]]:
-        """Yield sample id, kind and message of the error (None where there is a tube) and seconds of every result."""
-        with own_errors(self.folder):
+        """Yield sample id, kind and message of the error (None if it has a tube) and seconds of every result."""
+        with translated_errors(self.folder):
             yield from self.database.execute(
                 "SELECT r.sample_id, r.error_kind, r.error, r.seconds FROM results r JOIN samples s USING (sample_id) "
                 "WHERE r.configuration = ? ORDER BY s.position",
@@ -370,16 +432,16 @@ class RunStore:
 
     def counts(self) -> dict[str, int]:
         """Return how many samples are `ok`, `failed` (unusable annotations included) and `pending`."""
-        with own_errors(self.folder):
+        with translated_errors(self.folder):
             total = self._count("SELECT count(*) FROM samples")
             unusable = self._count("SELECT count(*) FROM samples WHERE task IS NULL")
-            found = dict(
+            statuses = dict(
                 self.database.execute(
                     "SELECT status, count(*) FROM results WHERE configuration = ? GROUP BY status",
                     (self._configuration,),
                 ).fetchall()
             )
-        done, failed = found.get("ok", 0), found.get("failed", 0) + unusable
+        done, failed = statuses.get("ok", 0), statuses.get("failed", 0) + unusable
         return {"ok": done, "failed": failed, "pending": total - done - failed}
 
     def _count(self, query: str, *values: object, **named: object) -> int:

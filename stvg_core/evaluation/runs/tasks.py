@@ -1,6 +1,6 @@
-"""What a worker is given, and what it gives back: plain values that travel between processes.
+"""Tasks for workers and their outcomes: plain values that can be sent between processes.
 
-A task has no truth in it: what runs the method cannot see the answer.
+A task contains no ground truth: what runs the method cannot see it.
 """
 
 import json
@@ -35,9 +35,8 @@ class Task:
         video: path relative to the data set's video root.
         query: the sentence.
         segment: first and last frame (0-based, inclusive) that the query is about; None: the whole video.
-        frame_step: every how many-th source frame is counted; frame n of segment and prediction is source
-            frame n * frame_step.
-        frame_count: counted frames of the video, as annotated; None where that is unsaid.
+        frame_step: frame n of segment and prediction is source frame n * frame_step.
+        frame_count: annotated number of frames, in steps of `frame_step`; None if it is not annotated.
     """
 
     sample_id: str
@@ -49,7 +48,7 @@ class Task:
 
     @property
     def group(self) -> str:
-        """What is decoded and encoded once: tasks of one group share video and segment."""
+        """Key of the tasks that share video and segment, which are decoded and encoded once."""
         first, last = self.source_segment or ("", "")
         return f"{self.video}\t{first}\t{last}"
 
@@ -76,8 +75,8 @@ class Failure:
 
     Attributes:
         kind: name of the error's type.
-        message: what was expected, what came and the cure, on one line.
-        traceback: where it came from, for defects alone; empty for an error that was raised on purpose.
+        message: what was expected, what was got and the cure, on one line.
+        traceback: of internal errors; empty for a StvgError.
     """
 
     kind: str
@@ -86,7 +85,7 @@ class Failure:
 
     @classmethod
     def of(cls, error: Exception) -> "Failure":
-        """Return what is kept of an error."""
+        """Return the failure that an error stands for."""
         if isinstance(error, StvgError):
             return cls(type(error).__name__, one_line(str(error), _LONGEST_ERROR))
         lines = "".join(traceback.format_exception(error))
@@ -99,15 +98,15 @@ class Failure:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a task: a document, or a failure.
+    """The outcome of a task: a document, or a failure.
 
     Attributes:
-        sample_id: the task's.
-        document: JSON text of the grounding document (docs/output.md); None where the sample failed.
+        sample_id: of the task.
+        document: JSON text of the grounding document (docs/output.md); None if the sample failed.
         track: JSON text of the chosen track's key boxes: some protocols look at boxes outside the tube's span.
-        failure: why it failed; None where it did not.
-        seconds: wall clock of this sample, its share of what was done for its whole group included.
-        maps: JSON text of the attention maps (`stvg_core.outputs.report.kept_maps`), where they are kept; else None.
+        failure: why it failed; None if it did not.
+        seconds: wall clock of this sample, including its share of the work for its group.
+        maps: JSON text of the attention maps (`stvg_core.outputs.report.kept_maps`), if they are stored; else None.
     """
 
     sample_id: str
@@ -118,18 +117,18 @@ class Outcome:
     maps: str | None = None
 
     def __post_init__(self) -> None:
-        """Check that it is one of the two."""
+        """Check that it is exactly one of the two."""
         if (self.document is None) == (self.failure is None) or (self.track is None) != (self.document is None):
             raise RunError("expected a document with its track, or a failure; report it to the authors of the engine")
 
 
 def task_of(sample: GroundingSample) -> Task:
-    """Return what a worker may know of a sample."""
+    """Return the task of a sample: everything but its ground truth."""
     return Task(sample.sample_id, sample.video, sample.query, sample.segment, sample.frame_step, sample.frame_count)
 
 
 def read_task(text: str) -> Task:
-    """Return the task of a JSON text that `dumps` made."""
+    """Return a task from the JSON text that `dumps` returned."""
     fields = json.loads(text)
     segment = fields.pop("segment")
     return Task(**fields, segment=None if segment is None else (int(segment[0]), int(segment[1])))
@@ -143,24 +142,24 @@ def dump_track(track: Track) -> str:
 def prediction_of(
     document: Mapping[str, Any], track: Mapping[str, Any], task: Task, *, outside_span: bool
 ) -> dict[str, Any]:
-    """Return a grounding as `stvg score` reads predictions, in the frames that the task counts.
+    """Return a grounding as a prediction for `stvg score`, in the frames of the task.
 
-    A tube that reaches beyond the annotated number of frames is cut there: decoders and annotators may differ
-    by some frames. One that lies beyond it as a whole is refused.
+    A tube that ends after the annotated number of frames is cut there: decoders and annotators may differ by some
+    frames. A tube that starts after it is an error.
 
     Args:
         document: JSON of the grounding.
-        track: the chosen track's key boxes.
-        task: what was asked.
-        outside_span: whether boxes at all frames of the segment (the video, where there is none) are wanted, as the
-            models of published codes give them; else those of the tube alone.
+        track: key boxes of the chosen track.
+        task: of the sample.
+        outside_span: return boxes at all frames of the segment (of the video, if there is none), as published
+            models do; else only those of the tube.
 
     Raises:
-        RunError: the tube lies beyond the annotated frames.
+        RunError: the tube starts after the annotated frames.
     """
     step, tube, video = task.frame_step, document["tube"], document["video"]
     frame_count = -(-video["frame_count"] // step) if task.frame_count is None else task.frame_count
-    # A tube that is shorter than a step is at the counted frame before it.
+    # A tube shorter than a step is placed at the frame before it.
     start = min(-(-tube["start_frame"] // step), tube["end_frame"] // step)
     end = min(tube["end_frame"] // step, frame_count - 1)
     if start > end:

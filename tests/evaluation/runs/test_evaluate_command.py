@@ -93,7 +93,7 @@ def test_changed_settings_are_refused_with_the_difference(stvg: Run, tmp_path: P
         (("--shard", "3/2"), 2, "expected --shard as number/count"),
         (("--protocol", "nobody"), 2, "nobody"),
         (("--engine", "cloud"), 2, "expected --engine local or ray"),
-        (("--workers", "2"), 2, "expected --engine ray beside --workers"),
+        (("--workers", "2"), 2, "expected an engine such as ray with --workers"),
         (("--limit", "0"), 2, "--limit"),
         (("--set", "prompt"), 2, "expected --set name=value"),
         (("--split", "nowhere"), 1, "nowhere"),

@@ -247,7 +247,7 @@ def test_a_merged_result_names_the_session_that_made_it(tmp_path: Path) -> None:
             store.database.execute("UPDATE sessions SET peak_host_bytes = ?", (number,))
     merge_runs([tmp_path / "1", tmp_path / "2", tmp_path / "3"], tmp_path / "merged")
     with RunStore(tmp_path / "merged", write=False) as store:
-        process = {session.session: session.circumstances["process"] for session in store.sessions()}
+        process = {session.session: session.environment["process"] for session in store.sessions()}
         assert [session.peak_host_bytes for session in store.sessions()] == [1, 2, 3]
         made = {result.sample_id: process[result.session] for result in store.results()}
     for number in (1, 2, 3):

@@ -10,10 +10,16 @@ import pytest
 from hypothesis import strategies
 
 from stvg_core.errors import OutputError, RunError
-from stvg_core.evaluation.runs.database import FILE_NAME, open_database, transaction
-from stvg_core.evaluation.runs.liveness import SessionLock, is_alive
-from stvg_core.evaluation.runs.rows import StoredSample, pack, unpack
-from stvg_core.evaluation.runs.store import RunStore
+from stvg_core.evaluation.runs.database import (
+    FILE_NAME,
+    SessionLock,
+    is_alive,
+    open_database,
+    pack,
+    transaction,
+    unpack,
+)
+from stvg_core.evaluation.runs.store import RunStore, StoredSample
 from stvg_core.evaluation.runs.tasks import Failure, Outcome, Task
 from tests.support.runs import answer
 
@@ -46,7 +52,7 @@ def test_a_result_is_kept_and_read_again(tmp_path: Path) -> None:
         assert (result.attempt, result.session, result.seconds, result.failure) == (1, 1, 0.5, None)
         assert store.configuration() == {"model": "m"}
         (session,) = store.sessions()
-        assert session.circumstances == {"host": "here"}
+        assert session.environment == {"host": "here"}
         assert session.ended is not None
 
 
@@ -215,7 +221,7 @@ def test_a_transaction_is_whole_or_nothing(tmp_path: Path) -> None:
 
 
 def test_a_document_that_unpacks_to_too_much_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stvg_core.evaluation.runs.rows.MOST_DOCUMENT_BYTES", 1000)
+    monkeypatch.setattr("stvg_core.evaluation.runs.database.MOST_DOCUMENT_BYTES", 1000)
     assert unpack(pack({"a": "b"}), tmp_path) == {"a": "b"}
     with pytest.raises(RunError, match="larger than any"):
         unpack(pack({"a": "b" * 5000}), tmp_path)

@@ -21,14 +21,14 @@ from stvg_core.api.run_spec import RunSpec
 from stvg_core.errors import RunError, UsageError
 from stvg_core.evaluation.runs.engine import EngineChoice
 from stvg_core.evaluation.runs.evaluation import ModelChoice, Step, evaluate
-from stvg_core.evaluation.runs.pool import WorkerDescription
-from stvg_core.evaluation.runs.ray_engine import _share, open_ray_engine
-from stvg_core.evaluation.runs.remote_worker import RemoteWorker, Report, Surroundings
 from stvg_core.evaluation.runs.store import RunStore
 from stvg_core.evaluation.runs.tasks import Failure, Outcome, Task
 from stvg_core.inputs.datasets import Dataset, open_dataset
 from stvg_core.metrics import find_protocol
 from stvg_core.plugin.model_reference import LoadOptions
+from stvg_ray.engine import RayEngine, allocate_workers
+from stvg_ray.pool import WorkerDescription
+from stvg_ray.remote_worker import DriverContext, RemoteWorker, Report
 from tests.support.ray_doubles import ORGANISER, DeadlyChoice, is_running, processes, results, write_clips
 
 ROOT = Path(__file__).parents[3]
@@ -75,7 +75,7 @@ def test_everything_that_travels_can_be_pickled() -> None:
         outcome,
         Failure("ModelError", "expected weights", "trace"),
         Report(outcome, 1.0, 2.0),
-        Surroundings("/folder", {"STVG_A": "b"}),
+        DriverContext("/folder", {"STVG_A": "b"}),
         WorkerDescription("host", {"model": {}}, {"platform": "x"}),
     ):
         assert pickle.loads(pickle.dumps(value)) == value
@@ -90,7 +90,7 @@ def test_a_worker_reports_sample_by_sample(tmp_path: Path, marks: Path, monkeypa
         "stvg_core.evaluation.runs.worker.read_video", __import__("stvg_core.inputs.video", fromlist=["x"]).read_video
     )
     write_clips(tmp_path / "data", videos=2)
-    remote = RemoteWorker(DeadlyChoice(RunSpec("scripted"), marks=marks), tmp_path / "data", Surroundings.here())
+    remote = RemoteWorker(DeadlyChoice(RunSpec("scripted"), marks=marks), tmp_path / "data", DriverContext.current())
     description = remote.open()
     assert isinstance(description, WorkerDescription)
     assert description.model["model"]["id"] == "scripted"
@@ -108,7 +108,7 @@ def test_a_worker_reports_sample_by_sample(tmp_path: Path, marks: Path, monkeypa
 
 
 def test_a_worker_without_a_model_says_why(marks: Path) -> None:
-    remote = RemoteWorker(DeadlyChoice(RunSpec("scripted"), marks=marks, refuses=True), marks, Surroundings.here())
+    remote = RemoteWorker(DeadlyChoice(RunSpec("scripted"), marks=marks, refuses=True), marks, DriverContext.current())
     assert remote.open() == Failure("ModelError", "expected weights in the folder, got none; download them")
     with pytest.raises(RunError, match=r"expected a worker with a model"):
         remote.submit(())
@@ -117,29 +117,29 @@ def test_a_worker_without_a_model_says_why(marks: Path) -> None:
 def test_a_worker_takes_on_folder_and_variables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STVG_PLUGIN_FILES", "a.py")
     monkeypatch.chdir(tmp_path)
-    there = Surroundings.here()
+    there = DriverContext.current()
     assert there.variables["STVG_PLUGIN_FILES"] == "a.py"
     assert not [name for name in there.variables if not name.startswith("STVG_")]
     monkeypatch.delenv("STVG_PLUGIN_FILES")
     monkeypatch.chdir("/")
-    there.enter()
+    there.apply()
     assert (os.environ["STVG_PLUGIN_FILES"], Path.cwd()) == ("a.py", tmp_path)
     # A machine that lacks the folder tells of the files that it cannot find there.
-    Surroundings("/no such folder", {}).enter()
+    DriverContext("/no such folder", {}).apply()
     assert Path.cwd() == tmp_path
 
 
 def test_workers_are_as_many_as_devices() -> None:
-    assert _share({"CPU": 8.0, "GPU": 3.0}, None, "auto") == (3, 1)
-    assert _share({"CPU": 8.0, "GPU": 3.0}, 2, "cuda") == (2, 1)
-    assert _share({"CPU": 8.0, "GPU": 3.0}, 5, "cpu") == (5, 0)
+    assert allocate_workers({"CPU": 8.0, "GPU": 3.0}, None, "auto") == (3, 1)
+    assert allocate_workers({"CPU": 8.0, "GPU": 3.0}, 2, "cuda") == (2, 1)
+    assert allocate_workers({"CPU": 8.0, "GPU": 3.0}, 5, "cpu") == (5, 0)
     for resources, workers, device, message in (
         ({"CPU": 8.0, "GPU": 3.0}, 4, "auto", "at most 3 workers, for the Ray cluster has 3 CUDA devices, got 4"),
         ({"CPU": 2.0}, 3, "auto", "at most 2 workers, for the Ray cluster has 2 CPU cores, got 3"),
         ({"CPU": 2.0}, None, "cuda", "expected CUDA devices in the Ray cluster, got none"),
     ):
         with pytest.raises(RunError, match=message):
-            _share(resources, workers, device)
+            allocate_workers(resources, workers, device)
 
 
 def test_there_is_at_least_one_worker() -> None:
@@ -149,7 +149,7 @@ def test_there_is_at_least_one_worker() -> None:
 
 def test_a_device_cannot_be_named(tmp_path: Path) -> None:
     choice = ModelChoice(RunSpec("tiny:qwen2-vl", load=LoadOptions("cuda:1")))
-    with pytest.raises(UsageError, match=r"Ray deals them out"), open_ray_engine(RAY, choice, tmp_path):
+    with pytest.raises(UsageError, match=r"Ray assigns devices"), RayEngine().open(RAY, choice, tmp_path):
         pass
 
 
@@ -166,7 +166,7 @@ def test_a_cluster_that_cannot_be_joined(address: str, reason: str, tmp_path: Pa
     engine, choice = EngineChoice("ray", 1, address), ModelChoice(RunSpec("tiny:qwen2-vl"))
     with (
         pytest.raises(RunError, match=rf"cannot join the Ray cluster '{address}' \(see ray status\): .*{reason}"),
-        open_ray_engine(engine, choice, tmp_path),
+        RayEngine().open(engine, choice, tmp_path),
     ):
         pass
     # Ray itself would knock for minutes.
@@ -177,7 +177,7 @@ def test_without_the_package_the_command_says_how_to_get_it(
     tmp_path: Path, marks: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(RunError, match=r"expected Ray, got .*; pip install 'stvg-core\[ray\]'"):
+    with pytest.raises(RunError, match=r"expected Ray, got .*; pip install ray"):
         grounded(write_clips(tmp_path / "data"), tmp_path / "run", marks, RAY)
 
 
@@ -214,7 +214,7 @@ def test_who_names_a_cluster_does_not_get_another_one(cluster: None, tmp_path: P
     choice = DeadlyChoice(RunSpec("scripted"), marks=marks)
     with (
         pytest.raises(RunError, match=r"cannot join the Ray cluster '127.0.0.1:1'"),
-        open_ray_engine(EngineChoice("ray", 1, "127.0.0.1:1"), choice, tmp_path),
+        RayEngine().open(EngineChoice("ray", 1, "127.0.0.1:1"), choice, tmp_path),
     ):
         pass
     assert not processes(marks)
