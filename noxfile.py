@@ -61,7 +61,8 @@ def demo(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Run the tests: nox -s tests -- -m slow -k tube."""
     install(session, "test")
-    session.run("pytest", "--numprocesses=2", *session.posargs, env={**ONE_THREAD_PER_WORKER, **KEEP_BYTECODE})
+    environment = {**ONE_THREAD_PER_WORKER, **KEEP_BYTECODE}
+    session.run("pytest", "--numprocesses=2", "--dist=loadfile", *session.posargs, env=environment)
 
 
 @nox.session
