@@ -1,7 +1,8 @@
 """Everything that can be run on this repository; `nox -l` lists it.
 
 Sessions install the distributions from this checkout under constraints.txt, each into a
-virtual environment of its own, and need no network but a package index.
+virtual environment of its own, and need no network but a package index. `nox -s develop`
+installs everything once; with `nox --no-venv --no-install` sessions run in that environment.
 """
 
 import os
@@ -22,6 +23,8 @@ OLDEST_TRANSFORMERS = "5.17.0"
 AXE = "4.14.1"
 PROJECT = nox.project.load_toml(ROOT / "pyproject.toml")
 ONE_THREAD_PER_WORKER = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+# Two workers and hundreds of child processes would otherwise compile the same modules again.
+KEEP_BYTECODE = {"PYTHONDONTWRITEBYTECODE": ""}
 
 
 def groups(*names: str) -> tuple[str, ...]:
@@ -29,10 +32,21 @@ def groups(*names: str) -> tuple[str, ...]:
     return nox.project.dependency_groups(PROJECT, *names)
 
 
+def requirements(*names: str) -> tuple[str, ...]:
+    """Return pip's arguments for all distributions of this repository, editable, and dependency groups."""
+    editable = [part for path in DISTRIBUTIONS for part in ("--editable", str(path))]
+    return ("--quiet", "--constraint", str(ROOT / "constraints.txt"), *editable, *groups(*names))
+
+
 def install(session: nox.Session, *names: str) -> None:
     """Install all distributions of this repository, editable, and dependency groups."""
-    editable = [part for path in DISTRIBUTIONS for part in ("--editable", str(path))]
-    session.install("--quiet", "--constraint", str(ROOT / "constraints.txt"), *editable, *groups(*names))
+    session.install(*requirements(*names))
+
+
+@nox.session(venv_backend="none", default=False)
+def develop(session: nox.Session) -> None:
+    """Install what lint, types, tests, demo and conformance need into the environment that runs nox."""
+    session.run("python", "-m", "pip", "install", *requirements("lint", "test"))
 
 
 @nox.session
@@ -47,7 +61,8 @@ def demo(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Run the tests: nox -s tests -- -m slow -k tube."""
     install(session, "test")
-    session.run("pytest", "--numprocesses=2", *session.posargs, env=ONE_THREAD_PER_WORKER)
+    environment = {**ONE_THREAD_PER_WORKER, **KEEP_BYTECODE}
+    session.run("pytest", "--numprocesses=2", "--dist=loadfile", *session.posargs, env=environment)
 
 
 @nox.session

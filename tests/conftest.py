@@ -16,7 +16,7 @@ jaxtyping.install_import_hook(PACKAGES, "beartype.beartype")
 import hypothesis  # the hook must come before what it watches
 
 # A slow machine is no failure; where a change is judged, every run draws the same examples.
-hypothesis.settings.register_profile("stvg", deadline=None, derandomize="CI" in os.environ)
+hypothesis.settings.register_profile("stvg", deadline=None, derandomize="CI" in os.environ, max_examples=50)
 hypothesis.settings.load_profile("stvg")
 
 import numpy as np

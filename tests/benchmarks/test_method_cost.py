@@ -32,6 +32,7 @@ def test_peak_memory_is_that_of_the_work_and_not_of_what_stood_before() -> None:
     assert held.numel() > 0
 
 
+@pytest.mark.slow
 def test_the_command_prints_both_sides(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

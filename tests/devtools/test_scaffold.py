@@ -232,7 +232,8 @@ def prove(folder: Path, *arguments: str) -> dict[str, str]:
     return {check["name"]: check["outcome"] for check in json.loads(done.stdout)["checks"]}
 
 
-@pytest.mark.parametrize("family", ["custom", pytest.param("huggingface", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("family", ["custom", "huggingface"])
 def test_it_passes_the_kit_as_generated(tmp_path: Path, family: str) -> None:
     folder = tmp_path / "new"
     architecture = "MineForConditionalGeneration"

@@ -26,15 +26,16 @@ from stvg_huggingface.adapter import HuggingFaceAdapter
 from stvg_huggingface.gated_mlp import forward_replaced, gated_mlp, is_gated
 from stvg_huggingface.recompute import LEVELS, Recompute, choose_recompute, kept_bytes, lean_layers
 from stvg_huggingface.testing import TINY_FAMILIES
+from stvg_huggingface.testing.models import MIDDLE, TINY, ModelSize
 from stvg_huggingface.testing.sessions import random_session
 
 QUESTIONS = ("Is there a man in red in this video?", "please describe this video", "Is there a car?")
 FAMILIES = sorted(TINY_FAMILIES)
 
 
-def fresh(family: str, recompute: str = "none", layers: int = 3) -> Session:
+def fresh(family: str, recompute: str = "none", layers: int = 3, size: ModelSize = TINY) -> Session:
     options = LoadOptions("cpu", recompute=recompute)
-    return random_session(family, options, device=torch.device("cpu"), dtype=torch.float32, layers=layers)
+    return random_session(family, options, device=torch.device("cpu"), dtype=torch.float32, layers=layers, size=size)
 
 
 opened = cache(fresh)
@@ -156,7 +157,7 @@ def kept(session: Session, clip: EncodedClip) -> int:
 def test_what_is_kept_is_what_the_estimate_says_and_linear_in_the_frames() -> None:
     sizes: dict[Recompute, list[int]] = {level: [] for level in LEVELS}
     for level in LEVELS:
-        session = opened("llava-next-video", level, layers=6)
+        session = opened("llava-next-video", level, layers=6, size=MIDDLE)
         tokens = []
         for count in (8, 16):
             clip = clip_of(session, count)

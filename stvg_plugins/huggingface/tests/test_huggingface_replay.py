@@ -21,6 +21,7 @@ from stvg_huggingface.passes import PassKind, QuestionTensors
 from stvg_huggingface.recompute import LEVELS, kept_bytes
 from stvg_huggingface.replay import RecordedPass, Replays, RunPass, recording_bytes, rotary_waits
 from stvg_huggingface.testing import TINY_FAMILIES
+from stvg_huggingface.testing.models import TINY
 from stvg_huggingface.testing.sessions import _published, published_sizes, random_session
 
 FAMILIES = sorted(TINY_FAMILIES)
@@ -72,7 +73,8 @@ class Refuses:
 
 
 def opened(family: str) -> Session:
-    return random_session(family, LoadOptions("cpu"), device=torch.device("cpu"), dtype=torch.float32, layers=3)
+    options = LoadOptions("cpu")
+    return random_session(family, options, device=torch.device("cpu"), dtype=torch.float32, layers=3, size=TINY)
 
 
 plain = cache(opened)

@@ -16,6 +16,7 @@ from tests.support.conformance.planting import OpenContext
 
 # What shows in another process alone must be importable there, and has a test of its own.
 IN_PROCESS = [mutant for mutant in MUTANTS if mutant.caught_by != "fresh-process"]
+ONE_OF_EACH_FAMILY = {mutant.family: mutant for mutant in IN_PROCESS}.values()
 every_mutant = pytest.mark.parametrize("mutant", IN_PROCESS, ids=lambda mutant: mutant.name)
 
 
@@ -53,6 +54,8 @@ def failures(context: ConformanceContext) -> set[str]:
 
 
 @pytest.mark.slow
-@every_mutant
+@pytest.mark.parametrize(
+    "mutant", {mutant.family: mutant for mutant in IN_PROCESS}.values(), ids=lambda one: one.family
+)
 def test_whole_kit_on_a_bug(mutant: Mutant, context_of: OpenContext) -> None:
     assert mutant.caught_by in failures(mutant.plant(context_of(mutant.family)))

@@ -65,15 +65,16 @@ def _killed_once(run: Path, data: Path, seconds: float, delay_seconds: float) ->
     os.waitpid(process, 0)
 
 
-def test_killed_at_fifty_moments_it_comes_to_the_same(tmp_path: Path) -> None:
+@pytest.mark.parametrize("deaths", [10, pytest.param(50, marks=pytest.mark.slow)])
+def test_killed_at_many_moments_it_comes_to_the_same(deaths: int, tmp_path: Path) -> None:
     dataset = write_dataset(tmp_path / "data", videos=50, queries=4)
     work(tmp_path / "unbroken", dataset)
     begin(tmp_path / "run", dataset)
     moments = random.Random(0)
-    for _ in range(50):
+    for _ in range(deaths):
         _killed_once(tmp_path / "run", tmp_path / "data", moments.uniform(0.001, 0.2), 0.03)
     with RunStore(tmp_path / "run", write=False) as store:
-        # Or the fifty deaths came before anything was done, or when nothing was left to do.
+        # Or the deaths came before anything was done, or when nothing was left to do.
         assert 0 < store.counts()["pending"] < 200
     work(tmp_path / "run", dataset)
     assert rows(tmp_path / "run") == rows(tmp_path / "unbroken")

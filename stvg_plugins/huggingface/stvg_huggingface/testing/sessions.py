@@ -19,7 +19,7 @@ from stvg_huggingface.capture import ATTENTION_NAME, register_attention
 from stvg_huggingface.hooks import HuggingFaceBackend
 from stvg_huggingface.loading import LoadedCheckpoint
 from stvg_huggingface.pixels import PixelStatistics
-from stvg_huggingface.testing.models import MIDDLE, TINY_FAMILIES
+from stvg_huggingface.testing.models import MIDDLE, TINY_FAMILIES, ModelSize
 from stvg_huggingface.testing.tokenizers import tiny_internvl_tokenizer, tiny_llava_tokenizer, tiny_tokenizer
 
 CONFIGS: Final = Path(__file__).parent / "configs"
@@ -43,16 +43,23 @@ def published_sizes() -> tuple[str, ...]:
 
 
 def random_session(
-    name: str, options: LoadOptions, *, device: torch.device, dtype: torch.dtype, layers: int | None = None
+    name: str,
+    options: LoadOptions,
+    *,
+    device: torch.device,
+    dtype: torch.dtype,
+    layers: int | None = None,
+    size: ModelSize = MIDDLE,
 ) -> Session:
     """Return a session on a random model: nothing is read from disk but its configuration.
 
     Args:
-        name: a published configuration ("qwen2-vl-7b"), or a family ("qwen2-vl") for its middle size.
+        name: a published configuration ("qwen2-vl-7b"), or a family ("qwen2-vl") in the given size.
         options: what the adapter reads of them (attention kernel, determinism).
         device: where the weights are made.
         dtype: of the weights.
-        layers: decoder layers; None: as the configuration says, 8 for a middle size.
+        layers: decoder layers; None: as the configuration says, 8 for a family.
+        size: of a family's language model.
 
     Raises:
         UsageError: there is no such configuration or family.
@@ -63,7 +70,7 @@ def random_session(
     model: Any
     tokenizer: PreTrainedTokenizerBase
     if name in TINY_FAMILIES:
-        model, tokenizer = TINY_FAMILIES[name](layers=layers or _MIDDLE_LAYERS, size=MIDDLE)
+        model, tokenizer = TINY_FAMILIES[name](layers=layers or _MIDDLE_LAYERS, size=size)
         model.set_attn_implementation(kernels)
         model = model.to(device, dtype)
     elif name in published_sizes():
