@@ -144,7 +144,7 @@ def oldest(session: nox.Session) -> None:
 def bench(session: nox.Session) -> None:
     """Fail where the method has become more expensive beside the plain procedure: counted, not timed."""
     install(session)
-    session.run("python", "-m", "stvg_huggingface.benchmark.floors", env=ONE_THREAD_PER_WORKER)
+    session.run("python", "-m", "benchmarks.method_cost.floors", env={**ONE_THREAD_PER_WORKER, "PYTHONPATH": str(ROOT)})
 
 
 def chromium(session: nox.Session) -> str:
@@ -200,4 +200,5 @@ def train_tiny(session: nox.Session) -> None:
     session.install("--quiet", "--constraint", str(ROOT / "constraints.txt"), "matplotlib")
     # Or glibc gives every step's large tensors back to the system and asks for them again: several times slower.
     memory = {"MALLOC_MMAP_THRESHOLD_": "2000000000", "MALLOC_TRIM_THRESHOLD_": "20000000000"}
-    session.run("python", "-m", "stvg_tiny.train", *session.posargs, env={**ONE_THREAD_PER_WORKER, **memory})
+    environment = {**ONE_THREAD_PER_WORKER, **memory, "PYTHONPATH": str(ROOT / "stvg_plugins" / "tiny" / "research")}
+    session.run("python", "-m", "tiny_recipe.train", *session.posargs, env=environment)

@@ -76,11 +76,11 @@ def one_start(folder: Path, device: str, way: str) -> dict[str, float]:
         seconds[stage] = now - last
         last = now
 
+    from benchmarks.method_cost.measure import noise
     from stvg_core.host.session import open_session
     from stvg_core.plugin.model_reference import LoadOptions
     from stvg_core.settings import InputSettings
     from stvg_huggingface.adapter import HuggingFaceAdapter
-    from stvg_huggingface.benchmark.measure import noise
 
     done("imports")
     if way == "straight":

@@ -7,7 +7,7 @@ In float32 prints one Markdown row a family: the largest differences from transf
 attention, over every way to show a clip (docs/exactness.md says what each column is). In another dtype
 prints how well the order of attention survives: rank correlation of relative-attention maps with
 float32's and how often the same cell is highest, for the backend and, beside it, for eager attention in
-the same dtype. Measuring is shared with the tests (tests/backends/measure.py).
+the same dtype. Measuring is shared with the tests (tests/support/backends/measure.py).
 """
 
 import argparse
@@ -28,9 +28,9 @@ from stvg_core.method.attention import relative_rows
 from stvg_core.plugin.adapter import AttentionRequest, QuestionAttention
 from stvg_core.settings import PromptSettings, RelativeSettings
 from stvg_huggingface.testing import TINY_FAMILIES, save_tiny_model
-from tests.backends import measure
-from tests.backends.plain_method import plain_rows
-from tests.backends.subjects import CASES, ONE_CASE, QUESTIONS, Case, Subject, open_subject
+from tests.support.backends import measure
+from tests.support.backends.plain_method import plain_rows
+from tests.support.backends.subjects import CASES, ONE_CASE, QUESTIONS, Case, Subject, open_subject
 
 OBJECTIVES = [PromptSettings(objective=name, contrast_neutral=True) for name in ("exponential", "linear")]
 SEEDS = range(40)

@@ -13,7 +13,7 @@ from pathlib import Path
 from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
-from tests.browser.conftest import FLAGS, chromium
+from tests.support.browsing import FLAGS, chromium
 
 CLIPS = 6
 COLORS = 128

@@ -16,8 +16,8 @@ import numpy as np
 from playwright.sync_api import Page, sync_playwright
 
 from stvg_core.evaluation.runs.tasks import Outcome, Task
-from tests.browser.conftest import FLAGS, chromium
-from tests.outputs.pages import support
+from tests.support import pages as support
+from tests.support.browsing import FLAGS, chromium
 
 GRID = 16
 SAMPLED = 20

@@ -9,15 +9,20 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from stvg_core.api.attention import AttentionResult, attend
-    from stvg_core.api.grounder import GroundingResult, ground
+    from stvg_core.api.grounder import Grounder, ground, load
+    from stvg_core.api.results import GroundingResult
+    from stvg_core.api.run_spec import RunSpec
     from stvg_core.errors import StvgError
+    from stvg_core.evaluation.api import evaluate, score
     from stvg_core.host.session import Session, open_session
     from stvg_core.settings import Settings, load_settings
     from stvg_core.values import Span, Track, Tube
 
 __all__ = [
     "AttentionResult",
+    "Grounder",
     "GroundingResult",
+    "RunSpec",
     "Session",
     "Settings",
     "Span",
@@ -25,19 +30,27 @@ __all__ = [
     "Track",
     "Tube",
     "attend",
+    "evaluate",
     "ground",
+    "load",
     "load_settings",
     "open_session",
+    "score",
 ]
 
 _HOMES = {
     "AttentionResult": "api.attention",
     "attend": "api.attention",
-    "GroundingResult": "api.grounder",
+    "Grounder": "api.grounder",
     "ground": "api.grounder",
+    "load": "api.grounder",
+    "GroundingResult": "api.results",
+    "RunSpec": "api.run_spec",
     "Settings": "settings",
     "load_settings": "settings",
     "StvgError": "errors",
+    "evaluate": "evaluation.api",
+    "score": "evaluation.api",
     "Session": "host.session",
     "open_session": "host.session",
     "Span": "values",
@@ -48,6 +61,11 @@ _HOMES = {
 
 def __getattr__(name: str) -> object:
     """Import a public name where it is first used."""
+    if name == "__version__":
+        # Only here: it takes half of the time that importing this package may take.
+        from importlib.metadata import version
+
+        return version("stvg-core")
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -5,7 +5,7 @@ as displayed (rotation and pixel aspect applied), frames are 0-based, times are 
 Axis words are those of docs/shapes.md.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -285,6 +285,24 @@ class Tube:
             raise TubeError(f"expected a 0-based start frame, got {self.start_frame}")
         object.__setattr__(self, "boxes_xyxy", _frozen(self.boxes_xyxy))
         object.__setattr__(self, "frame_seconds", _frozen(self.frame_seconds))
+
+    def __len__(self) -> int:
+        """Return the number of source frames."""
+        return len(self.boxes_xyxy)
+
+    def __iter__(self) -> Iterator[tuple[int, tuple[float, float, float, float]]]:
+        """Iterate over source frames with their boxes, xyxy in pixels.
+
+        >>> tube = Tube(3, np.array([[0.0, 0, 2, 2], [1.0, 0, 3, 2]]), np.array([0.3, 0.4]), 0.5)
+        >>> for frame, box in tube:
+        ...     print(frame, box)
+        3 (0.0, 0.0, 2.0, 2.0)
+        4 (1.0, 0.0, 3.0, 2.0)
+        """
+        frames = range(self.start_frame, self.start_frame + len(self))
+        return (
+            (frame, (x0, y0, x1, y1)) for frame, (x0, y0, x1, y1) in zip(frames, self.boxes_xyxy.tolist(), strict=True)
+        )
 
     @property
     def end_frame(self) -> int:

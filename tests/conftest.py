@@ -1,10 +1,8 @@
 """Shapes and types of every annotated function are checked while the tests run."""
 
-import importlib.metadata
 import os
 import sys
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from pathlib import Path
 
 import jaxtyping
@@ -15,144 +13,22 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 PACKAGES = ["stvg_core", *(folder.name for folder in Path(__file__).parents[1].glob("stvg_plugins/*/stvg_*"))]
 jaxtyping.install_import_hook(PACKAGES, "beartype.beartype")
 
-import hypothesis  # noqa: E402
+import hypothesis  # the hook must come before what it watches
 
 # A slow machine is no failure; where a change is judged, every run draws the same examples.
 hypothesis.settings.register_profile("stvg", deadline=None, derandomize="CI" in os.environ)
 hypothesis.settings.load_profile("stvg")
 
-import numpy as np  # noqa: E402  # the hook must come before what it watches
-import pytest  # noqa: E402
-import torch  # noqa: E402
-from torch import Tensor  # noqa: E402
+import numpy as np
+import pytest
 
-from stvg_core.host.registry import FoundBackend, find_backends  # noqa: E402
-from stvg_core.host.session import Session, open_backend  # noqa: E402
-from stvg_core.method.attention import select_tokens  # noqa: E402
-from stvg_core.method.prompts import margin_loss  # noqa: E402
-from stvg_core.method.reversed_view import reverse_by_flipping  # noqa: E402
-from stvg_core.plugin.adapter import (  # noqa: E402
-    AnswerLogits,
-    AttentionRequest,
-    EncodedClip,
-    ModelDescription,
-    PromptToken,
-    QuestionAttention,
-)
-from stvg_core.plugin.hookspecs import hookimpl  # noqa: E402
-from stvg_core.plugin.model_reference import LoadOptions, ModelReference  # noqa: E402
-from stvg_core.settings import InputSettings, PromptSettings, TokenSettings  # noqa: E402
-from stvg_core.values import Frames, TokenLayout, VideoInfo  # noqa: E402
-
-GRID = 4
-
-
-@dataclass
-class ScriptedAdapter:
-    """A model that attends where its script says, so that the right tube is known.
-
-    The attribute question attends to column `column` of every frame; the action question
-    attends there in frames `first`..`last` only, and a little to a decoy in column 0.
-    """
-
-    column: int = 2
-    first: int = 3
-    last: int = 5
-    asked: list[tuple[str, ...]] = field(default_factory=list)
-    encoded: list[tuple[int, ...]] = field(default_factory=list)
-    prompts: list[Tensor | None] = field(default_factory=list)
-
-    @property
-    def description(self) -> ModelDescription:
-        return ModelDescription("scripted", layer_count=8, yes_id=1, no_id=0)
-
-    def encode(self, frames: Frames, settings: InputSettings, frame_order: tuple[int, ...]) -> EncodedClip:
-        self.encoded.append(frame_order)
-        layout = TokenLayout(len(frames), GRID, GRID, tuple(range(len(frames))))
-        numbers = torch.linspace(0.1, 1.0, layout.cell_count * 3).reshape(-1, 3)
-        return EncodedClip(numbers, layout, frame_order, {"order": frame_order})
-
-    def answer_logits(self, clip: EncodedClip, questions: Sequence[str], prompt: Tensor | None) -> AnswerLogits:
-        shown = clip.visual_tokens if prompt is None else clip.visual_tokens + prompt
-        yes = torch.stack([shown.mean() * (place + 1) for place in range(len(questions))])
-        return AnswerLogits(yes=yes, no=torch.zeros_like(yes))
-
-    def attention_rows(self, request: AttentionRequest) -> tuple[QuestionAttention, ...]:
-        self.asked.append(request.questions)
-        self.prompts.append(request.prompt)
-        return tuple(self._rows(request.clip, question) for question in request.questions)
-
-    def generate_text(self, instruction: str, maximum_tokens: int) -> str:
-        return '{"attribute": "the scripted man", "action": "the man walks"}'
-
-    def _rows(self, clip: EncodedClip, question: str) -> QuestionAttention:
-        grid = torch.full((*clip.layout.shape,), 1e-3)
-        for position, frame in enumerate(clip.frame_order):
-            if "walks" not in question and "escribe" not in question:
-                grid[position, :, self.column] = 0.02
-            elif "walks" in question:
-                grid[position, :, 0] = 0.01
-                if self.first <= frame <= self.last:
-                    grid[position, :, self.column] = 0.02 + 0.001 * frame
-        tokens = (
-            PromptToken("video", "word"),
-            PromptToken("?", "punctuation"),
-            PromptToken("<end>", "role"),
-            PromptToken("assistant", "role"),
-        )
-        rows = torch.stack([torch.zeros(grid.numel()), grid.flatten() / 2, grid.flatten(), grid.flatten() / 3])
-        return QuestionAttention(question, tokens, rows)
-
-
-class ScriptedBackend:
-    """The smallest backend: it names the core's reference implementations."""
-
-    def __init__(self, adapter: ScriptedAdapter) -> None:
-        self.adapter = adapter
-
-    @hookimpl
-    def stvg_create_adapter(self, reference: ModelReference, options: LoadOptions) -> ScriptedAdapter:
-        return self.adapter
-
-    @hookimpl
-    def stvg_capture_attention(
-        self, adapter: ScriptedAdapter, request: AttentionRequest
-    ) -> tuple[QuestionAttention, ...]:
-        return adapter.attention_rows(request)
-
-    @hookimpl
-    def stvg_select_grounding_tokens(
-        self, adapter: ScriptedAdapter, attention: QuestionAttention, relative: Tensor, settings: TokenSettings
-    ) -> tuple[int, ...]:
-        return select_tokens(attention, relative, settings)
-
-    @hookimpl
-    def stvg_regularize_logits(
-        self, adapter: ScriptedAdapter, logits: AnswerLogits, settings: PromptSettings
-    ) -> Tensor:
-        return margin_loss(logits, settings)
-
-    @hookimpl
-    def stvg_augment_frames(
-        self, adapter: ScriptedAdapter, frames: Frames, clip: EncodedClip, settings: InputSettings
-    ) -> EncodedClip:
-        return reverse_by_flipping(clip)
-
-
-def found_backend(name: str = "scripted", **changes: object) -> FoundBackend:
-    entry = importlib.metadata.EntryPoint(name, "scripted:Backend", "stvg.backends")
-    values: dict[str, object] = {
-        "name": name,
-        "distribution": f"stvg-{name}",
-        "version": "1.0",
-        "status": "ok",
-        "reason": "",
-        "fix": "",
-        "hook_api": 1,
-        "architectures": ("ScriptedModel",),
-        "entry_point": entry,
-    }
-    return FoundBackend(**(values | changes))  # type: ignore[arg-type]
+from stvg_core.cli import main
+from stvg_core.devtools.demos import DemoCase, find_demos
+from stvg_core.host.session import Session, open_backend
+from stvg_core.plugin.model_reference import LoadOptions, ModelReference
+from stvg_core.values import Frames, VideoInfo
+from tests.support.command_line import Ran, Run
+from tests.support.scripted import ScriptedAdapter, ScriptedBackend, found_backend
 
 
 @pytest.fixture
@@ -187,12 +63,22 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
             del sys.modules[name]
 
 
-def rows(name: str = "family") -> list[FoundBackend]:
-    """Every listed row of a backend."""
-    return [backend for backend in find_backends() if backend.name == name]
+@pytest.fixture
+def stvg(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """The command line, run in this process."""
+
+    def run(*arguments: str | Path) -> Ran:
+        monkeypatch.setattr(sys, "argv", ["stvg", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as exit_:
+            main()
+        captured = capsys.readouterr()
+        return Ran(int(exit_.value.code or 0), captured.out, captured.err)
+
+    return run
 
 
-def row(name: str = "family") -> FoundBackend:
-    """The one listed row of a backend."""
-    (found,) = rows(name)
-    return found
+@pytest.fixture(scope="session")
+def easy() -> DemoCase:
+    """The shipped demo that the tiny model grounds well."""
+    return next(case for case in find_demos() if case.name == "easy")

@@ -1,174 +1,283 @@
-"""The Python API: the same job as `stvg ground`, of the same shape.
+"""Open a model once, and ground any number of sentences in any number of videos.
 
-from stvg_core import ground
-result = ground("clip.mp4", "The red circle moves left.", model="tiny:qwen2-vl")
-result.tube.span, result.save("output")
+Examples:
+    >>> import stvg_core
+    >>> from stvg_core.devtools.demos import find_demos
+    >>> clip = find_demos()[0]
+    >>> with stvg_core.load("tiny:qwen2-vl", device="cpu") as grounder:
+    ...     result = grounder.ground(clip.video, clip.query)
+    ...     both = grounder.ground(clip.video, ["The red circle moves left.", "The blue square stands still."])
+    >>> result
+    GroundingResult('...': ... s to ... s, frames ... to ..., first box [...])
+    >>> frame, (x0, y0, x1, y1) = next(iter(result.tube))
+    >>> len(both)
+    2
 """
 
 import importlib.metadata
 import platform
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+import threading
+import weakref
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Unpack, overload
 
-from stvg_core.errors import UsageError
+import numpy as np
+from jaxtyping import UInt8
+
+from stvg_core.api.results import GroundingResult
+from stvg_core.api.run_spec import DEFAULT_DECOMPOSER, RunOptions, RunSpec
+from stvg_core.errors import QueryError, UsageError
 from stvg_core.host.model_settings import settings_before_loading
 from stvg_core.host.models import resolve_model
 from stvg_core.host.session import Session, open_session
 from stvg_core.host.tracing import HookCall
-from stvg_core.host.wrappers import HookExtension, open_hook_extensions
+from stvg_core.host.wrappers import open_hook_extensions
 from stvg_core.inputs.query.catalog import open_decomposer
-from stvg_core.inputs.query.sentence import clean_sentence
+from stvg_core.inputs.query.sentence import as_sub_query, clean_sentence
+from stvg_core.inputs.tracks.cached import VideoCache
 from stvg_core.inputs.tracks.catalog import open_tracker
 from stvg_core.inputs.tracks.description import describe_tracker, describe_tracks
-from stvg_core.inputs.video import WindowedVideo, iterate_frames, lost_frame_count, read_video
+from stvg_core.inputs.tracks.given import Detections, GivenTracks, tracks_from_detections
+from stvg_core.inputs.video import WindowedVideo, lost_frame_count, read_video
+from stvg_core.inputs.video.from_array import temporary_video
 from stvg_core.method.branches import BranchMaps
 from stvg_core.method.long_videos import WindowSearch, ground_windows, search_windows
 from stvg_core.method.pipeline import EncodedViews, Pipeline, Stopwatch
-from stvg_core.outputs.report.document import GroundingDocument, ModelIdentity, build_document
-from stvg_core.outputs.report.folder import write_output_folder
-from stvg_core.plugin.model_reference import LoadOptions
+from stvg_core.outputs.report.document import ModelIdentity, build_document
 from stvg_core.plugin.tracker import Tracker
 from stvg_core.settings import Settings, choose_settings
-from stvg_core.values import Frames, Grounding, SubQueries, Tube
+from stvg_core.values import Frames, Grounding, SubQueries, Track
 
-Seen = TypeVar("Seen")
-"""A video as it was read: sampled frames, or what will be read window by window."""
+Video = str | Path | Frames | UInt8[np.ndarray, "frame height width 3"]
+"""A local file; sampled frames, which the model sees as they are; or all frames of a video as RGB, with fps."""
 
-DEFAULT_TRACKER = "regions"
-DEFAULT_DECOMPOSER = "rules"
+Tracks = str | Tracker | Sequence[Track] | Sequence[Detections]
+"""A tracker by name or as an object; tracks; or detections with tracker ids for every source frame (supervision)."""
+
+_QUERIES_PER_PASS = 8
 _REPORTED_DISTRIBUTIONS = ("stvg-core", "torch", "transformers", "av", "numpy", "accelerate", "bitsandbytes")
 
 
-@dataclass(frozen=True, eq=False)
-class GroundingResult:
-    """A grounding, and its JSON document (schema version 1)."""
+def load(
+    model: str | RunSpec | Session,
+    *,
+    tracks: Tracks | None = None,
+    trace: Callable[[HookCall], None] | None = None,
+    **options: Unpack[RunOptions],
+) -> "Grounder":
+    """Load a model and everything that decides a result besides video and query.
 
-    grounding: Grounding
-    document: GroundingDocument
+    Args:
+        model: a named checkpoint (`stvg models`), a folder, or a hub id; a RunSpec; or an opened session.
+        tracks: what proposes objects; None: the spec's, else "regions".
+        trace: called with every hook call, in shapes and types.
+        **options: fields of RunSpec and of LoadOptions, such as `device="cuda"`, `dtype="bfloat16"`,
+            `preset="released"`, `overrides={"prompt.steps": 0}`.
 
-    @property
-    def tube(self) -> Tube:
-        """When and where."""
-        return self.grounding.tube
+    Returns:
+        A context manager; leaving it frees the model.
 
-    def save(self, folder: str | Path, truth: Tube | None = None) -> Path:
-        """Write tube.json, overlay.mp4, contact_sheet.png and report.html with its video; all of them, or nothing.
-
-        Args:
-            folder: made where it is missing; other files in it stay.
-            truth: a true tube to draw beside the predicted one.
-
-        Raises:
-            OutputError: the folder cannot be written.
-            VideoError: the video can no longer be read.
-        """
-        info = self.grounding.frames.info
-        pictures = iterate_frames(info.path, info, 0, info.frame_count - 1)
-        return write_output_folder(Path(folder), self.grounding, self.document, pictures, truth=truth)
+    Raises:
+        StvgError: what was expected, what came, and the cure.
+    """
+    opening = Opening.of(model, tracks, options, trace)
+    return opening.grounder()
 
 
+@overload
 def ground(
-    video: str | Path,
+    video: Video,
     query: str,
     *,
-    model: str | Session,
-    preset: str | None = None,
-    overrides: Mapping[str, Any] | None = None,
-    tracks: str = DEFAULT_TRACKER,
-    decomposer: str = DEFAULT_DECOMPOSER,
-    options: LoadOptions | None = None,
-    revision: str | None = None,
-    backend: str | None = None,
-    extensions: Sequence[str | HookExtension] = (),
+    model: str | RunSpec | Session,
+    fps: float | None = None,
+    tracks: Tracks | None = None,
+    attribute: str | None = None,
+    action: str | None = None,
     trace: Callable[[HookCall], None] | None = None,
     on_stage: Callable[[str], None] | None = None,
     keep_maps: bool = False,
-) -> GroundingResult:
-    """Return the tube of what a sentence describes in a video.
+    **options: Unpack[RunOptions],
+) -> GroundingResult: ...
+
+
+@overload
+def ground(
+    video: Video,
+    query: list[str] | tuple[str, ...],
+    *,
+    model: str | RunSpec | Session,
+    fps: float | None = None,
+    tracks: Tracks | None = None,
+    attribute: str | None = None,
+    action: str | None = None,
+    trace: Callable[[HookCall], None] | None = None,
+    on_stage: Callable[[str], None] | None = None,
+    keep_maps: bool = False,
+    **options: Unpack[RunOptions],
+) -> list[GroundingResult]: ...
+
+
+def ground(
+    video: Video,
+    query: str | list[str] | tuple[str, ...],
+    *,
+    model: str | RunSpec | Session,
+    fps: float | None = None,
+    tracks: Tracks | None = None,
+    attribute: str | None = None,
+    action: str | None = None,
+    trace: Callable[[HookCall], None] | None = None,
+    on_stage: Callable[[str], None] | None = None,
+    keep_maps: bool = False,
+    **options: Unpack[RunOptions],
+) -> GroundingResult | list[GroundingResult]:
+    """Return the tube of what a sentence describes in a video; `load` once for more than one video.
+
+    Arguments and video are checked before the model is loaded.
 
     Args:
-        video: a local file.
-        query: a sentence or question about one object.
-        model: a named checkpoint, a folder, a hub id, or an opened session (kept open).
-        preset: "paper", "released", "fast" or "calibrated"; None: calibrated where the checkpoint carries
-            it, else paper.
-        overrides: dotted setting names to values, such as {"prompt.steps": 0}.
-        tracks: name of a tracker, "file:PATH", or "NAME:setting=value".
-        decomposer: "rules", "mllm", "file:PATH", or the name of an installed one.
-        options: device, dtype and the rest of how the model is loaded; for an opened session as it was opened.
-        revision: branch, tag or commit of a hub id.
-        backend: which backend to use where several would do.
-        extensions: names of installed extensions that wrap the backend's hooks, the outermost first.
-        trace: told of every hook call, in shapes and types.
-        on_stage: told the name of each stage as it begins.
-        keep_maps: read attention without the learned prompts as well, so that a report can show what they do.
+        video: see `Grounder.ground`, as `query`, `fps`, `tracks`, `attribute`, `action`, `on_stage`, `keep_maps`.
+        query: one sentence, or several.
+        model: as `load` takes it; an opened session stays open.
+        fps: of an array.
+        tracks: as `load` takes them.
+        attribute: who or what, in place of the decomposer's.
+        action: what happens, in place of the decomposer's.
+        trace: called with every hook call, in shapes and types.
+        on_stage: called with the name of each stage as it begins.
+        keep_maps: also compute maps without the learned prompts, for reports.
+        **options: as `load` takes them.
 
     Raises:
         StvgError: what was expected, what came, and the cure.
+
+    Examples:
+        >>> from stvg_core.devtools.demos import find_demos
+        >>> result = ground(find_demos()[0].video, "The red circle moves left.", model="tiny:qwen2-vl")
+        >>> sorted(result.to_dict())[:3]
+        ['diagnostics', 'model', 'query']
     """
     watch = Stopwatch(on_stage)
-    # Whatever can be wrong with the arguments is told before a model is loaded.
-    tracker = open_tracker(tracks)
-    clean_sentence(query)
-    settings, seen, session = open_for(
-        video,
-        model,
-        read_video,
-        watch,
-        preset=preset,
-        overrides=overrides,
-        options=options,
-        revision=revision,
-        backend=backend,
-        extensions=extensions,
-        trace=trace,
-    )
-    grounder = Grounder(session, settings, tracker, decomposer, revision, keep_maps)
-    sub_queries = grounder.decompose(query, video, watch)
-    if isinstance(seen, WindowedVideo):
-        (search,) = grounder.search_windows(seen, (sub_queries,), watch)
-        return grounder.ground_windows(search, watch)
-    return grounder.ground(grounder.encode(seen, watch), sub_queries, watch)
+    opening = Opening.of(model, tracks, options, trace)
+    request = _Request.of(query, attribute, action)
+    with ExitStack() as files:
+        with watch.stage("video"):
+            frames = files.enter_context(_frames_of(video, fps, opening.settings))
+        with watch.stage("load"):
+            grounder = replace(opening.grounder(), keep_maps=keep_maps)
+        return grounder._ground(frames, request, watch, files.pop_all())  # the same module
 
 
-def open_for(
-    video: str | Path,
-    model: str | Session,
-    read: Callable[[str | Path, Settings], Seen],
-    watch: Stopwatch,
-    *,
-    preset: str | None,
-    overrides: Mapping[str, Any] | None,
-    options: LoadOptions | None,
-    revision: str | None,
-    backend: str | None,
-    extensions: Sequence[str | HookExtension],
-    trace: Callable[[HookCall], None] | None,
-) -> tuple[Settings, Seen, Session]:
-    """Return settings, the video as it was read, and the opened model of one question about one video.
+@dataclass(frozen=True)
+class Opening:
+    """A model that is about to be opened: everything that can be checked before is."""
 
-    The arguments are those of `ground`, and what reads the video. Whatever can be wrong with them and with the
-    video is told before a model is loaded.
+    settings: Settings
+    tracker: Tracker
+    decomposer: str
+    revision: str | None
+    session: Callable[[], Session]
+
+    @classmethod
+    def of(
+        cls,
+        model: str | RunSpec | Session,
+        tracks: Tracks | None,
+        options: RunOptions,
+        trace: Callable[[HookCall], None] | None,
+    ) -> "Opening":
+        """Resolve names and settings; opens nothing.
+
+        Raises:
+            StvgError: what was expected, what came, and the cure.
+        """
+        if isinstance(model, Session):
+            if trace is not None or any(options.get(name) for name in ("extensions", "revision", "backend")):
+                raise UsageError("expected a model's name beside options of loading, got an opened session")
+            spec = RunSpec.of(model.identity.id, **options)
+            settings = spec.settings or settings_of(model, spec.preset, spec.overrides)
+            opened = model
+            return cls(settings, _tracker(tracks, spec), spec.decomposer, None, lambda: opened)
+        if isinstance(model, RunSpec) and options:
+            raise UsageError(f"expected a RunSpec or options, got both; put {', '.join(options)} into the RunSpec")
+        spec = model if isinstance(model, RunSpec) else RunSpec.of(model, **options)
+        tracker = _tracker(tracks, spec)
+        wrappers = open_hook_extensions(spec.extensions)
+        resolved = resolve_model(spec.model, spec.revision)
+        settings = spec.settings or settings_before_loading(resolved, spec.backend, spec.preset, spec.overrides)
+
+        def load() -> Session:
+            return open_session(resolved, spec.load, spec.backend, extensions=wrappers, trace=trace)
+
+        return cls(settings, tracker, spec.decomposer, spec.revision, load)
+
+    def grounder(self, session: Session | None = None) -> "Grounder":
+        """Load the model, where it is not loaded."""
+        return Grounder(session or self.session(), self.settings, self.tracker, self.decomposer, self.revision)
+
+
+def _tracker(tracks: Tracks | None, spec: RunSpec) -> Tracker:
+    """Return what proposes the objects.
 
     Raises:
-        StvgError: what was expected, what came, and the cure.
+        TrackError: no track, or detections without tracker ids.
+        UsageError: there is no such tracker.
     """
-    if isinstance(model, Session) and (extensions or trace is not None):
-        raise UsageError("expected a model's name beside extensions or trace, got an opened session; open it with them")
-    wrappers = open_hook_extensions(extensions)
-    wanted = model if isinstance(model, Session) else resolve_model(model, revision)
-    if isinstance(wanted, Session):
-        settings = settings_of(wanted, preset, overrides)
-    else:
-        settings = settings_before_loading(wanted, backend, preset, overrides)
-    with watch.stage("video"):
-        seen = read(video, settings)
-    if isinstance(wanted, Session):
-        return settings, seen, wanted
-    with watch.stage("load"):
-        return settings, seen, open_session(wanted, options, backend, extensions=wrappers, trace=trace)
+    if tracks is None:
+        return open_tracker(spec.tracks)
+    if isinstance(tracks, str):
+        return open_tracker(tracks)
+    if isinstance(tracks, Tracker):
+        return tracks
+    if all(isinstance(track, Track) for track in tracks):
+        return GivenTracks(tuple(track for track in tracks if isinstance(track, Track)))
+    if all(isinstance(detections, Detections) for detections in tracks):
+        return GivenTracks(
+            tracks_from_detections([detections for detections in tracks if isinstance(detections, Detections)])
+        )
+    raise UsageError(
+        f"expected tracks as a tracker's name, a Tracker, a list of Track, or Detections for every frame, got "
+        f"{type(tracks).__name__}"
+    )
+
+
+@dataclass(frozen=True)
+class _Request:
+    """Queries about one video, checked."""
+
+    queries: tuple[str, ...]
+    attribute: str | None
+    action: str | None
+    single: bool
+
+    @classmethod
+    def of(cls, query: str | list[str] | tuple[str, ...], attribute: str | None, action: str | None) -> "_Request":
+        queries = (query,) if isinstance(query, str) else tuple(query)
+        if not queries:
+            raise QueryError("expected at least one query, got none")
+        if len(queries) > 1 and (attribute is not None or action is not None):
+            raise UsageError(f"expected one query beside attribute and action, got {len(queries)}")
+        for sentence in queries:
+            clean_sentence(sentence)
+        return cls(queries, attribute, action, isinstance(query, str))
+
+
+@contextmanager
+def _frames_of(video: Video, fps: float | None, settings: Settings) -> Iterator[Frames | WindowedVideo]:
+    """Yield the frames that the model is to see; a file of frames in memory lives until this is left."""
+    if isinstance(video, np.ndarray):
+        if fps is None:
+            raise UsageError("expected fps beside an array of frames, got none; pass fps=25.0 or whatever it has")
+        with temporary_video(video, fps) as path:
+            yield read_video(path, settings)
+        return
+    if fps is not None:
+        raise UsageError("expected fps beside an array of frames alone; a file and Frames have their own times")
+    yield video if isinstance(video, Frames) else read_video(video, settings)
 
 
 @dataclass(frozen=True, eq=False)
@@ -190,6 +299,145 @@ class Grounder:
     decomposer: str = DEFAULT_DECOMPOSER
     revision: str | None = None
     keep_maps: bool = False
+    _lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
+
+    def __enter__(self) -> "Grounder":
+        """Return the grounder."""
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        """Free the model."""
+        self.close()
+
+    def close(self) -> None:
+        """Free the model; grounding is an error from then on."""
+        with self._lock:
+            if hasattr(self.session, "adapter"):
+                self.session.__exit__(None, None, None)
+
+    @overload
+    def ground(
+        self,
+        video: Video,
+        query: str,
+        *,
+        fps: float | None = None,
+        tracks: Tracks | None = None,
+        settings: Settings | None = None,
+        attribute: str | None = None,
+        action: str | None = None,
+        on_stage: Callable[[str], None] | None = None,
+        keep_maps: bool = False,
+    ) -> GroundingResult: ...
+
+    @overload
+    def ground(
+        self,
+        video: Video,
+        query: list[str] | tuple[str, ...],
+        *,
+        fps: float | None = None,
+        tracks: Tracks | None = None,
+        settings: Settings | None = None,
+        attribute: str | None = None,
+        action: str | None = None,
+        on_stage: Callable[[str], None] | None = None,
+        keep_maps: bool = False,
+    ) -> list[GroundingResult]: ...
+
+    def ground(
+        self,
+        video: Video,
+        query: str | list[str] | tuple[str, ...],
+        *,
+        fps: float | None = None,
+        tracks: Tracks | None = None,
+        settings: Settings | None = None,
+        attribute: str | None = None,
+        action: str | None = None,
+        on_stage: Callable[[str], None] | None = None,
+        keep_maps: bool = False,
+    ) -> GroundingResult | list[GroundingResult]:
+        """Return the tube of what a sentence describes in a video; of several sentences, a list in their order.
+
+        Several sentences decode and encode the video once, and track once where the tracker does not depend on the
+        sentence. Calls from several threads wait for each other.
+
+        Args:
+            video: a local file; an array of all frames (frame, height, width, 3), uint8 RGB, with `fps`; or sampled
+                `Frames`, which the model sees as they are.
+            query: a sentence or question about one object, or several.
+            fps: frames per second of an array.
+            tracks: a tracker's name, a Tracker, Track objects, or supervision Detections with tracker ids for every
+                source frame; None: as the model was loaded.
+            settings: in place of the grounder's.
+            attribute: who or what ("the man in blue clothes"), in place of the decomposer's; for one query.
+            action: what happens ("the man walks to the sofa"), in place of the decomposer's; for one query.
+            on_stage: called with the name of each stage as it begins.
+            keep_maps: also compute maps without the learned prompts, for reports.
+
+        Raises:
+            UsageError: arguments exclude each other, or the grounder is closed.
+            StvgError: what was expected, what came, and the cure.
+        """
+        watch = Stopwatch(on_stage)
+        grounder = replace(
+            self,
+            settings=settings or self.settings,
+            tracker=self.tracker if tracks is None else _tracker(tracks, RunSpec(self.session.identity.id)),
+            keep_maps=keep_maps or self.keep_maps,
+        )
+        request = _Request.of(query, attribute, action)
+        with ExitStack() as files:
+            with watch.stage("video"):
+                frames = files.enter_context(_frames_of(video, fps, grounder.settings))
+            return grounder._ground(frames, request, watch, files.pop_all())
+
+    def _ground(
+        self, frames: Frames | WindowedVideo, request: _Request, watch: Stopwatch, files: ExitStack
+    ) -> GroundingResult | list[GroundingResult]:
+        """Ground checked queries; the files live as long as the results."""
+        with self._lock:
+            if not hasattr(self.session, "adapter"):
+                raise UsageError("expected an open grounder, got one that was closed; load the model again")
+            results = [replace(result, _video_file=_Files(files)) for result in self._results(frames, request, watch)]
+        return results[0] if request.single else results
+
+    def _results(
+        self, frames: Frames | WindowedVideo, request: _Request, watch: Stopwatch
+    ) -> Iterator[GroundingResult]:
+        queries = [self._split(query, request, frames.info.path, watch) for query in request.queries]
+        if isinstance(frames, WindowedVideo):
+            for search in self.search_windows(frames, queries, watch):
+                yield self.ground_windows(search, watch)
+            return
+        # Trackers that do not depend on the query propose once.
+        once = replace(self, tracker=VideoCache(self.tracker)) if len(queries) > 1 else self
+        views = self.encode(frames, watch)
+        shared = {name: seconds / len(queries) for name, seconds in watch.seconds.items()}
+        for start in range(0, len(queries), _QUERIES_PER_PASS):
+            group = queries[start : start + _QUERIES_PER_PASS]
+            maps_watch = Stopwatch(watch.on_stage)
+            maps: Sequence[BranchMaps | None] = [None] * len(group)
+            if len(group) > 1 and not self.learns_prompts:
+                maps = self.compute_maps(views, group, maps_watch)
+            spent = {name: seconds / len(group) for name, seconds in maps_watch.seconds.items()}
+            for query, query_maps in zip(group, maps, strict=True):
+                own_watch = Stopwatch(watch.on_stage)
+                own_watch.seconds = shared | spent
+                yield once.ground_views(views, query, own_watch, query_maps)
+
+    def _split(self, query: str, request: _Request, video: str, watch: Stopwatch) -> SubQueries:
+        """Return a query's parts: those that were given, else the decomposer's."""
+        attribute, action = request.attribute, request.action
+        if attribute is not None and action is not None:
+            return SubQueries(clean_sentence(query), as_sub_query(attribute), as_sub_query(action), "given")
+        parts = self.decompose(query, video, watch)
+        return replace(
+            parts,
+            attribute=parts.attribute if attribute is None else as_sub_query(attribute),
+            action=parts.action if action is None else as_sub_query(action),
+        )
 
     def decompose(self, query: str, video: str | Path, watch: Stopwatch) -> SubQueries:
         """Return the attribute and action parts of a sentence or question about one object.
@@ -210,11 +458,11 @@ class Grounder:
 
     @property
     def learns_prompts(self) -> bool:
-        """Whether a query's prompts are learned: if not, queries about one video share one pass."""
+        """Whether a query's prompts are learned: if not, queries about one video can be read in one pass."""
         return self.settings.prompt.steps > 0 and (self.settings.spatial.tune or self.settings.temporal.tune)
 
     def pipeline(self, watch: Stopwatch) -> Pipeline:
-        """Return the method with this model, settings and tracker; its stages are timed by `watch`."""
+        """Return the method with this model, settings and tracker; `watch` collects the time of its stages."""
         return Pipeline(self.session, self.settings, self.tracker, watch)
 
     def encode(self, frames: Frames, watch: Stopwatch) -> EncodedViews:
@@ -224,7 +472,7 @@ class Grounder:
     def compute_maps(
         self, views: EncodedViews, queries: Sequence[SubQueries], watch: Stopwatch
     ) -> tuple[BranchMaps, ...]:
-        """Return both branches' maps of queries about one encoded video, in shared passes; for `ground`.
+        """Return both branches' maps of queries about one encoded video, in shared passes; for `ground_views`.
 
         Args:
             views: from `encode`.
@@ -236,7 +484,7 @@ class Grounder:
         """
         return self.pipeline(watch).compute_maps(views, queries, unprompted=self.keep_maps)
 
-    def ground(
+    def ground_views(
         self, views: EncodedViews, sub_queries: SubQueries, watch: Stopwatch, maps: BranchMaps | None = None
     ) -> GroundingResult:
         """Return the tube of what a decomposed query describes in an encoded video.
@@ -312,7 +560,10 @@ def loaded_as(session: Session) -> dict[str, Any]:
     """Return how a session's model was loaded: what was asked for, and the device and dtype it has."""
     description = session.adapter.description
     actual = {"device": description.device, "dtype": description.dtype}
-    return asdict(session.options) | {name: value for name, value in actual.items() if value}
+    options = asdict(session.options)
+    # The record is older than the option's name.
+    options["attention"] = options.pop("attn_implementation")
+    return options | {name: value for name, value in actual.items() if value}
 
 
 def wrapped_in(session: Session) -> list[dict[str, Any]]:
@@ -352,3 +603,10 @@ def installed_versions(*distributions: str) -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             continue
     return versions
+
+
+class _Files:
+    """Removes temporary files once nothing refers to it any more."""
+
+    def __init__(self, files: ExitStack) -> None:
+        self._finalizer = weakref.finalize(self, files.close)

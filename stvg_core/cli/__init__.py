@@ -5,13 +5,14 @@ answer at once. Exit codes: 0 done, 2 wrong usage, 1 anything else, with one lin
 """
 
 import sys
+from collections.abc import Callable
+from typing import Annotated
 
 import typer
 
 from stvg_core.cli import (
     ablate,
     attend,
-    bench,
     compare,
     conformance,
     dataset,
@@ -33,43 +34,62 @@ from stvg_core.cli.plugin_files import NAMED_FILES, PluginFileOption
 from stvg_core.cli.terminal import one_line
 from stvg_core.errors import StvgError, UsageError
 
-app = typer.Typer(
-    name="stvg",
-    help="Zero-shot spatio-temporal video grounding: a video and a sentence in, a tube out.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-app.command("demo")(demo.demo)
-app.command("ground")(ground.ground)
-app.command("attend")(attend.attend)
-app.command("decompose")(decompose.decompose)
-app.command("plugins")(plugins.plugins)
-app.command("models")(listing.models)
-app.command("doctor")(doctor.doctor)
-app.command("bench")(bench.bench)
-app.command("compare")(compare.compare)
-app.command("ablate")(ablate.ablate)
-app.command("evaluate")(evaluate.evaluate)
-app.command("score")(score.score)
-app.add_typer(runs.app, name="runs")
-app.command("export")(export.export)
-app.command("tracks")(tracks.tracks)
-app.command("view")(view.view)
-app.command("new-backend")(new_backend.new_backend)
-app.add_typer(dataset.app, name="dataset")
-app.command("conformance")(conformance.conformance)
-
 _DEBUG = "--debug"
 
+app = typer.Typer(
+    name="stvg",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    # Of rich's markup nothing but emphasis would be used, and it swallows everything in square brackets.
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+_GROUPS: dict[str, tuple[tuple[str, Callable[..., None] | typer.Typer], ...]] = {
+    "Ground": (
+        ("demo", demo.demo),
+        ("ground", ground.ground),
+        ("attend", attend.attend),
+        ("decompose", decompose.decompose),
+        ("tracks", tracks.tracks),
+        ("view", view.view),
+    ),
+    "Evaluate": (
+        ("evaluate", evaluate.evaluate),
+        ("compare", compare.compare),
+        ("ablate", ablate.ablate),
+        ("score", score.score),
+        ("export", export.export),
+        ("runs", runs.app),
+        ("dataset", dataset.app),
+    ),
+    "Plugins": (("plugins", plugins.plugins), ("models", listing.models), ("doctor", doctor.doctor)),
+    "Develop": (("new-backend", new_backend.new_backend), ("conformance", conformance.conformance)),
+}
+for _group, _commands in _GROUPS.items():
+    for _name, _command in _commands:
+        if isinstance(_command, typer.Typer):
+            app.add_typer(_command, name=_name, rich_help_panel=_group)
+        else:
+            app.command(_name, rich_help_panel=_group)(_command)
 
-@app.callback()
-def _options(plugin: PluginFileOption = None) -> None:
-    """Zero-shot spatio-temporal video grounding: a video and a sentence in, a tube out.
 
-    Add --debug to any command for a traceback where it fails.
-    """
+def _print_version(value: bool | None) -> None:
+    if value:
+        import stvg_core
+
+        typer.echo(f"stvg {stvg_core.__version__}")
+        raise typer.Exit
+
+
+@app.callback(epilog="Add --debug to any command for a traceback when it fails.")
+def _options(
+    plugin: PluginFileOption = None,
+    version: Annotated[
+        bool | None,
+        typer.Option("--version", help="print the version", callback=_print_version, is_eager=True),
+    ] = None,
+) -> None:
+    """Zero-shot spatio-temporal video grounding: a video and a sentence in, a tube out."""
 
 
 def main() -> None:

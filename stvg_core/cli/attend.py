@@ -1,4 +1,4 @@
-"""`stvg attend`: what a model looks at while it is asked a question, any question."""
+"""`stvg attend`: attention maps of any question."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -8,28 +8,24 @@ import typer
 from stvg_core.cli.ground import (
     NOTHING_WRITTEN,
     JsonOption,
-    ModelOption,
-    PresetOption,
-    SetOption,
     TraceOption,
     errors_as_json,
-    read_overrides,
 )
-from stvg_core.cli.opening import Opening, opens_model
+from stvg_core.cli.run_options import with_run_spec
 from stvg_core.cli.terminal import hook_trace, one_line, progress, table_lines
 
 if TYPE_CHECKING:
     from stvg_core.api.attention import AttentionResult
+    from stvg_core.api.run_spec import RunSpec
 
 _MOST_TOKENS = 40
 _PERCENT = 100.0
 
 
-@opens_model("recompute")
+@with_run_spec(without=("recompute", "tracks", "decomposer"))
 def attend(
     video: Annotated[str, typer.Argument(help="a local video file")],
-    question: Annotated[str, typer.Argument(help="what the model is asked, as it is")],
-    model: ModelOption,
+    question: Annotated[str, typer.Argument(help="the question, passed on verbatim")],
     tokens: Annotated[
         str,
         typer.Option(
@@ -39,28 +35,25 @@ def attend(
     ] = "grounding",
     layers: Annotated[
         str | None,
-        typer.Option("--layers", help="decoder layers: all, 0-7, or 3,5,-1 [default: those of the settings]"),
+        typer.Option("--layers", help="decoder layers: all, 0-7, or 3,5,-1", show_default="those of the settings"),
     ] = None,
     relative: Annotated[
         bool | None,
         typer.Option(
             "--relative/--raw",
-            help="over the attention of the neutral question, or shares as they are [default: as the settings say]",
-            show_default=False,
+            help="relative to the neutral question's attention, or raw shares",
+            show_default="as in the settings",
         ),
     ] = None,
-    preset: PresetOption = None,
-    setting: SetOption = None,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="folder for attention.json, .npz, .mp4, sheets and curves")
     ] = None,
     as_json: JsonOption = False,
     *,
-    opening: Opening,
+    spec: "RunSpec",
     trace_hooks: TraceOption = False,
 ) -> None:
-    """Show what a model looks at in a video while it is asked a question."""
-    overrides = read_overrides(setting or [])
+    """Show which parts of a video a model attends to while it answers a question."""
     names: tuple[str, ...] = ()
     with errors_as_json(as_json):
         from stvg_core.api.attention import attend as run
@@ -73,16 +66,10 @@ def attend(
             result = run(
                 video,
                 question,
-                model=model,
+                model=spec,
                 tokens=tokens,
                 layers=layers,
                 mode=None if relative is None else "relative" if relative else "raw",
-                preset=preset,
-                overrides=overrides,
-                options=opening.options,
-                revision=opening.revision,
-                backend=opening.backend,
-                extensions=opening.extensions,
                 trace=hook_trace(trace_hooks),
                 on_stage=on_stage,
             )
@@ -96,13 +83,13 @@ def attend(
             typer.echo(line)
         typer.echo(f"written   {one_line(str(out / names[0]))}, {', '.join(names[1:])}" if out else NOTHING_WRITTEN)
     if out is not None and "frame_curve.png" not in names:
-        from stvg_core.outputs.attention.curves import INSTALL
+        from stvg_core.outputs.attention.folder import INSTALL
 
         typer.echo(f"no curves drawn, matplotlib is not installed: {INSTALL}; their numbers are in the JSON", err=True)
 
 
 def _summary(result: "AttentionResult") -> list[str]:
-    """Return what a person wants to know of a reading, a line each."""
+    """Return a result as lines of text."""
     document = result.document
     shown = document.attention
     best = max(document.frames, key=lambda frame: frame.peak)

@@ -12,9 +12,9 @@ if TYPE_CHECKING:
 
 
 def conformance(
-    backend: Annotated[str, typer.Argument(help="a backend, or BACKEND/MODEL for a further model of it")],
+    backend: Annotated[str, typer.Argument(help="a backend, or BACKEND/MODEL for another of its models")],
     checkpoint: Annotated[
-        Path | None, typer.Option("--checkpoint", help="folder of a real checkpoint instead of the tiny random model")
+        Path | None, typer.Option("--checkpoint", help="folder of a real checkpoint, in place of the tiny random model")
     ] = None,
     device: Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1")] = "cpu",
     dtype: Annotated[str, typer.Option("--dtype", help="float32, bfloat16, float16")] = "float32",
@@ -24,7 +24,7 @@ def conformance(
     only: Annotated[list[str] | None, typer.Option("--only", help="one check by its name; repeatable")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print one JSON document and nothing else")] = False,
 ) -> None:
-    """Prove that a backend does what the method needs of it; exit code 1 where a check fails."""
+    """Check that a backend fulfils the contract of the method; exit code 1 if a check fails."""
     from stvg_core.devtools.testing.runner import run_conformance
     from stvg_core.plugin.model_reference import LoadOptions
 
@@ -47,7 +47,7 @@ def conformance(
 
 
 def table(report: "ConformanceReport") -> list[str]:
-    """Return what a person wants to know of a report: a line a check, the failures, the sum."""
+    """Return a report as lines: one per check, the failures, the total."""
     width = max((len(check.name) for check in report.checks), default=0)
     lines = [
         f"{report.subject}: {report.distribution} {report.version}, hook API {report.hook_api}, "

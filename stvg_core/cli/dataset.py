@@ -18,22 +18,24 @@ if TYPE_CHECKING:
 JsonOption = Annotated[bool, typer.Option("--json", help="print one JSON document and nothing else")]
 DatasetArgument = Annotated[str, typer.Argument(metavar="DATASET", help="a name of stvg dataset list")]
 RootOption = Annotated[Path, typer.Option("--root", help="folder of the data set, in any known layout")]
-SplitOption = Annotated[str | None, typer.Option("--split", help="which part; by default the one that papers report")]
+SplitOption = Annotated[
+    str | None, typer.Option("--split", help="split of the data set", show_default="what papers report")
+]
 AnnotationsOption = Annotated[
-    Path | None, typer.Option("--annotations", help="the annotation file, where no known layout names it")
+    Path | None, typer.Option("--annotations", help="annotation file, if the layout is not a known one")
 ]
 VideoRootOption = Annotated[
-    Path | None, typer.Option("--video-root", help="folder of the videos, where they lie outside the root")
+    Path | None, typer.Option("--video-root", help="folder of the videos, if they are outside the root")
 ]
 CorrectionsOption = Annotated[
-    bool, typer.Option("--no-corrections", help="keep known defects, and boxes that reach over the edge, as they are")
+    bool, typer.Option("--no-corrections", help="keep known defects, and do not clip boxes to the frame")
 ]
 
-app = typer.Typer(no_args_is_help=True, add_completion=False)
+app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown")
 
 
 class Videos(StrEnum):
-    """How closely videos are looked at."""
+    """How thoroughly videos are checked."""
 
     none = "none"
     exists = "exists"
@@ -42,15 +44,15 @@ class Videos(StrEnum):
 
 @app.callback()
 def _dataset() -> None:
-    """Look at data sets: what is there, missing, broken; annotations for stvg score."""
+    """List and check data sets, and write their annotations for stvg score."""
 
 
 @app.command("list")
 def list_(
-    root: Annotated[Path | None, typer.Option("--root", help="also tell which of them lie in this folder")] = None,
+    root: Annotated[Path | None, typer.Option("--root", help="also show which of them this folder holds")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """List the data sets that are read, and which layouts of them lie in a folder."""
+    """List the supported data sets, and which of them a folder holds."""
     from stvg_core.inputs.datasets.catalog import DATASETS
     from stvg_core.inputs.datasets.opening import find_layouts
 
@@ -92,14 +94,14 @@ def check(
     dataset: DatasetArgument,
     root: RootOption,
     split: SplitOption = None,
-    videos: Annotated[Videos, typer.Option("--videos", help="how closely to look at videos")] = Videos.exists,
-    limit: Annotated[int | None, typer.Option("--limit", min=1, help="read so many samples at most")] = None,
+    videos: Annotated[Videos, typer.Option("--videos", help="how thoroughly to check videos")] = Videos.exists,
+    limit: Annotated[int | None, typer.Option("--limit", min=1, help="only the first N samples")] = None,
     no_corrections: CorrectionsOption = False,
     annotations: AnnotationsOption = None,
     video_root: VideoRootOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Tell what of a data set is there, missing and broken; exit code 1 where samples cannot be used."""
+    """Check annotations and videos of a data set; exit code 1 if samples cannot be used."""
     from stvg_core.inputs.datasets import check_dataset, open_dataset
 
     found = open_dataset(dataset, root, split=split, annotations=annotations, video_root=video_root)
@@ -123,7 +125,7 @@ def export(
     root: RootOption,
     out: Annotated[Path, typer.Option("--out", "-o", help="JSON file to write")],
     split: SplitOption = None,
-    skip_broken: Annotated[bool, typer.Option("--skip-broken", help="leave samples out that cannot be used")] = False,
+    skip_broken: Annotated[bool, typer.Option("--skip-broken", help="leave out samples that cannot be used")] = False,
     no_corrections: CorrectionsOption = False,
     annotations: AnnotationsOption = None,
     video_root: VideoRootOption = None,
@@ -149,7 +151,7 @@ def export(
 
 
 def _usable(dataset: "Dataset", lost: list[str], skip_broken: bool, corrections: bool) -> "Iterator[GroundingSample]":
-    """Yield samples that can be used; note the others, or refuse them."""
+    """Yield samples that can be used; record the others, or raise."""
     for entry in dataset.entries(corrections=corrections):
         if entry.sample is not None:
             yield entry.sample
@@ -163,7 +165,7 @@ def _usable(dataset: "Dataset", lost: list[str], skip_broken: bool, corrections:
 
 
 def report_lines(report: "Report") -> list[str]:
-    """Return a report as lines for people."""
+    """Return a report as lines of text."""
     types = ", ".join(f"{count} {name}" for name, count in report.query_types.items() if count)
     rows = [
         ("data set", f"{report.dataset}, {report.title}, split {report.split}"),

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from stvg_core.cli.opening import BackendOption
 from stvg_core.cli.plugin_files import PluginFileOption
+from stvg_core.cli.run_options import BackendOption
 from stvg_core.cli.terminal import one_line
 from stvg_core.errors import UsageError
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from stvg_core.cli.compare import bar, show, tell_failures
+from stvg_core.cli.compare import bar, check_failures, show
 from stvg_core.cli.evaluate import DEFAULT_PROTOCOL
 from stvg_core.cli.ground import TraceOption, summary
 from stvg_core.cli.terminal import hook_trace, one_line, progress
@@ -20,12 +20,13 @@ COMPARISON = "comparison"
 def demo(
     out: Annotated[Path, typer.Option("--out", "-o", help="folder for the results")] = Path("stvg-demo"),
     compare: Annotated[
-        bool, typer.Option("--compare/--no-compare", help="compare the tiny models as well, component by component")
+        bool,
+        typer.Option("--compare/--no-compare", help="also compare the tiny models (some minutes)"),
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="print one JSON document and nothing else")] = False,
     trace_hooks: TraceOption = False,
 ) -> None:
-    """Ground the shipped clips: an easy query, and a hard one that fails; with --compare, some minutes more."""
+    """Ground the demo clips: an easy query, and a hard one that fails."""
     from stvg_core.api.grounder import ground
     from stvg_core.devtools.demos import find_demos
     from stvg_core.metrics import tube_overlap
@@ -74,11 +75,11 @@ def demo(
     if as_json:
         typer.echo(json.dumps(document, ensure_ascii=False))
     if compared is not None:
-        tell_failures(compared, out / COMPARISON)
+        check_failures(compared, out / COMPARISON)
 
 
 def _compare(folder: Path, *, quiet: bool) -> "ComparisonDocument":
-    """Compare what is shipped to be compared; a folder of an earlier time is gone on with."""
+    """Run the comparison that a distribution ships; an existing folder is resumed."""
     from stvg_core.devtools.demos import ROWS_FILE, find_comparison_demo
     from stvg_core.evaluation.comparison import Source, read_rows
     from stvg_core.evaluation.comparison import compare as start
@@ -88,9 +89,9 @@ def _compare(folder: Path, *, quiet: bool) -> "ComparisonDocument":
     if not quiet:
         typer.echo(f"comparison: {one_line(demo.note)}")
     data = folder / "data"
-    demo.write(data)
+    demo.write_comparison(data)
     rows = read_rows(data / ROWS_FILE)
-    with bar(len(rows)) as (on_row, on_count):
+    with bar("demo", len(rows)) as (on_row, on_count):
         document = start(
             rows, Source("folder", data), folder, find_protocol(DEFAULT_PROTOCOL), on_row=on_row, on_count=on_count
         )

@@ -1,4 +1,4 @@
-"""`stvg evaluate`: a data set, a model and a folder in; a run that can be gone on with out."""
+"""`stvg evaluate`: a data set and a model in, a resumable run out."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -16,31 +16,24 @@ from stvg_core.cli.dataset import (
     SplitOption,
     VideoRootOption,
 )
-from stvg_core.cli.ground import (
-    DecomposerOption,
-    ModelOption,
-    PresetOption,
-    SetOption,
-    TracksOption,
-    read_overrides,
-)
-from stvg_core.cli.opening import Opening, opens_model
+from stvg_core.cli.run_options import with_run_spec
 from stvg_core.cli.terminal import one_line, table_lines
 from stvg_core.errors import RunError
 
 if TYPE_CHECKING:
+    from stvg_core.api.run_spec import RunSpec
     from stvg_core.evaluation.runs.evaluation import Step
 
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="folder that stvg evaluate wrote to")]
 ProtocolOption = Annotated[
-    str, typer.Option("--protocol", help="whose rules the score follows; see stvg score; another can be asked later")
+    str, typer.Option("--protocol", help="scoring protocol (see stvg score); stvg score --run can apply another later")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="print one JSON document and nothing else")]
 KeepMapsOption = Annotated[
     bool,
     typer.Option(
         "--keep-maps/--no-keep-maps",
-        help="keep attention maps for the pages of stvg view, some kilobytes a sample; decides no result",
+        help="keep attention maps for the pages of stvg view, some kilobytes per sample; results are the same",
     ),
 ]
 DEFAULT_PROTOCOL = "stcat"
@@ -48,25 +41,25 @@ _PERCENT = 100.0
 _MOST_KINDS = 10
 
 
-@opens_model()
+@with_run_spec()
 def evaluate(
     dataset: DatasetArgument,
     root: RootOption,
-    model: ModelOption,
-    run: Annotated[Path, typer.Option("--run", help="folder of the run; gone on with where it is there")],
-    limit: Annotated[int | None, typer.Option("--limit", min=1, help="the first so many samples")] = None,
+    run: Annotated[Path, typer.Option("--run", help="folder of the run; resumed if it exists")],
+    limit: Annotated[int | None, typer.Option("--limit", min=1, help="only the first N samples")] = None,
     shard: Annotated[
-        str | None, typer.Option("--shard", help="one part of several, such as 1/8; stvg runs merge joins them")
+        str | None, typer.Option("--shard", help="one shard, such as 1/8; stvg runs merge joins shards")
     ] = None,
     retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", help="try samples again that failed in an earlier session")
+        bool, typer.Option("--retry-failed", help="retry samples that failed in an earlier session")
     ] = False,
     engine: Annotated[str, typer.Option("--engine", help="local, or ray (stvg-core[ray])")] = "local",
     workers: Annotated[
-        int | None, typer.Option("--workers", min=1, help="models at work (engine ray) [default: one per device]")
+        int | None, typer.Option("--workers", min=1, help="parallel models (engine ray)", show_default="one per device")
     ] = None,
     address: Annotated[
-        str | None, typer.Option("--ray-address", help="cluster to join, such as auto [default: this machine]")
+        str | None,
+        typer.Option("--ray-address", help="cluster to join, such as auto", show_default="this machine"),
     ] = None,
     keep_maps: KeepMapsOption = False,
     protocol: ProtocolOption = DEFAULT_PROTOCOL,
@@ -74,53 +67,34 @@ def evaluate(
     annotations: AnnotationsOption = None,
     video_root: VideoRootOption = None,
     no_corrections: CorrectionsOption = False,
-    tracks: TracksOption = None,
-    decomposer: DecomposerOption = None,
-    preset: PresetOption = None,
-    setting: SetOption = None,
     as_json: JsonOption = False,
     *,
-    opening: Opening,
+    spec: "RunSpec",
 ) -> None:
-    """Ground every sample of a data set, and score it; run the same command again to go on after any stop."""
-    overrides = read_overrides(setting or [])
-    from stvg_core.api.grounder import DEFAULT_DECOMPOSER, DEFAULT_TRACKER
-    from stvg_core.evaluation.runs import Selection, Shard
+    """Ground every sample of a data set, and score the run; the same command resumes it."""
+    from stvg_core.evaluation.api import evaluate as start
     from stvg_core.evaluation.runs.engine import EngineChoice
-    from stvg_core.evaluation.runs.evaluation import ModelChoice
-    from stvg_core.evaluation.runs.evaluation import evaluate as start
-    from stvg_core.inputs.datasets import open_dataset
-    from stvg_core.metrics import find_protocol
 
-    rules = find_protocol(protocol)
-    selection = Selection(limit, None if shard is None else Shard.parse(shard))
-    engine_choice = EngineChoice(engine, workers, address)
-    found = open_dataset(dataset, root, split=split, annotations=annotations, video_root=video_root)
-    choice = ModelChoice(
-        model,
-        preset=preset,
-        overrides=overrides,
-        tracks=tracks or DEFAULT_TRACKER,
-        decomposer=decomposer or DEFAULT_DECOMPOSER,
-        options=opening.options,
-        revision=opening.revision,
-        backend=opening.backend,
-        extensions=opening.extensions,
-        keep_maps=keep_maps,
-    )
     with _bar() as (on_stage, on_step):
-        summary = start(
-            found,
-            run,
-            choice,
-            rules,
-            selection=selection,
+        result = start(
+            dataset,
+            root,
+            model=spec,
+            run=run,
+            split=split,
+            annotations=annotations,
+            video_root=video_root,
+            limit=limit,
+            shard=shard,
             corrections=not no_corrections,
             retry_failed=retry_failed,
-            engine=engine_choice,
+            keep_maps=keep_maps,
+            protocol=protocol,
+            engine=EngineChoice(engine, workers, address),
             on_stage=on_stage,
             on_step=on_step,
         )
+    summary = dict(result.summary)
     if as_json:
         # ASCII alone: no character of a foreign name can steer a terminal.
         typer.echo(json.dumps(summary, allow_nan=False))
@@ -131,7 +105,7 @@ def evaluate(
 
 
 def summary_lines(summary: dict[str, Any]) -> list[str]:
-    """Return the summary of a run as lines for people."""
+    """Return the summary of a run as lines of text."""
     configuration, samples = summary["configuration"] or {}, summary["samples"]
     dataset, model = configuration.get("dataset", {}), configuration.get("model", {})
     selection = [f"{name} {value}" for name, value in summary["selection"].items() if value is not None]
@@ -158,7 +132,7 @@ def summary_lines(summary: dict[str, Any]) -> list[str]:
 
 
 def tell_failures(summary: dict[str, Any]) -> None:
-    """Tell each kind of failure with one example, and end with an error where there is one.
+    """Print each kind of failure with one example, and raise if there is one.
 
     Raises:
         RunError: a sample failed.
@@ -180,7 +154,7 @@ def tell_failures(summary: dict[str, Any]) -> None:
 
 @contextmanager
 def _bar() -> "Iterator[tuple[Callable[[str], None], Callable[[Step], None]]]":
-    """Show stage, share done, time left, running m_vIoU and failures on stderr; nothing where it is no terminal."""
+    """Show stage, progress, time left, running m_vIoU and failures on stderr, if it is a terminal."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 

@@ -20,14 +20,12 @@ def export(
     out: Annotated[Path, typer.Option("--out", "-o", help="folder for the files", show_default=False)],
     videos: Annotated[
         Path | None,
-        typer.Option("--videos", help="folder of the videos: rerun puts them in, and missing sizes are read there"),
+        typer.Option("--videos", help="folder of the videos: rerun embeds them, and missing sizes are read from them"),
     ] = None,
-    prefix: Annotated[
-        str, typer.Option("--video-prefix", help="label-studio: what stands before a video's path in its address")
-    ] = "",
+    prefix: Annotated[str, typer.Option("--video-prefix", help="label-studio: prefix of each video's URL")] = "",
     as_json: JsonOption = False,
 ) -> None:
-    """Write predictions, and the truth where it is known, for annotation tools, evaluators and viewers."""
+    """Write predictions, and ground truth if known, in the formats of other tools."""
     with errors_as_json(as_json), progress("stvg export"):
         from stvg_core.evaluation.exports import export as write
 

@@ -1,6 +1,5 @@
 """`stvg ground`: one query in one video."""
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,30 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from stvg_core.cli.opening import Opening, opens_model
+from stvg_core.cli.run_options import with_run_spec
 from stvg_core.cli.terminal import TRACE_VARIABLE, hook_trace, one_line, progress
-from stvg_core.errors import StvgError, UsageError
+from stvg_core.errors import StvgError
 
 if TYPE_CHECKING:
-    from stvg_core.api.grounder import GroundingResult
+    from stvg_core.api.results import GroundingResult
+    from stvg_core.api.run_spec import RunSpec
 
-ModelOption = Annotated[
-    str, typer.Option("--model", "-m", help="named checkpoint (stvg models), folder, or hub id", show_default=False)
-]
-PresetOption = Annotated[
-    str | None,
-    typer.Option("--preset", help="paper, released, fast or calibrated [default: calibrated if shipped, else paper]"),
-]
-SetOption = Annotated[
-    list[str] | None, typer.Option("--set", help="one setting, such as --set prompt.steps=0; repeatable")
-]
-TracksOption = Annotated[
-    str | None,
-    typer.Option("--tracks", help="tracker that proposes objects, file:PATH, or NAME:setting=value [default: regions]"),
-]
-DecomposerOption = Annotated[
-    str | None, typer.Option("--decomposer", help="rules, mllm, or file:PATH [default: rules]")
-]
 OutOption = Annotated[
     Path | None, typer.Option("--out", "-o", help="folder for tube.json, overlay.mp4, contact_sheet.png")
 ]
@@ -40,7 +23,7 @@ TraceOption = Annotated[
     typer.Option(
         "--trace-hooks/--no-trace-hooks",
         envvar=TRACE_VARIABLE,
-        help="tell every hook call on stderr, in shapes and types",
+        help="print every hook call on stderr, as shapes and types",
     ),
 ]
 NOTHING_WRITTEN = "no files written; add --out FOLDER"
@@ -48,25 +31,18 @@ NOTHING_WRITTEN = "no files written; add --out FOLDER"
 JsonOption = Annotated[bool, typer.Option("--json", help="print one JSON document and nothing else")]
 
 
-@opens_model()
+@with_run_spec()
 def ground(
     video: Annotated[str, typer.Argument(help="a local video file")],
     query: Annotated[str, typer.Argument(help="a sentence or question about one object")],
-    model: ModelOption,
-    tracks: TracksOption = None,
-    decomposer: DecomposerOption = None,
-    preset: PresetOption = None,
-    setting: SetOption = None,
     out: OutOption = None,
     as_json: JsonOption = False,
     *,
-    opening: Opening,
+    spec: "RunSpec",
     trace_hooks: TraceOption = False,
 ) -> None:
     """Find when and where a video shows what a sentence describes."""
-    overrides = read_overrides(setting or [])
     with errors_as_json(as_json):
-        from stvg_core.api.grounder import DEFAULT_DECOMPOSER, DEFAULT_TRACKER
         from stvg_core.api.grounder import ground as run
         from stvg_core.outputs.report.document import dump_document
         from stvg_core.outputs.report.staging import check_output_folder
@@ -77,15 +53,7 @@ def ground(
             result = run(
                 video,
                 query,
-                model=model,
-                preset=preset,
-                overrides=overrides,
-                tracks=tracks or DEFAULT_TRACKER,
-                decomposer=decomposer or DEFAULT_DECOMPOSER,
-                options=opening.options,
-                revision=opening.revision,
-                backend=opening.backend,
-                extensions=opening.extensions,
+                model=spec,
                 trace=hook_trace(trace_hooks),
                 on_stage=on_stage,
                 keep_maps=out is not None,
@@ -107,7 +75,7 @@ def ground(
 
 @contextmanager
 def errors_as_json(wanted: bool) -> Iterator[None]:
-    """Print a failure as the error document of the same schema, where JSON is wanted; then pass it on."""
+    """With --json, print a failure as the error document of the same schema; then raise it."""
     try:
         yield
     except StvgError as error:
@@ -118,29 +86,8 @@ def errors_as_json(wanted: bool) -> Iterator[None]:
         raise
 
 
-def read_overrides(settings: list[str]) -> dict[str, Any]:
-    """Return dotted names and values of `name=value` texts; values are JSON where they can be.
-
-    Raises:
-        UsageError: a text is not name=value.
-
-    >>> read_overrides(["prompt.steps=0", "spatial.tokens.rule=mean"])
-    {'prompt.steps': 0, 'spatial.tokens.rule': 'mean'}
-    """
-    overrides: dict[str, Any] = {}
-    for text in settings:
-        name, equals, value = text.partition("=")
-        if not equals or not name.strip():
-            raise UsageError(f"expected --set name=value, got {text!r}; for example --set prompt.steps=0")
-        try:
-            overrides[name.strip()] = json.loads(value)
-        except ValueError:
-            overrides[name.strip()] = value
-    return overrides
-
-
 def summary(result: "GroundingResult") -> list[str]:
-    """Return what a person wants to know of a result, a line each."""
+    """Return a result as lines of text."""
     document = result.document
     tube = document.tube
     first, last = tube.boxes[0], tube.boxes[-1]

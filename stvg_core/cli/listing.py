@@ -6,8 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
-from stvg_core.cli.opening import BackendOption
 from stvg_core.cli.plugin_files import PluginFileOption
+from stvg_core.cli.run_options import BackendOption
 from stvg_core.cli.terminal import one_line, table_lines
 from stvg_core.errors import ModelError, UsageError
 
@@ -16,21 +16,25 @@ JsonOption = Annotated[bool, typer.Option("--json", help="print one JSON documen
 
 def models(
     action: Annotated[
-        str | None, typer.Argument(metavar="show", help="tell the settings of one", show_default=False)
+        str | None, typer.Argument(metavar="show", help="show the settings of one", show_default=False)
     ] = None,
     name: Annotated[
         str | None, typer.Argument(metavar="NAME", help="a named model, a folder, or a hub id", show_default=False)
     ] = None,
     preset: Annotated[
         str | None,
-        typer.Option("--preset", help="paper, released, fast, calibrated (default: as stvg ground would choose)"),
+        typer.Option(
+            "--preset",
+            help="paper, released, fast or calibrated",
+            show_default="calibrated if shipped, else paper",
+        ),
     ] = None,
     revision: Annotated[str | None, typer.Option("--revision", help="branch, tag or commit of a hub id")] = None,
     backend: BackendOption = None,
     as_json: JsonOption = False,
     plugin: PluginFileOption = None,
 ) -> None:
-    """List the named checkpoints that are installed; or tell every setting that a preset holds for a model."""
+    """List the installed named checkpoints, or show every setting of a preset for a model."""
     if action is None:
         if (preset, revision, backend) != (None, None, None):
             raise UsageError("expected stvg models show NAME beside --preset, --revision or --backend, got no NAME")
@@ -44,7 +48,7 @@ def models(
 
 
 def details(name: str, preset: str | None, revision: str | None, backend: str | None) -> dict[str, Any]:
-    """Return what a preset holds for a model, as `stvg models show --json` tells it.
+    """Return the settings of a preset for a model, as `stvg models show --json` prints them.
 
     Raises:
         StvgError: what was expected, what came, and the cure.
@@ -77,7 +81,7 @@ def details(name: str, preset: str | None, revision: str | None, backend: str | 
 
 
 def detail_lines(document: Mapping[str, Any]) -> list[str]:
-    """Return what `details` gives as lines for a person."""
+    """Return the output of `details` as lines of text."""
     from stvg_core.settings import PROVENANCE
 
     backend, base_name = document["backend"], document["base_preset"]

@@ -10,16 +10,16 @@ from stvg_core.cli.terminal import one_line
 
 
 def new_backend(
-    name: Annotated[str, typer.Argument(help="what the backend is called, such as my-model")],
+    name: Annotated[str, typer.Argument(help="name of the backend, such as my-model")],
     family: Annotated[
         str, typer.Option("--family", help="huggingface (a model of transformers) or custom (anything in torch)")
     ] = "huggingface",
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="folder to write [default: stvg-NAME]")] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="folder to create", show_default="stvg-NAME")] = None,
     architecture: Annotated[
         str | None, typer.Option("--architecture", help="the model's class, as in architectures of its config.json")
     ] = None,
 ) -> None:
-    """Write a backend for a new model: it installs, and passes the conformance kit, before anything is filled in."""
+    """Create the distribution of a new backend; it installs and passes the conformance kit as it is."""
     from stvg_core.devtools.scaffold import MARKER, BackendNames, check_names, write_backend
     from stvg_core.host.registry import find_backends
 
@@ -39,7 +39,7 @@ def new_backend(
 
 
 def _as_path(place: str) -> str:
-    """Return a quoted folder so that pip takes it for one, and not for a name on its index.
+    """Return a quoted folder that pip does not mistake for a name on its index.
 
     >>> _as_path("stvg-my-model"), _as_path("/tmp/x"), _as_path("'a b'")
     ('./stvg-my-model', '/tmp/x', "./'a b'")

@@ -17,7 +17,7 @@ from stvg_core.cli.evaluate import (
 from stvg_core.cli.terminal import one_line
 from stvg_core.errors import UsageError
 
-app = typer.Typer(no_args_is_help=True, add_completion=False)
+app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown")
 
 
 @app.callback()

@@ -24,7 +24,7 @@ def score(
         str,
         typer.Option(
             "--protocol",
-            help="whose rules: stcat, cg-stvg, ta-stvg, tubedetr, released-hcstvg, released-vidstg, organiser",
+            help="scoring protocol: stcat, cg-stvg, ta-stvg, tubedetr, released-hcstvg, released-vidstg, organiser",
             show_default=False,
         ),
     ],
@@ -35,36 +35,29 @@ def score(
         Path | None, typer.Option("--annotations", "-a", help="JSON file of annotated tubes", show_default=False)
     ] = None,
     run: Annotated[
-        Path | None, typer.Option("--run", help="folder of stvg evaluate, in the place of both", show_default=False)
+        Path | None, typer.Option("--run", help="a run of stvg evaluate, in place of both files", show_default=False)
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print one JSON document and nothing else")] = False,
-    per_sample: Annotated[
-        Path | None, typer.Option("--per-sample", help="write a line per sample to this CSV file")
-    ] = None,
+    per_sample: Annotated[Path | None, typer.Option("--per-sample", help="CSV file with one line per sample")] = None,
     bootstrap: Annotated[
-        int | None, typer.Option("--bootstrap", help="confidence intervals (95 %) from that many resamples")
+        int | None, typer.Option("--bootstrap", help="95 % confidence intervals from N resamples")
     ] = None,
     seed: Annotated[int, typer.Option("--seed", help="seed of --bootstrap")] = 0,
     by: Annotated[
         list[str] | None, typer.Option("--by", help="break down by type, length or target-size; repeatable")
     ] = None,
 ) -> None:
-    """Score predicted tubes against annotated ones; exit code 1 where a sample could not be scored."""
-    from stvg_core.evaluation.runs.scoring import score_run
-    from stvg_core.metrics import Bootstrap, find_protocol
-    from stvg_core.metrics.score_report import score_files, write_sample_table
+    """Score predicted tubes against annotations; exit code 1 if a sample could not be scored."""
+    from stvg_core.evaluation.api import score as start
+    from stvg_core.metrics.score_report import write_sample_table
 
-    rules = find_protocol(protocol)
-    resampling = None if bootstrap is None else Bootstrap(bootstrap, seed)
+    inputs = [path.resolve() for path in (predictions, annotations) if path is not None]
+    if per_sample is not None and per_sample.resolve() in inputs:
+        raise UsageError(f"expected another file than the inputs for --per-sample, got {per_sample}")
     with progress("stvg score"):
-        if run is not None and predictions is None and annotations is None:
-            report = score_run(run, rules, by or (), resampling)
-        elif run is None and predictions is not None and annotations is not None:
-            if per_sample is not None and per_sample.resolve() in (predictions.resolve(), annotations.resolve()):
-                raise UsageError(f"expected another file than those that are read for --per-sample, got {per_sample}")
-            report = score_files(predictions, annotations, rules, by or (), resampling)
-        else:
-            raise UsageError("expected either --run, or --predictions and --annotations; got neither or too many")
+        report = start(
+            predictions, annotations, run=run, protocol=protocol, by=by or (), bootstrap=bootstrap, seed=seed
+        )
     if per_sample is not None:
         write_sample_table(report, per_sample)
     if as_json:
@@ -76,7 +69,7 @@ def score(
 
 
 def _tell_problems(report: "ScoreReport") -> None:
-    """Tell warnings and failed samples on stderr; end with an error where there is a failed one."""
+    """Print warnings and failed samples on stderr, and raise if a sample failed."""
     for warning in report.warnings:
         typer.echo(f"warning: {one_line(warning)}", err=True)
     failed = report.failed

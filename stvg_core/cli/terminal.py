@@ -1,4 +1,4 @@
-"""What a terminal is shown: progress on stderr, tables, and text made harmless."""
+"""Output for terminals: progress on stderr, tables, escaped text."""
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -13,17 +13,17 @@ if TYPE_CHECKING:
 __all__ = ["TRACE_VARIABLE", "hook_trace", "one_line", "progress", "table_lines"]
 
 TRACE_VARIABLE = "STVG_TRACE_HOOKS"
-"""Environment variable that stands for --trace-hooks."""
+"""Environment variable for --trace-hooks."""
 
 _STAGES = {
     "load": "loading the model",
     "query": "splitting the query",
     "video": "decoding the video",
     "encode": "encoding frames",
-    "search": "asking whether it is there",
+    "search": "searching windows",
     "prompts": "learning visual prompts",
-    "attention": "reading attention",
-    "unprompted": "reading attention without prompts",
+    "attention": "computing attention maps",
+    "unprompted": "computing attention maps without prompts",
     "tracks": "proposing tracks",
     "tube": "assembling the tube",
     "save": "writing files",
@@ -31,7 +31,7 @@ _STAGES = {
 
 
 def table_lines(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Return rows of equally many cells as lines with columns.
+    """Return rows of equal length as lines with aligned columns.
 
     >>> table_lines([("a", "b"), ("long", "c")])
     ['a     b', 'long  c']
@@ -43,7 +43,7 @@ def table_lines(rows: Sequence[Sequence[str]]) -> list[str]:
 
 @contextmanager
 def progress(title: str) -> Iterator[Callable[[str], None]]:
-    """Show the current stage on stderr while inside; nothing where stderr is no terminal."""
+    """Show the current stage on stderr, if it is a terminal."""
     from rich.console import Console
     from rich.markup import escape
 
@@ -56,7 +56,7 @@ def progress(title: str) -> Iterator[Callable[[str], None]]:
 
 
 def _stage_text(stage: str) -> str:
-    """Return a stage as a person reads it.
+    """Return the description of a stage.
 
     >>> _stage_text("window 3 of 12: encode")
     'window 3 of 12: encoding frames'
@@ -66,7 +66,7 @@ def _stage_text(stage: str) -> str:
 
 
 def hook_trace(wanted: bool) -> "Callable[[HookCall], None] | None":
-    """Return what writes a line per hook call to stderr, where that is wanted."""
+    """Return a callback that prints one line per hook call to stderr, or None."""
     if not wanted:
         return None
     from stvg_core.host.tracing import format_call

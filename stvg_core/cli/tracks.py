@@ -26,20 +26,20 @@ def tracks(
         str, typer.Option("--tracker", "-t", help="tracker, file:PATH, or NAME:setting=value,setting=value")
     ] = "regions",
     query: Annotated[
-        str | None, typer.Option("--query", "-q", help="a sentence; a text-prompted tracker looks for its subject")
+        str | None, typer.Option("--query", "-q", help="sentence whose subject a text-prompted tracker detects")
     ] = None,
     classes: Annotated[
-        str | None, typer.Option("--classes", help="what to look for instead, such as person,dog")
+        str | None, typer.Option("--classes", help="classes to detect instead, such as person,dog")
     ] = None,
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="file for the tracks: .json or .json.gz")] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="file to write: .json or .json.gz")] = None,
     form: Annotated[
-        FileForm, typer.Option("--format", help="of --out: stvg, or released as the authors' code reads it")
+        FileForm, typer.Option("--format", help="format of --out: stvg, or released (read by the authors' code)")
     ] = "stvg",
     show: Annotated[Path | None, typer.Option("--show", help="draw the tracks: .png or .mp4")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print one JSON document and nothing else")] = False,
     plugin: PluginFileOption = None,
 ) -> None:
-    """Propose object tracks, write and draw them."""
+    """Propose object tracks in a video; write and draw them."""
     from stvg_core.cli.ground import errors_as_json
 
     if show is not None and show.suffix.lower() not in (_PNG, _MP4):
@@ -86,7 +86,7 @@ def tracks(
 
 
 def _with_classes(tracker: str, classes: str | None) -> str:
-    """Return the tracker's name with the classes among its settings."""
+    """Return the tracker's name with the classes added to its settings."""
     if classes is None:
         return tracker
     names = [name.strip() for name in classes.split(",") if name.strip()]

@@ -14,12 +14,10 @@ MediaOption = Annotated[
     str,
     typer.Option(
         "--media",
-        help="videos of the pages: link (or copy) what browsers play and encode the rest; encode all, small; or none",
+        help="videos of the pages: link (or copy) those that browsers play and encode the rest; encode all; or none",
     ),
 ]
-PageSamplesOption = Annotated[
-    int, typer.Option("--page-samples", min=0, help="the first so many samples have a player")
-]
+PageSamplesOption = Annotated[int, typer.Option("--page-samples", min=0, help="only the first N samples have a player")]
 _ENTRIES = ("index.html", "report.html")
 
 
@@ -27,16 +25,16 @@ def view(
     place: Annotated[
         Path, typer.Argument(metavar="RUN|DIR", help="folder of stvg ground, demo, compare, or a run of stvg evaluate")
     ],
-    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0: a free one")] = 0,
-    no_open: Annotated[bool, typer.Option("--no-open", help="serve, and open no browser")] = False,
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0: any free port")] = 0,
+    no_open: Annotated[bool, typer.Option("--no-open", help="do not open a browser")] = False,
     video_root: Annotated[
-        Path | None, typer.Option("--video-root", help="folder of a run's videos; without it pages show boxes alone")
+        Path | None, typer.Option("--video-root", help="folder of the run's videos; without it pages show boxes only")
     ] = None,
     media: MediaOption = "link",
     page_samples: PageSamplesOption = 500,
     protocol: ProtocolOption = DEFAULT_PROTOCOL,
 ) -> None:
-    """Show results in a browser, at an address that this machine alone can reach, until Ctrl-C."""
+    """Show results in a browser on this machine, until Ctrl-C."""
     from stvg_core.outputs.serving import serving
 
     if (place / "run.sqlite").is_file():
@@ -57,7 +55,7 @@ def view(
 
 
 def _build(run: Path, video_root: Path | None, media: str, page_samples: int, protocol: str) -> None:
-    """Write the pages of a run into its folder."""
+    """Write the HTML pages of a run into its folder."""
     from stvg_core.cli.terminal import progress
     from stvg_core.evaluation.comparison.pages import PageChoice
     from stvg_core.evaluation.comparison.run_pages import write_run_pages

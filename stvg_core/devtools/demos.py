@@ -1,8 +1,7 @@
-"""Shipped clips with their true tubes (entry-point group `stvg.demos`), and comparisons (`stvg.comparison_demos`).
+"""Shipped clips with their true tubes, and a comparison to show (entry-point group `stvg.demos`).
 
-An entry point of the first names a callable without arguments that returns a folder with demos.json and
-the clips it names, one of the second a callable without arguments that returns a ComparisonDemo. The truth of clips
-is read here and goes to the metrics and pictures alone.
+An entry point names a callable without arguments that returns a Demo. The truth of clips is read here and goes to the
+metrics and pictures alone.
 """
 
 import json
@@ -16,27 +15,28 @@ from pydantic import BaseModel, ConfigDict, Field
 from stvg_core._internal.plain_text import one_line
 from stvg_core.errors import PluginError
 from stvg_core.host.entry_points import extension_names, open_extension
-from stvg_core.host.registry.loading import call_entry_point
-from stvg_core.host.registry.metadata import InstalledEntry
-from stvg_core.host.registry.selection import find_entries
 from stvg_core.values import Tube, VideoInfo, as_boxes
 
 DEMO_GROUP = "stvg.demos"
-COMPARISON_GROUP = "stvg.comparison_demos"
 ROWS_FILE = "rows.toml"
 
 
 @runtime_checkable
-class ComparisonDemo(Protocol):
-    """Samples and rows to compare, written where they are wanted."""
+class Demo(Protocol):
+    """What a distribution ships for `stvg demo`."""
+
+    @property
+    def clips(self) -> Path:
+        """Folder with demos.json and the clips that it names."""
+        ...
 
     @property
     def note(self) -> str:
-        """What is compared on what, one sentence."""
+        """What `stvg demo --compare` compares on what, one sentence."""
         ...
 
-    def write(self, folder: Path) -> None:
-        """Write a data set of our own format with its videos, and rows.toml; a folder that has them stays as it is.
+    def write_comparison(self, folder: Path) -> None:
+        """Write a data set of kind "folder" with its videos, and rows.toml; a folder that has them is left unchanged.
 
         Raises:
             OutputError: the folder cannot be written to; nothing is left behind.
@@ -98,42 +98,38 @@ class DemoCase:
 
 
 def find_demos() -> tuple[DemoCase, ...]:
-    """Return the shipped demos.
+    """Return the shipped clips.
 
     Raises:
         PluginError: none is installed, or one is damaged.
     """
-    found = find_entries(DEMO_GROUP)
-    cases = [case for entry, disabled in found if not disabled for case in _read(entry)]
-    if not cases:
-        disabled_ones = "".join(f"; {entry.distribution.name} is disabled: {why}" for entry, why in found if why)
-        raise PluginError(f"no demo is installed; pip install stvg-tiny{disabled_ones}")
-    return tuple(cases)
+    return tuple(case for name, demo in _demos().items() for case in _cases(name, demo.clips))
 
 
-def find_comparison_demo() -> ComparisonDemo:
-    """Return the shipped comparison, the first where there are several.
+def find_comparison_demo() -> Demo:
+    """Return the demo whose comparison is shown, the first where there are several.
 
     Raises:
         PluginError: none is installed, or it cannot be loaded.
     """
-    names = extension_names(COMPARISON_GROUP, ())
+    return next(iter(_demos().values()))
+
+
+def _demos() -> dict[str, Demo]:
+    names = extension_names(DEMO_GROUP, ())
     if not names:
-        raise PluginError("no comparison is installed to be shown; pip install stvg-tiny")
+        raise PluginError("no demo is installed and enabled; pip install stvg-tiny, or clear STVG_DISABLE_PLUGINS")
     # mypy takes a Protocol for abstract here; isinstance does not.
-    return open_extension(COMPARISON_GROUP, "comparison demo", ComparisonDemo, names[0], names)  # type: ignore[type-abstract]
+    return {name: open_extension(DEMO_GROUP, "demo", Demo, name, names) for name in names}  # type: ignore[type-abstract]
 
 
-def _read(entry: InstalledEntry) -> list[DemoCase]:
-    title, owner = f"demo {entry.point.name!r}", entry.distribution.name
-    reinstall = f"pip install --force-reinstall {owner}"
-    folder = call_entry_point(entry.point, f"{title} of {owner}", reinstall)
-    if not isinstance(folder, Path):
-        raise PluginError(f"expected {title} of {owner} to be a folder, got {type(folder).__name__}; {reinstall}")
+def _cases(name: str, folder: Path) -> list[DemoCase]:
     try:
         cases = _Cases.model_validate(json.loads((folder / "demos.json").read_text(encoding="utf-8")))
     except (OSError, ValueError, RecursionError) as error:
-        raise PluginError(f"{title} of {owner} cannot be read: {one_line(str(error))}; {reinstall}") from error
+        raise PluginError(
+            f"demo {name!r} cannot be read: {one_line(str(error))}; reinstall the distribution that ships it"
+        ) from error
     return [
         DemoCase(case.name, folder / case.video, case.query, case.model, case.note, case.truth) for case in cases.demos
     ]

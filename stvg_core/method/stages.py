@@ -17,7 +17,7 @@ class Stopwatch:
             on_stage: called with the name of each stage when it begins, for a progress display.
         """
         self.seconds: dict[str, float] = {}
-        self._on_stage = on_stage
+        self.on_stage = on_stage
         self._part = ""
 
     @contextmanager
@@ -32,8 +32,8 @@ class Stopwatch:
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Add the time spent inside to a stage."""
-        if self._on_stage is not None:
-            self._on_stage(self._part + name)
+        if self.on_stage is not None:
+            self.on_stage(self._part + name)
         start = time.perf_counter()
         try:
             yield

@@ -55,7 +55,7 @@ class LoadOptions:
         device_map: spreads the weights over several devices ("auto", "balanced", "sequential");
             None: all on `device`.
         quantization: "8bit" or "4bit" weights; None: as dtype says.
-        attention: kernel of vision tower and language model. "sdpa" (and "auto"): torch picks the
+        attn_implementation: kernel of vision tower and language model. "sdpa" (and "auto"): torch picks the
             fastest; "eager": plain matrix products; "flash_attention_2": the vision tower's, while
             the language model stays with SDPA (whose flash kernel needs no package).
         deterministic: only algorithms that give the same bits on every run; slower, and an error
@@ -69,7 +69,7 @@ class LoadOptions:
     dtype: str = "auto"
     device_map: str | None = None
     quantization: str | None = None
-    attention: str = "auto"
+    attn_implementation: str = "auto"
     deterministic: bool = False
     recompute: str = "auto"
     cuda_graphs: str = "auto"
@@ -79,7 +79,7 @@ class LoadOptions:
         for name, value, known in (
             ("device_map", self.device_map, (None, *DEVICE_MAPS)),
             ("quantization", self.quantization, (None, *QUANTIZATIONS)),
-            ("attention", self.attention, ATTENTION_KERNELS),
+            ("attn_implementation", self.attn_implementation, ATTENTION_KERNELS),
             ("recompute", self.recompute, RECOMPUTE_LEVELS),
             ("cuda_graphs", self.cuda_graphs, CUDA_GRAPHS),
         ):

@@ -19,14 +19,11 @@ from stvg_core.method.pipeline import Pipeline
 from stvg_core.method.question_maps import QuestionAttentionMaps, compute_question_maps
 from stvg_core.method.selection import LayerSelection, TokenSelection
 from stvg_core.outputs.attention.document import schema_text
-from stvg_core.outputs.attention.overlay import nearest_samples
-from stvg_core.outputs.attention.sheets import draw_attention_sheet, draw_token_sheet
+from stvg_core.outputs.attention.folder import draw_attention_sheet, draw_token_sheet, nearest_samples
 from stvg_core.plugin.adapter import PromptToken
 from stvg_core.settings import load_settings
 from stvg_core.values import Frames, VideoInfo
-from tests.cli.test_ground import BAD_VIDEOS, MODEL, Run, easy, stvg
-
-__all__ = ["easy", "stvg"]
+from tests.support.command_line import BAD_VIDEOS, MODEL, Run
 
 SCHEMA_FILE = Path(__file__).parents[2] / "docs" / "schema" / "attention-1.schema.json"
 RING, CROSS = "Is there the purple ring in this video?", "Is there the purple cross in this video?"
@@ -176,7 +173,7 @@ def test_a_failing_picture_leaves_nothing(
     def broken(*arguments: object) -> None:
         raise OSError("the disk is full")
 
-    monkeypatch.setattr("stvg_core.outputs.attention.sheets.draw_token_sheet", broken)
+    monkeypatch.setattr("stvg_core.outputs.attention.folder.draw_token_sheet", broken)
     with pytest.raises(Exception, match="disk is full"):
         result.save(tmp_path / "out")
     assert list(tmp_path.iterdir()) == []

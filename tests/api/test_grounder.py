@@ -13,7 +13,7 @@ from stvg_core.errors import SettingsError
 from stvg_core.host.session import Session, open_session
 from stvg_core.settings import CALIBRATED_FILE, choose_settings, load_settings
 from stvg_core.values import Frames
-from tests.inputs.video.conftest import Clip, write_clip
+from tests.support.clips import Clip, write_clip
 
 
 def test_a_checkpoint_with_calibration_uses_it_unless_told_otherwise(tmp_path: Path) -> None:

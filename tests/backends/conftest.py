@@ -1,18 +1,14 @@
 """One tiny checkpoint of every family, opened once."""
 
-from collections.abc import Callable
 from functools import cache
 
 import pytest
 import torch
 
 from stvg_huggingface.testing import save_tiny_model
-
-from .subjects import Case, Subject, open_subject
+from tests.support.backends.subjects import Case, OpenSubject, Subject, open_subject
 
 torch.set_num_threads(1)
-
-OpenSubject = Callable[[str, str], Subject]
 
 
 @pytest.fixture(scope="session")

@@ -13,9 +13,7 @@ from stvg_core.method.pipeline import Pipeline
 from stvg_core.plugin.adapter import AttentionRequest
 from stvg_core.settings import load_settings
 from stvg_core.values import Grounding, SubQueries
-
-from .conftest import OpenSubject
-from .subjects import ONE_CASE, QUESTIONS, Case, Subject, frames, random_prompt
+from tests.support.backends.subjects import ONE_CASE, QUESTIONS, Case, OpenSubject, Subject, frames, random_prompt
 
 one_case_a_family = pytest.mark.parametrize("case", ONE_CASE, ids=str)
 

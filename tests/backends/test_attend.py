@@ -11,9 +11,8 @@ from stvg_core.method.question_maps import QuestionAttentionMaps, compute_questi
 from stvg_core.method.selection import LayerSelection, TokenSelection
 from stvg_core.outputs.attention.arrays import reading_arrays, write_arrays
 from stvg_core.settings import load_settings
-
-from .plain_method import plain_rows
-from .subjects import CASES, ONE_CASE, Case, Subject, frames
+from tests.support.backends.plain_method import plain_rows
+from tests.support.backends.subjects import CASES, ONE_CASE, Case, Subject, frames
 
 QUESTION = "What colour is the sofa behind the man?"
 EPSILON = 1e-3

@@ -3,10 +3,9 @@
 import pytest
 
 from stvg_core.plugin.adapter import AttentionRequest
-
-from .measure import logit_difference, row_difference, visual_token_difference
-from .plain_method import plain_rows
-from .subjects import CASES, ONE_CASE, QUESTIONS, Case, Subject, random_prompt
+from tests.support.backends.measure import logit_difference, row_difference, visual_token_difference
+from tests.support.backends.plain_method import plain_rows
+from tests.support.backends.subjects import CASES, ONE_CASE, QUESTIONS, Case, Subject, random_prompt
 
 every_case = pytest.mark.parametrize("case", CASES, ids=str)
 one_case_a_family = pytest.mark.parametrize("case", ONE_CASE, ids=str)

@@ -1,4 +1,4 @@
-"""The method against the plain procedure of the benchmark: answers generated, whole maps of eager attention."""
+"""The method against the plain procedure: answers generated, whole maps of eager attention."""
 
 import numpy as np
 import pytest
@@ -6,10 +6,9 @@ import pytest
 from stvg_core.method.pipeline import EncodedViews, Pipeline
 from stvg_core.settings import PromptSettings, load_settings
 from stvg_core.values import SubQueries
-from stvg_huggingface.benchmark.plain import PlainProcedure
-
-from .measure import telling_step
-from .subjects import ONE_CASE, Case, Subject, frames
+from stvg_huggingface.testing.plain_procedure import PlainProcedure
+from tests.support.backends.measure import telling_step
+from tests.support.backends.subjects import ONE_CASE, Case, Subject, frames
 
 QUERY = SubQueries("The man in red walks to the car.", "the man in red", "the man walks to the car", "given")
 
@@ -29,6 +28,6 @@ def test_maps_are_those_of_the_plain_procedure(subject: Subject, case: Case) -> 
         assert np.abs(found.values - expected.values).max() < 1e-4 * np.abs(expected.values).max()
         assert found.grounding_tokens == expected.grounding_tokens
     assert set(procedure.watch.seconds) == {"prompts", "attention"}
-    # The benchmark leaves the model as it found it.
+    # The plain procedure leaves the model as it found it.
     (again,) = Pipeline(subject.session, settings).compute_maps(views, (QUERY,))
     np.testing.assert_array_equal(again.spatial.values, own.spatial.values)

@@ -3,9 +3,13 @@
 import pytest
 
 from stvg_core.settings import PromptSettings
-
-from .measure import gradient_difference, learned_prompt_difference, slope_difference, telling_step
-from .subjects import CASES, ONE_CASE, Case, Subject
+from tests.support.backends.measure import (
+    gradient_difference,
+    learned_prompt_difference,
+    slope_difference,
+    telling_step,
+)
+from tests.support.backends.subjects import CASES, ONE_CASE, Case, Subject
 
 one_case_a_family = pytest.mark.parametrize("case", ONE_CASE, ids=str)
 both_objectives = pytest.mark.parametrize("objective", ["exponential", "linear"])

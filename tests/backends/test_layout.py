@@ -5,11 +5,10 @@ import itertools
 import pytest
 
 from stvg_core.values import TokenLayout
-
-from .impulse import changed_cells, without_mixing
-from .measure import flip_difference, reversal_difference
-from .plain import PATCH
-from .subjects import CASES, FRAME_COUNT, Case, Subject, frames
+from tests.support.backends.impulse import changed_cells, without_mixing
+from tests.support.backends.measure import flip_difference, reversal_difference
+from tests.support.backends.plain import PATCH
+from tests.support.backends.subjects import CASES, FRAME_COUNT, Case, Subject, frames
 
 every_case = pytest.mark.parametrize("case", CASES, ids=str)
 ORDERS = ((0, 1, 2, 3, 4), (4, 3, 2, 1, 0), (2, 0, 4, 1, 3))

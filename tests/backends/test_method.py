@@ -2,8 +2,8 @@
 
 import pytest
 
-from .measure import method_difference
-from .subjects import CASES, ONE_CASE, Case, Subject
+from tests.support.backends.measure import method_difference
+from tests.support.backends.subjects import CASES, ONE_CASE, Case, Subject
 
 
 @pytest.mark.parametrize("case", ONE_CASE, ids=str)

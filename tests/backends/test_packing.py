@@ -9,9 +9,8 @@ from transformers.masking_utils import AttentionMaskInterface
 
 from stvg_core.plugin.adapter import AttentionRequest
 from stvg_huggingface.capture import ATTENTION_NAME
-
-from .measure import packing_difference, padding_difference
-from .subjects import ONE_CASE, QUESTIONS, Case, Subject
+from tests.support.backends.measure import packing_difference, padding_difference
+from tests.support.backends.subjects import ONE_CASE, QUESTIONS, Case, Subject
 
 pytestmark = pytest.mark.parametrize("case", ONE_CASE, ids=str)
 

@@ -14,8 +14,7 @@ from stvg_core.plugin.adapter import AnswerLogits, AttentionRequest, MLLMAdapter
 from stvg_core.plugin.model_reference import HOOK_API, LoadOptions, ModelReference
 from stvg_core.settings import PromptSettings, TokenSettings
 from stvg_huggingface.hooks import HuggingFaceHooks
-
-from .subjects import ONE_CASE, QUESTIONS, Case, Subject
+from tests.support.backends.subjects import ONE_CASE, QUESTIONS, Case, Subject
 
 every_plugin = pytest.mark.parametrize("name", ["llava-next", "qwen2-vl", "internvl"])
 one_case_a_family = pytest.mark.parametrize("case", ONE_CASE, ids=str)

@@ -7,9 +7,8 @@ from stvg_core.method.pipeline import EncodedViews, Pipeline
 from stvg_core.method.stages import Stopwatch
 from stvg_core.settings import PromptSettings, load_settings
 from stvg_core.values import SubQueries
-
-from .measure import telling_step
-from .subjects import ONE_CASE, Case, Subject, frames
+from tests.support.backends.measure import telling_step
+from tests.support.backends.subjects import ONE_CASE, Case, Subject, frames
 
 QUERIES = (
     SubQueries("The man in red walks to the car.", "the man in red", "the man walks to the car", "given"),

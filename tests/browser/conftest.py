@@ -1,20 +1,18 @@
 """A real browser: Debian's Chromium, driven by Playwright, which downloads none of its own."""
 
-import os
-import shutil
 import threading
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from stvg_core.outputs.serving import serving
-from tests.outputs.pages.support import answer, failing_third, write_comparison_page
+from tests.support.browsing import FLAGS, Open, Opened, chromium
+from tests.support.pages import answer, failing_third, write_comparison_page
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser
 
 WATCH = """
 window.violations = [];
@@ -22,21 +20,6 @@ document.addEventListener("securitypolicyviolation", (event) => {
     window.violations.push(`${event.violatedDirective} ${event.blockedURI}`);
 });
 """
-FLAGS = (
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
-
-
-def chromium() -> str:
-    found = os.environ.get("STVG_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
-    if not found:
-        pytest.fail("expected Chromium, got none; apt-get install chromium, or name it in STVG_CHROMIUM")
-    return found
 
 
 @pytest.fixture(scope="session")
@@ -47,46 +30,6 @@ def browser() -> "Iterator[Browser]":
         opened = playwright.chromium.launch(executable_path=chromium(), chromium_sandbox=False, args=[*FLAGS])
         yield opened
         opened.close()
-
-
-@dataclass
-class Opened:
-    """A page, and everything that went wrong in it."""
-
-    page: "Page"
-    complaints: list[str] = field(default_factory=list)
-    requests: list[str] = field(default_factory=list)
-
-    def check(self) -> None:
-        assert self.page.evaluate("window.violations") == []
-        assert self.complaints == []
-        assert self.page.evaluate("window.hurt") is None
-
-    def settled(self) -> "Opened":
-        """Wait until a sample is shown, and its video at the time that was sought."""
-        self.page.wait_for_selector(".query")
-        clock = "stvg.current.view.clock"
-        self.wait(f"!{clock} || !{clock}.video || ({clock}.video.readyState >= 2 && !{clock}.video.seeking)")
-        self.page.wait_for_timeout(150)
-        return self
-
-    def wait(self, expression: str) -> None:
-        """Wait until an expression is true; asked from outside, because the page lets nobody evaluate text in it."""
-        for _ in range(200):
-            if self.page.evaluate(f"Boolean({expression})"):
-                return
-            self.page.wait_for_timeout(50)
-        raise AssertionError(f"never true: {expression}")
-
-    def frame(self) -> int:
-        return int(self.page.evaluate("stvg.current.view.clock.frame"))
-
-    def seek(self, frame: int) -> None:
-        self.page.evaluate("(frame) => stvg.current.view.clock.seekFrame(frame)", frame)
-        self.settled()
-
-
-Open = Callable[..., Opened]
 
 
 @pytest.fixture

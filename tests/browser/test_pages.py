@@ -1,14 +1,13 @@
 """The page round the player: tables, lists, keys, themes, phones, hostile text, five hundred samples."""
 
-import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from stvg_core.evaluation.comparison import PageChoice
-from tests.browser.conftest import Open, Opened
-from tests.outputs.pages.support import (
+from tests.support.browsing import AXE, Open, Opened, check_with_axe
+from tests.support.pages import (
     END,
     FRAMES,
     HOSTILE,
@@ -283,25 +282,9 @@ def test_a_page_without_videos_or_maps_still_shows_boxes(tmp_path: Path, open_pa
     assert opened.frame() == FRAMES - 1
 
 
-AXE = os.environ.get("STVG_AXE", "")
-
-
 @pytest.mark.skipif(not AXE, reason="axe-core is fetched by nox -s browser where npm is there; STVG_AXE names it")
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 390])
 def test_axe_finds_nothing(scheme: Any, width: int, index: Path, open_page: Open) -> None:
     opened = open_page(index.resolve().as_uri() + "#sample-3", width=width, color_scheme=scheme, strict=False).settled()
     check_with_axe(opened)
-
-
-def check_with_axe(opened: Opened) -> None:
-    opened.page.evaluate(Path(AXE).read_text(encoding="utf-8") + "; undefined")
-    found = opened.page.evaluate(
-        "axe.run(document, {runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice']})"
-    )
-    told = [
-        f"{one['id']}: {one['help']}: {node['html'][:200]}" for one in found["violations"] for node in one["nodes"][:3]
-    ]
-    assert told == []
-    opened.page.evaluate("window.violations = []")
-    opened.complaints.clear()

@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 
 from stvg_core.outputs.report.kept_maps import decode_values
-from tests.browser.conftest import Open, Opened
-from tests.browser.pixels import GREEN, SKY, TRUTH, bright, extent, of_color, picture
-from tests.outputs.pages.support import (
+from tests.support.browsing import Open, Opened
+from tests.support.pages import (
     END,
     FRAMES,
     GRID,
@@ -21,6 +20,7 @@ from tests.outputs.pages.support import (
     maps_record,
     square,
 )
+from tests.support.pixels import GREEN, SKY, TRUTH, bright, extent, of_color, picture
 
 pytestmark = pytest.mark.browser
 

@@ -10,11 +10,10 @@ from stvg_core.inputs.video import iterate_frames, probe_video
 from stvg_core.outputs.report.document import ModelIdentity, build_document
 from stvg_core.outputs.report.folder import write_output_folder
 from stvg_core.values import Frames, PromptEffect, Tube
-from tests.browser.conftest import Open
-from tests.browser.pixels import SKY, TRUTH, extent, of_color, picture
-from tests.browser.test_pages import AXE, check_with_axe
-from tests.outputs.pages.support import END, HOSTILE, SAMPLED, START, WIDTH, square, write_clip
-from tests.outputs.test_report_pictures import a_grounding
+from tests.support.browsing import AXE, Open, check_with_axe
+from tests.support.groundings import a_grounding
+from tests.support.pages import END, HOSTILE, SAMPLED, START, WIDTH, square, write_clip
+from tests.support.pixels import SKY, TRUTH, extent, of_color, picture
 
 pytestmark = pytest.mark.browser
 

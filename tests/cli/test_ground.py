@@ -4,105 +4,16 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from fractions import Fraction
+from collections.abc import Sequence
 from pathlib import Path
 
-import av
-import numpy as np
 import pytest
 
 from stvg_core.cli import main
-from stvg_core.devtools.demos import DemoCase, find_demos
-from stvg_core.evaluation.comparison import ComparisonRow, Source, build_comparison
-from stvg_core.evaluation.comparison.ladder import LADDER
-from stvg_core.evaluation.comparison.running import RowRun
+from stvg_core.devtools.demos import DemoCase
+from stvg_core.evaluation.comparison import LADDER, ComparisonRow, RowRun, Source, build_comparison
 from stvg_core.metrics import Bootstrap, find_protocol
-
-QUERY = "The red circle moves left."
-MODEL = "tiny:qwen2-vl"
-
-
-@dataclass(frozen=True)
-class Ran:
-    code: int
-    out: str
-    error: str
-
-
-Run = Callable[..., Ran]
-
-
-@pytest.fixture
-def stvg(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    def run(*arguments: str | Path) -> Ran:
-        monkeypatch.setattr(sys, "argv", ["stvg", *map(str, arguments)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as exit_:
-            main()
-        captured = capsys.readouterr()
-        return Ran(int(exit_.value.code or 0), captured.out, captured.err)
-
-    return run
-
-
-@pytest.fixture(scope="module")
-def easy() -> DemoCase:
-    return next(case for case in find_demos() if case.name == "easy")
-
-
-def write_video(path: Path, frame_count: int) -> Path:
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=Fraction(10))
-        stream.width = stream.height = 96
-        stream.pix_fmt = "yuv420p"
-        picture = np.random.default_rng(0).integers(0, 255, (96, 96, 3), dtype=np.uint8)
-        for _ in range(frame_count):
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
-        container.mux(stream.encode())
-    return path
-
-
-def write_sound(path: Path) -> Path:
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("aac", rate=16000, layout="mono")
-        sound = av.AudioFrame.from_ndarray(np.zeros((1, 16000), dtype=np.float32), format="fltp", layout="mono")
-        sound.sample_rate = 16000
-        container.mux(stream.encode(sound))
-        container.mux(stream.encode())
-    return path
-
-
-def a_folder(path: Path, easy: DemoCase) -> Path:
-    path.mkdir()
-    return path
-
-
-def a_text(path: Path, easy: DemoCase) -> Path:
-    path.write_text("this is no video\n" * 40, encoding="utf-8")
-    return path
-
-
-def nothing(path: Path, easy: DemoCase) -> Path:
-    path.touch()
-    return path
-
-
-def a_head(path: Path, easy: DemoCase) -> Path:
-    # An mp4 written for streaming keeps its index at the end unless it was moved: half a file has none.
-    path.write_bytes(easy.video.read_bytes()[: easy.video.stat().st_size // 2])
-    return path
-
-
-BAD_VIDEOS: dict[str, Callable[[Path, DemoCase], Path]] = {
-    "missing": lambda path, easy: path,
-    "folder": a_folder,
-    "text": a_text,
-    "empty": nothing,
-    "truncated": a_head,
-    "sound": lambda path, easy: write_sound(path),
-}
+from tests.support.command_line import BAD_VIDEOS, MODEL, QUERY, Run, write_video
 
 
 @pytest.mark.parametrize("kind", BAD_VIDEOS)
@@ -172,7 +83,7 @@ def test_damaged_weights_are_one_line(stvg: Run, easy: DemoCase, tmp_path: Path)
         ("ground", "clip.mp4", QUERY),
         ("ground", "clip.mp4", QUERY, "--model", MODEL, "--set", "prompt.steps"),
         ("ground", "clip.mp4", QUERY, "--model", MODEL, "--tracks", "region"),
-        ("ground", "clip.mp4", QUERY, "--model", MODEL, "--attention", "sideways"),
+        ("ground", "clip.mp4", QUERY, "--model", MODEL, "--attn-implementation", "sideways"),
         ("ground", "clip.mp4", QUERY, "--model", MODEL, "--quantization", "3bit"),
         ("ground", "clip.mp4", QUERY, "--model", MODEL, "--device", "cpu", "--device-map", "auto"),
     ],
@@ -247,8 +158,8 @@ def test_every_preset_runs(stvg: Run, easy: DemoCase) -> None:
 
 def test_how_the_model_was_loaded_is_told_in_the_result(stvg: Run, easy: DemoCase) -> None:
     ran = stvg(
-        "ground", easy.video, QUERY, "--model", MODEL, "--attention", "eager", "--deterministic", "--dtype", "bfloat16",
-        "--device", "cpu", "--json",
+        "ground", easy.video, QUERY, "--model", MODEL, "--attn-implementation", "eager", "--deterministic",
+        "--dtype", "bfloat16", "--device", "cpu", "--json",
     )  # fmt: skip
     load = json.loads(ran.out)["settings"]["load"]
     assert load == {
@@ -312,14 +223,14 @@ def test_the_demo_meets_its_promise(tmp_path: Path) -> None:
         ]
 
 
-class SmallComparison:
-    """A comparison that is shipped, without models."""
+class SmallDemo:
+    """A demo that is shipped, with a comparison without models."""
 
     note = "nothing\ton nothing"
 
-    def write(self, folder: Path) -> None:
+    def write_comparison(self, folder: Path) -> None:
         folder.mkdir(parents=True)
-        (folder / "rows.toml").write_text('[[row]]\nmodel = "a"\nladder = true\n')
+        (folder / "rows.toml").write_text('[[run]]\nmodel = "a"\nladder = true\n')
 
 
 @pytest.mark.parametrize("quiet", [True, False])
@@ -331,7 +242,7 @@ def test_the_demo_compares_where_it_is_asked_to(
         return build_comparison(runs, source, find_protocol("stcat"), Bootstrap(10))
 
     monkeypatch.setattr("stvg_core.devtools.demos.find_demos", lambda: ())
-    monkeypatch.setattr("stvg_core.devtools.demos.find_comparison_demo", SmallComparison)
+    monkeypatch.setattr("stvg_core.devtools.demos.find_comparison_demo", SmallDemo)
     monkeypatch.setattr("stvg_core.evaluation.comparison.compare", compared)
     folder = tmp_path / "demo"
     ran = stvg("demo", "--out", folder, "--compare", *(["--json"] if quiet else []))
@@ -351,9 +262,9 @@ def test_the_demo_compares_where_it_is_asked_to(
 
 @pytest.mark.slow
 def test_the_demo_compares_the_tiny_models(stvg: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from stvg_tiny.demo_comparison import TinyComparison
+    from stvg_tiny.demo import TinyDemo
 
-    monkeypatch.setattr("stvg_core.devtools.demos.find_comparison_demo", lambda: TinyComparison(clips_per_level=1))
+    monkeypatch.setattr("stvg_core.devtools.demos.find_comparison_demo", lambda: TinyDemo(clips_per_level=1))
     ran = stvg("demo", "--out", tmp_path, "--compare", "--json")
     assert ran.code == 0, ran.error
     rows = json.loads(ran.out)["comparison"]["rows"]

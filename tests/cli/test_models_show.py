@@ -11,15 +11,14 @@ import pytest
 
 from stvg_core.api.attention import attend
 from stvg_core.api.grounder import ground, settings_of
+from stvg_core.api.run_spec import RunSpec
 from stvg_core.cli.listing import details
 from stvg_core.devtools.demos import find_demos
 from stvg_core.evaluation.ablation.tables import make_tables
 from stvg_core.evaluation.runs.evaluation import ModelChoice
 from stvg_core.host.session import open_session
 from stvg_core.settings import PROVENANCE, load_settings
-from tests.cli.test_ground import Run, stvg
-
-__all__ = ["stvg"]
+from tests.support.command_line import Run
 
 MODELS = ("tiny:internvl", "tiny:llava-next", "tiny:qwen2-vl")
 
@@ -143,10 +142,11 @@ def test_every_way_to_a_model_takes_its_familys_settings(tmp_path: Path) -> None
             shown = {name for name in looked if name in expected}
             assert {"sampling", "input", "spatial"} <= shown
             assert {name: looked[name] for name in shown} == {name: expected[name] for name in shown}
-    grounder = ModelChoice("tiny:internvl", "released", tracks_folder=None).open()
+    grounder = ModelChoice(RunSpec("tiny:internvl", preset="released")).open()
     assert grounder.settings.model_dump(mode="json") == expected
-    (table,) = make_tables(("presets",), load_settings("paper"), 4, grounder.session.family)
-    own = {variant.name: variant for variant in table.variants}["released"].settings(load_settings("paper"))
+    (table,) = make_tables(("presets",), load_settings("paper"), grounder.session.family)
+    (released,) = [variant for variant in table.variants if variant.name == "released"]
+    own = load_settings("paper", overrides=released.overrides)
     assert (own.joint.span_share, own.augment.enabled) == (0.6, False)
 
 

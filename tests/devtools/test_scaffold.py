@@ -17,8 +17,8 @@ from stvg_core.devtools.scaffold import FAMILIES, MARKER, BackendNames, check_na
 from stvg_core.devtools.testing.suite import CHECKS
 from stvg_core.errors import OutputError, UsageError
 from stvg_core.plugin.model_reference import HOOK_API
-from tests.conftest import found_backend
 from tests.support.generated import pretend_installed, run_with
+from tests.support.scripted import found_backend
 
 ROOT = Path(__file__).parents[2]
 NAMES = ("my-model", "x", "a" * 30, "model-7b-2")

@@ -21,7 +21,13 @@ from stvg_core.plugin import hookspecs
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-SOURCES = sorted([*ROOT.glob("stvg_core/**/*.py"), *ROOT.glob("stvg_plugins/*/stvg_*/**/*.py")])
+SOURCES = sorted(
+    [
+        *ROOT.glob("stvg_core/**/*.py"),
+        *ROOT.glob("stvg_plugins/*/stvg_*/**/*.py"),
+        *ROOT.glob("stvg_plugins/*/research/tiny_recipe/*.py"),
+    ]
+)
 HOOKS = (DOCS / "hooks.md").read_text(encoding="utf-8")
 
 

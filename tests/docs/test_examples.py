@@ -16,10 +16,8 @@ import pytest
 
 from stvg_core.devtools.testing.suite import CHECKS
 from stvg_huggingface.testing import TINY_FAMILIES, save_tiny_model
-from tests.cli.test_ground import Run, stvg
-from tests.evaluation.runs.test_evaluate_command import write_demo_data
-
-__all__ = ["stvg"]
+from tests.support.command_line import Run
+from tests.support.runs import write_demo_data
 
 ROOT = Path(__file__).parents[2]
 CLIP = ROOT / "stvg_plugins" / "tiny" / "stvg_tiny" / "demo_clips" / "easy.mp4"

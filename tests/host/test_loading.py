@@ -19,8 +19,8 @@ from stvg_core.host.registry.static_hooks import read_static_hooks
 from stvg_core.host.session import open_backend, open_session
 from stvg_core.plugin.hookspecs import hookimpl
 from stvg_core.plugin.model_reference import LoadOptions, ModelReference
-from tests.conftest import ScriptedAdapter, ScriptedBackend, found_backend
 from tests.support.fake_distributions import HOOKS, manifest_text, write_distribution, write_plugin_file
+from tests.support.scripted import ScriptedAdapter, ScriptedBackend, found_backend
 
 PATIENCE_SECONDS = 60.0
 

@@ -9,7 +9,7 @@ from stvg_core.errors import ModelError, PluginError
 from stvg_core.host.known_models import AUTHORS_FORMATS, EXAMPLE_BACKENDS, KNOWN_CHECKPOINTS, PUBLISHED_BACKENDS
 from stvg_core.host.models import read_architecture, resolve_model
 from stvg_core.host.registry import FoundBackend, backend_for, find_backends
-from tests.conftest import found_backend
+from tests.support.scripted import found_backend
 
 MANIFEST = """
 name = "{name}"

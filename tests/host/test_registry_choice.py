@@ -12,8 +12,7 @@ from stvg_core.host.registry import backend_for, backend_named, find_backends, f
 from stvg_core.host.registry import found as found_module
 from stvg_core.host.registry.file_plugins import inspect_file
 from stvg_core.host.registry.static_hooks import read_static_hooks
-from tests.conftest import row, rows
-from tests.support.fake_distributions import EXPLODING, HOOKS, write_distribution
+from tests.support.fake_distributions import EXPLODING, HOOKS, row, rows, write_distribution
 
 # ---- shadowed
 

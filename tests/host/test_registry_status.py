@@ -11,8 +11,7 @@ from stvg_core.host.registry.manifest import BackendManifest, check_manifest
 from stvg_core.host.registry.metadata import find_installed
 from stvg_core.host.registry.requirements import requirement_states
 from stvg_core.plugin import model_reference
-from tests.conftest import row, rows
-from tests.support.fake_distributions import manifest_text, write_distribution
+from tests.support.fake_distributions import manifest_text, row, rows, write_distribution
 
 CONTROLS = "\x1b[31m\x07\u202e"
 

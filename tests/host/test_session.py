@@ -8,7 +8,7 @@ from stvg_core.plugin.hookspecs import BackendHooks, hookimpl
 from stvg_core.plugin.model_reference import LoadOptions, ModelReference
 from stvg_core.settings import InputSettings
 from stvg_core.values import Frames
-from tests.conftest import ScriptedAdapter, ScriptedBackend, found_backend
+from tests.support.scripted import ScriptedAdapter, ScriptedBackend, found_backend
 
 REFERENCE = ModelReference("scripted")
 

@@ -13,6 +13,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stvg_core.devtools.demos import DemoCase
 from stvg_core.errors import PluginError
 from stvg_core.host.session import REQUIRED_HOOKS, Session, open_backend
 from stvg_core.host.tracing import LONGEST_LINE, HookCall, describe, format_call
@@ -21,10 +22,8 @@ from stvg_core.plugin.hookspecs import hookimpl
 from stvg_core.plugin.model_reference import LoadOptions, ModelReference
 from stvg_core.settings import InputSettings
 from stvg_core.values import Frames, TokenLayout
-from tests.cli.test_ground import MODEL, QUERY, DemoCase, Run, easy, stvg
-from tests.conftest import ScriptedAdapter, ScriptedBackend, found_backend
-
-__all__ = ["easy", "stvg"]
+from tests.support.command_line import MODEL, QUERY, Run
+from tests.support.scripted import ScriptedAdapter, ScriptedBackend, found_backend
 
 
 def traced(calls: list[HookCall], backend: ScriptedBackend | None = None) -> Session:

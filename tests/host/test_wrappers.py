@@ -19,7 +19,7 @@ from stvg_core.plugin.hookspecs import hookimpl
 from stvg_core.plugin.model_reference import LoadOptions, ModelReference
 from stvg_core.settings import InputSettings, PromptSettings, TokenSettings
 from stvg_core.values import Frames, TokenLayout
-from tests.conftest import ScriptedAdapter, ScriptedBackend, found_backend
+from tests.support.scripted import ScriptedAdapter, ScriptedBackend, found_backend
 
 REFERENCE = ModelReference("scripted")
 Body = Callable[..., Generator[None, Any, Any]]

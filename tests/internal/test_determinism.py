@@ -7,7 +7,7 @@ from stvg_core.method.pipeline import Pipeline
 from stvg_core.plugin.model_reference import LoadOptions, ModelReference
 from stvg_core.settings import Settings
 from stvg_core.values import Frames, SubQueries
-from tests.conftest import ScriptedAdapter, ScriptedBackend, found_backend
+from tests.support.scripted import ScriptedAdapter, ScriptedBackend, found_backend
 
 QUERY = SubQueries("the man in blue walks", "the man in blue", "the man walks", "rules")
 

@@ -16,7 +16,7 @@ from stvg_core.plugin.adapter import AnswerLogits, EncodedClip
 from stvg_core.plugin.model_reference import LoadOptions, ModelReference
 from stvg_core.settings import Settings
 from stvg_core.values import Frames, SubQueries
-from tests.conftest import ScriptedAdapter, ScriptedBackend, found_backend
+from tests.support.scripted import ScriptedAdapter, ScriptedBackend, found_backend
 
 CUDA_MESSAGE = "CUDA out of memory. Tried to allocate 20.00 GiB.\nGPU 0 has a total capacity of 79.11 GiB"
 QUERY = SubQueries("the man in blue walks", "the man in blue", "the man walks", "rules")

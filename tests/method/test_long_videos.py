@@ -23,8 +23,8 @@ from stvg_core.plugin.model_reference import LoadOptions, ModelReference
 from stvg_core.plugin.tracker import TrackRequest
 from stvg_core.settings import InputSettings, Settings, load_settings
 from stvg_core.values import Frames, Grounding, SubQueries, TokenLayout, Track, VideoInfo
-from tests.conftest import GRID, ScriptedAdapter, ScriptedBackend, found_backend
-from tests.inputs.video.conftest import number_picture, read_number
+from tests.support.clips import number_picture, read_number
+from tests.support.scripted import GRID, ScriptedAdapter, ScriptedBackend, found_backend
 
 QUERY = SubQueries("The tall man walks.", "the tall man", "the man walks", "test")
 OTHER = SubQueries("The tall man runs.", "the tall man", "the man runs", "test")

@@ -10,7 +10,7 @@ from stvg_core.method.pipeline import Pipeline
 from stvg_core.plugin.tracker import TrackRequest
 from stvg_core.settings import Settings, load_settings
 from stvg_core.values import Frames, Grounding, SubQueries, Track
-from tests.conftest import ScriptedAdapter
+from tests.support.scripted import ScriptedAdapter
 
 SUB_QUERIES = SubQueries("The tall man walks.", "the tall man", "the man walks", "test")
 

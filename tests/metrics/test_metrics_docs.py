@@ -15,7 +15,7 @@ from stvg_core.metrics.rules import RULE_TEXTS
 from stvg_core.metrics.sample_tube import LARGEST_CORNER, MOST_FRAMES
 from stvg_core.metrics.score_report import CSV_COLUMNS, score_files
 from stvg_core.metrics.summary import GROUPINGS
-from tests.metrics.test_metrics import same_box, score
+from tests.support.scored_cases import same_box, score
 
 PAGE = Path(__file__).parents[2] / "docs" / "metrics.md"
 TEXT = PAGE.read_text(encoding="utf-8")

@@ -20,9 +20,9 @@ from stvg_core.outputs.report.document import (
     build_document,
     build_error_document,
     dump_document,
+    schema_text,
     write_document,
 )
-from stvg_core.outputs.report.document_model import schema_text
 from stvg_core.settings import load_settings
 from stvg_core.values import FirstAnswer, FrameMaps, Frames, Grounding, PromptEffect, SubQueries, Track, Tube, VideoInfo
 
@@ -109,7 +109,7 @@ def test_the_document_says_what_the_grounding_found():
 
 def test_the_committed_schema_is_the_models_schema():
     assert SCHEMA_FILE.read_text(encoding="utf-8") == schema_text(), (
-        "the models have changed: write stvg_core.outputs.report.document_model.schema_text() to docs/schema"
+        "the models have changed: write stvg_core.outputs.report.document.schema_text() to docs/schema"
     )
 
 

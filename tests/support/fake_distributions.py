@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from stvg_core.host.registry import FoundBackend, find_backends
+
 MANIFEST = """
 name = "{name}"
 display_name = "A family"
@@ -87,3 +89,14 @@ def write_plugin_file(path: Path, name: str = "single", body: str = HOOKS) -> Pa
 
 def write(path: Path, content: str | bytes) -> None:
     path.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def rows(name: str = "family") -> list[FoundBackend]:
+    """Every listed row of a backend."""
+    return [backend for backend in find_backends() if backend.name == name]
+
+
+def row(name: str = "family") -> FoundBackend:
+    """The one listed row of a backend."""
+    (found,) = rows(name)
+    return found

@@ -26,9 +26,9 @@ from stvg_core.plugin.model_reference import LoadOptions, ModelReference
 from stvg_core.settings import InputSettings, PromptSettings, load_settings
 from stvg_core.values import Frames, SubQueries, VideoInfo
 from stvg_huggingface.adapter import HuggingFaceAdapter
-from stvg_huggingface.benchmark.plain import PlainProcedure
 from stvg_huggingface.clips import clip_embeddings, clip_frame
 from stvg_huggingface.questions import tokenize_question
+from stvg_huggingface.testing.plain_procedure import PlainProcedure
 
 QUESTIONS = ["Is there a man standing by the stairs in this video?", "please describe this video"]
 TRAINED = InputSettings(pooling_stride=2)
@@ -175,11 +175,11 @@ def test_inputs_are_the_processors_own(adapter: HuggingFaceAdapter, folder: Path
 
 
 def test_maps_are_those_of_the_plain_procedure(folder: Path) -> None:
-    """The benchmark's plain procedure generates answers; it puts the newline into its prompts as well."""
+    """The plain procedure generates answers; it puts the newline into its prompts as well."""
     prompting = PromptSettings(objective="linear", contrast_neutral=True, momentum=0.5, steps=2, step_size=0.05)
     chosen = load_settings("released").model_copy(update={"input": TRAINED, "prompt": prompting})
     queries = SubQueries("The man in red walks to the car.", "the man in red", "the man walks to the car", "given")
-    with open_session(str(folder), options=LoadOptions("cpu")) as session:
+    with open_session(str(folder), LoadOptions("cpu")) as session:
         frames = noise(3)
         clip = session.adapter.encode(frames, TRAINED, (0, 1, 2))
         views = clip, session.augment_frames(frames, clip, TRAINED)
@@ -206,7 +206,7 @@ def test_a_clip_is_grounded(folder: Path, tmp_path: Path) -> None:
         model=str(folder),
         tracks="attention",
         overrides={"sampling.frame_count": 4},
-        options=LoadOptions("cpu"),
+        device="cpu",
     )
     assert result.document.model.backend == "llava-onevision"
     assert np.isfinite(result.tube.boxes_xyxy).all()

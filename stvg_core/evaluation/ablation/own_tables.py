@@ -4,15 +4,15 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from stvg_core.evaluation.ablation.paper_tables import FULL, IDENTIFIED, PLAIN, prompted
-from stvg_core.evaluation.ablation.variants import ModelFacts, Variant
-from stvg_core.settings import PROVENANCE, Settings, load_settings
+from stvg_core.evaluation.ablation.variants import Variant
+from stvg_core.settings import PROVENANCE, FamilyPresets, Settings, load_settings
 
 _ADAPTIVE: Final = {"joint.boundary": "max_sum", "joint.span_scale": "log"}
 _THREE_TOKENS: Final = {"spatial.tokens.count": 3, "temporal.tokens.count": 3}
 _SECOND_HALF: Final = {"spatial.layers": {"start": 0.5, "stop": 1.0}, "temporal.layers": {"start": 0.5, "stop": 1.0}}
 
 
-def ours(base: Settings, _model: ModelFacts) -> tuple[Variant, ...]:
+def ours(base: Settings, _family: FamilyPresets | None) -> tuple[Variant, ...]:
     """Return what is ours, beside the full method."""
     full = {**prompted(base), **IDENTIFIED, **FULL}
     plain = {**IDENTIFIED, **PLAIN}
@@ -54,13 +54,13 @@ def ours(base: Settings, _model: ModelFacts) -> tuple[Variant, ...]:
     )
 
 
-def presets(base: Settings, model: ModelFacts) -> tuple[Variant, ...]:
+def presets(base: Settings, family: FamilyPresets | None) -> tuple[Variant, ...]:
     """Return every preset, as the model's family has it, with the model's own `sampling` and `input`."""
     left_out = {"sampling", "input", *PROVENANCE}
     own = _leaves(base.model_dump(exclude=left_out))
     rows = []
     for name in ("paper", "released"):
-        values = _leaves(load_settings(name, family=model.family).model_dump(exclude=left_out))
+        values = _leaves(load_settings(name, family=family).model_dump(exclude=left_out))
         changed = {key: value for key, value in values.items() if own[key] != value}
         rows.append(Variant(name, changed, controls=True))
     rows.append(Variant("fast", {**rows[0].overrides, **PLAIN}))
@@ -89,7 +89,7 @@ def _leaves(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return found
 
 
-def prompts(base: Settings, _model: ModelFacts) -> tuple[Variant, ...]:
+def prompts(base: Settings, _family: FamilyPresets | None) -> tuple[Variant, ...]:
     """Return prompts kept in bounds and views combined otherwise, beside the full method."""
     full = {**prompted(base), **IDENTIFIED, **FULL}
     changes: dict[str, dict[str, Any]] = {
@@ -108,7 +108,7 @@ def prompts(base: Settings, _model: ModelFacts) -> tuple[Variant, ...]:
     return tuple(Variant(name, {**full, **change}) for name, change in changes.items())
 
 
-def doubt(base: Settings, _model: ModelFacts) -> tuple[Variant, ...]:
+def doubt(base: Settings, _family: FamilyPresets | None) -> tuple[Variant, ...]:
     """Return prompts that are learned where the answer is no alone, beside the plain mean and the full method."""
     mean = {"spatial.tokens.rule": "mean", "temporal.tokens.rule": "mean"}
     full = {**prompted(base), **IDENTIFIED, **FULL}

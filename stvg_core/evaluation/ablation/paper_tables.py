@@ -3,13 +3,9 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-from stvg_core.evaluation.ablation.variants import ModelFacts, Variant
-from stvg_core.evaluation.comparison.ladder import LADDER
-from stvg_core.inputs.tracks.noise import TRACK_NOISES
-from stvg_core.settings import Settings
-
-ORACLE_TRACKS: Final = "oracle"
-"""In the place of a tracker's name: the true tracks of all objects, where a source knows them."""
+from stvg_core.evaluation.ablation.variants import TRUE_TRACKS, Variant
+from stvg_core.evaluation.comparison.rows import LADDER
+from stvg_core.settings import FamilyPresets, Settings
 
 PLAIN: Final = {"spatial.tune": False, "temporal.tune": False, "augment.enabled": False}
 BOTH: Final = {"spatial.tune": True, "temporal.tune": True}
@@ -17,7 +13,7 @@ FULL: Final = {**BOTH, "augment.enabled": True}
 IDENTIFIED: Final = {"spatial.tokens.rule": "max_activation", "temporal.tokens.rule": "max_activation"}
 PAPERS_JOIN: Final = {"joint.track_branches": "spatial", "joint.track_pooling": "max"}
 _ROLE_TOKENS: Final = 6
-_MOST_LAYERS: Final = 8
+_LAYER_PARTS: Final = 8
 _SPAN_SHARES: Final = (0.2, 0.3, 0.4, 0.5, 0.6, 0.8)
 
 
@@ -33,13 +29,12 @@ def ladder(base: Settings, join: Mapping[str, Any]) -> tuple[Variant, ...]:
             step.name,
             {**prompted(base), **step.overrides, **join},
             controls=place in (0, len(LADDER) - 1),
-            consistency=True,
         )
         for place, step in enumerate(LADDER)
     )
 
 
-def objective(base: Settings, _model: ModelFacts) -> tuple[Variant, ...]:
+def objective(base: Settings, _family: FamilyPresets | None) -> tuple[Variant, ...]:
     """Return what a prompt may be learned on, without TAS as in the paper's Table 3."""
     tuned = {**prompted(base), **IDENTIFIED, **BOTH, "augment.enabled": False}
     objectives = {
@@ -54,7 +49,7 @@ def objective(base: Settings, _model: ModelFacts) -> tuple[Variant, ...]:
     )
 
 
-def steps(base: Settings, _model: ModelFacts) -> tuple[Variant, ...]:
+def steps(base: Settings, _family: FamilyPresets | None) -> tuple[Variant, ...]:
     """Return steps and step sizes, normalized and raw, against no prompt."""
     # Without TAS, which would double the cost of a table about something else.
     rules = {"normalized": (0.01, 0.03, 0.1, 0.3), "raw": (4.0, 8.0, 16.0)}
@@ -80,7 +75,7 @@ def steps(base: Settings, _model: ModelFacts) -> tuple[Variant, ...]:
     )
 
 
-def tokens(_base: Settings, _model: ModelFacts) -> tuple[Variant, ...]:
+def tokens(_base: Settings, _family: FamilyPresets | None) -> tuple[Variant, ...]:
     """Return rules for grounding tokens, and each position of the six template tokens."""
     choices: dict[str, dict[str, Any]] = {
         "mean of tokens": {"rule": "mean"},
@@ -107,17 +102,18 @@ def tokens(_base: Settings, _model: ModelFacts) -> tuple[Variant, ...]:
     )
 
 
-def layers(_base: Settings, model: ModelFacts) -> tuple[Variant, ...]:
-    """Return halves, the released code's middle, and single layers, or eighths of a deep model."""
-    parts = min(model.layer_count, _MOST_LAYERS)
+def layers(_base: Settings, _family: FamilyPresets | None) -> tuple[Variant, ...]:
+    """Return halves, the released code's middle, and eighths, which are single layers of a shallow model."""
     ranges = {
         "all": (0.0, 1.0),
         "first half": (0.0, 0.5),
         "second half": (0.5, 1.0),
         "6/32 to 26/32 (C)": (6 / 32, 26 / 32),
     }
-    what = "layer" if parts == model.layer_count else f"part of {parts}"
-    ranges |= {f"{what} {part}": (part / parts, (part + 1) / parts) for part in range(parts)}
+    ranges |= {
+        f"part {part} of {_LAYER_PARTS}": (part / _LAYER_PARTS, (part + 1) / _LAYER_PARTS)
+        for part in range(_LAYER_PARTS)
+    }
     parted = {name: {"start": start, "stop": stop} for name, (start, stop) in ranges.items()}
     weighted = {f"{name}, by activation": {**parted[name], "weights": "activation"} for name in ("all", "second half")}
     return tuple(
@@ -126,7 +122,7 @@ def layers(_base: Settings, model: ModelFacts) -> tuple[Variant, ...]:
     )
 
 
-def relative(_base: Settings, _model: ModelFacts) -> tuple[Variant, ...]:
+def relative(_base: Settings, _family: FamilyPresets | None) -> tuple[Variant, ...]:
     """Return relative attention with either epsilon, and raw attention."""
     modes: dict[str, dict[str, Any]] = {
         "ratio, epsilon uniform": {"relative.mode": "ratio", "relative.epsilon": "uniform"},
@@ -136,7 +132,7 @@ def relative(_base: Settings, _model: ModelFacts) -> tuple[Variant, ...]:
     return tuple(Variant(name, {**PLAIN, **mode}) for name, mode in modes.items())
 
 
-def frames(base: Settings, _model: ModelFacts) -> tuple[Variant, ...]:
+def frames(base: Settings, _family: FamilyPresets | None) -> tuple[Variant, ...]:
     """Return half and double the frames, the span scaled with them."""
     count, length = base.sampling.frame_count, base.joint.span_frame_count
     return tuple(
@@ -154,7 +150,7 @@ def frames(base: Settings, _model: ModelFacts) -> tuple[Variant, ...]:
     )
 
 
-def span(base: Settings, _model: ModelFacts) -> tuple[Variant, ...]:
+def span(base: Settings, _family: FamilyPresets | None) -> tuple[Variant, ...]:
     """Return spans of several lengths and spans without one; first the settings' own length."""
     count = base.sampling.frame_count
     own = base.joint.span_length(count)
@@ -186,7 +182,7 @@ def span(base: Settings, _model: ModelFacts) -> tuple[Variant, ...]:
     return tuple(rows)
 
 
-def join(_base: Settings, _model: ModelFacts) -> tuple[Variant, ...]:
+def join(_base: Settings, _family: FamilyPresets | None) -> tuple[Variant, ...]:
     """Return every way in which the branches choose a track."""
     names = {"spatial": "attribute (paper)", "product": "product of scores", "cell_product": "product of cells"}
     return tuple(
@@ -196,12 +192,10 @@ def join(_base: Settings, _model: ModelFacts) -> tuple[Variant, ...]:
     )
 
 
-def tracker(_base: Settings, _model: ModelFacts) -> tuple[Variant, ...]:
-    """Return the own tracker, that of attention, and the true tracks; own and true ones made worse as well."""
+def tracker(_base: Settings, _family: FamilyPresets | None) -> tuple[Variant, ...]:
+    """Return the model's own tracker, that of attention, and the true tracks."""
     return (
         Variant("own", PLAIN, controls=True),
         Variant("attention", PLAIN, tracks="attention"),
-        *(Variant(f"own, {noise.name}", PLAIN, noise=noise) for noise in TRACK_NOISES),
-        Variant("true tracks of all objects", PLAIN, tracks=ORACLE_TRACKS, controls=True),
-        *(Variant(f"true tracks, {noise.name}", PLAIN, tracks=ORACLE_TRACKS, noise=noise) for noise in TRACK_NOISES),
+        Variant("true tracks of all objects", PLAIN, tracks=TRUE_TRACKS, controls=True),
     )

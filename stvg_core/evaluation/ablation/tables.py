@@ -8,12 +8,11 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Final
 
-from stvg_core.errors import UsageError
 from stvg_core.evaluation.ablation import own_tables, paper_tables
-from stvg_core.evaluation.ablation.variants import ModelFacts, Table, Variant
+from stvg_core.evaluation.ablation.variants import Variant, VariantTable
 from stvg_core.settings import FamilyPresets, Settings
 
-_Maker = Callable[[Settings, ModelFacts], tuple[Variant, ...]]
+_Maker = Callable[[Settings, FamilyPresets | None], tuple[Variant, ...]]
 _TABLES: Final[Mapping[str, tuple[str, _Maker]]] = MappingProxyType(
     {
         "ladder": ("The components, one after another (paper Table 2)", lambda base, _: paper_tables.ladder(base, {})),
@@ -39,22 +38,12 @@ _TABLES: Final[Mapping[str, tuple[str, _Maker]]] = MappingProxyType(
 TABLE_NAMES: Final = tuple(_TABLES)
 
 
-def make_tables(
-    names: Sequence[str], base: Settings, layer_count: int, family: FamilyPresets | None = None
-) -> tuple[Table, ...]:
+def make_tables(names: Sequence[str], base: Settings, family: FamilyPresets | None = None) -> tuple[VariantTable, ...]:
     """Return tables for one model.
 
     Args:
         names: some of TABLE_NAMES; none: all.
         base: the model's own settings.
-        layer_count: decoder layers of the model.
         family: what the model's family has differently in presets.
-
-    Raises:
-        UsageError: there is no table of a name.
     """
-    for name in names:
-        if name not in _TABLES:
-            raise UsageError(f"expected a table ({', '.join(TABLE_NAMES)}), got {name!r}")
-    facts = ModelFacts(layer_count, family)
-    return tuple(Table(name, _TABLES[name][0], _TABLES[name][1](base, facts)) for name in names or TABLE_NAMES)
+    return tuple(VariantTable(name, _TABLES[name][0], _TABLES[name][1](base, family)) for name in names or TABLE_NAMES)

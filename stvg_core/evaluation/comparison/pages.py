@@ -12,10 +12,11 @@ from typing import Any, Final
 from stvg_core.errors import OutputError, RunError
 from stvg_core.evaluation.comparison.document import ComparisonDocument
 from stvg_core.evaluation.comparison.page_videos import PageVideos
-from stvg_core.evaluation.comparison.plots import PLOT_NAMES
+from stvg_core.evaluation.comparison.plots import plot_names
 from stvg_core.evaluation.runs.rows import StoredResult, StoredSample
 from stvg_core.evaluation.runs.scoring import score_run
 from stvg_core.evaluation.runs.store import RunStore
+from stvg_core.evaluation.runs.tasks import CONTROLS_KEY
 from stvg_core.metrics import METRIC_NAMES, Protocol
 from stvg_core.outputs.report.kept_maps import check_maps
 from stvg_core.outputs.report.pages.media import MediaChoice
@@ -37,13 +38,15 @@ class PageChoice:
 
     Attributes:
         media: how they get their videos.
-        most_samples: the first so many samples have a player.
-        keep_maps: runs keep attention maps for the players.
+        most_samples: only the first N samples have a player.
+        keep_maps: runs keep attention maps, for players and controls.
+        video_root: folder of the videos of finished runs; None: their pages show boxes without frames.
     """
 
     media: MediaChoice = "link"
     most_samples: int = MOST_SAMPLES
     keep_maps: bool = True
+    video_root: Path | None = None
 
 
 def write_pages(
@@ -93,18 +96,12 @@ def write_pages(
             listed.append(_listed(sample, rows))
             if on_sample is not None:
                 on_sample(number + 1, len(samples))
+        plots = [name for name in plot_names(document) if (out / f"{name}.svg").is_file()]
         (stage / INDEX_FILE).write_text(
-            render_page(
-                "stvg comparison", _index(document, listed, total) | {"files": list(files), "plots": _plots(out)}
-            ),
+            render_page("stvg comparison", _index(document, listed, total) | {"files": list(files), "plots": plots}),
             encoding="utf-8",
         )
     return out / INDEX_FILE
-
-
-def _plots(out: Path) -> list[str]:
-    """Return the names of the plots that lie in the folder."""
-    return [name for name in PLOT_NAMES if (out / f"{name}.svg").is_file()]
 
 
 def _open(run: Path, opened: contextlib.ExitStack) -> RunStore | None:
@@ -164,6 +161,7 @@ def _found(store: RunStore, result: StoredResult) -> dict[str, Any]:
         maps = store.maps(result.sample_id)
         if maps is not None:
             check_maps(maps)
+            maps.pop(CONTROLS_KEY, None)
         return found_part(result.document or {}, maps)
     except (KeyError, TypeError, ValueError, AttributeError, RunError) as error:
         return failed_part("document", _DAMAGED.format(error))

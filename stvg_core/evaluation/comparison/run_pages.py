@@ -5,10 +5,7 @@ from pathlib import Path
 
 from stvg_core.evaluation.comparison.document import build_comparison
 from stvg_core.evaluation.comparison.pages import PageChoice, write_pages
-from stvg_core.evaluation.comparison.rows import ComparisonRow
-from stvg_core.evaluation.comparison.running import RowRun
-from stvg_core.evaluation.comparison.source import Source
-from stvg_core.evaluation.runs.summary import summarize_run
+from stvg_core.evaluation.comparison.running import read_run
 from stvg_core.metrics import Bootstrap, Protocol
 
 _RESAMPLES = 2000
@@ -35,11 +32,5 @@ def write_run_pages(
         OutputError: the folder cannot be written to.
         RunError: there is no run, or it cannot be read.
     """
-    summary = summarize_run(run, protocol)
-    configuration = summary["configuration"] or {}
-    dataset = configuration.get("dataset", {})
-    name = str(configuration.get("model", {}).get("id", run.name))
-    source = Source(str(dataset.get("name", "")), run, split=dataset.get("split"), limit=summary["selection"]["limit"])
-    row = RowRun(ComparisonRow(name, name), run, summary)
-    document = build_comparison([row], source, protocol, Bootstrap(_RESAMPLES))
+    document = build_comparison([read_run(run, protocol)], None, protocol, Bootstrap(_RESAMPLES))
     return write_pages(document, [run], run, protocol, video_root, choice, on_sample=on_sample)

@@ -10,8 +10,15 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from stvg_core.evaluation.exports.names import FileNames, without_ending
-from stvg_core.evaluation.exports.samples import ExportedSample, ExportedTube, ExportedVideo, ExportSource, Role
+from stvg_core.evaluation.exports.samples import (
+    ExportedSample,
+    ExportedTube,
+    ExportedVideo,
+    ExportSource,
+    FileNames,
+    Role,
+    without_ending,
+)
 
 LABEL: Final = "described object"
 _DIGITS: Final = 3

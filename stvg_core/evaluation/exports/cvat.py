@@ -7,9 +7,15 @@ from pathlib import Path
 from typing import Any, Final
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
-from stvg_core.evaluation.exports.names import FileNames, without_ending
-from stvg_core.evaluation.exports.samples import ExportedSample, ExportedTube, ExportedVideo, ExportSource
-from stvg_core.evaluation.exports.thinning import key_places
+from stvg_core.evaluation.exports.samples import (
+    ExportedSample,
+    ExportedTube,
+    ExportedVideo,
+    ExportSource,
+    FileNames,
+    key_places,
+    without_ending,
+)
 
 _ATTRIBUTES: Final = ("sample", "query")
 _SOURCES: Final = {"prediction": "auto", "truth": "manual"}

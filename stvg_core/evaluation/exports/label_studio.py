@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
 
-from stvg_core.evaluation.exports.samples import ExportedSample, ExportedTube, ExportSource
-from stvg_core.evaluation.exports.thinning import key_places
+from stvg_core.evaluation.exports.samples import ExportedSample, ExportedTube, ExportSource, key_places
 
 _PERCENT: Final = 100.0
 _DIGITS: Final = 6

@@ -7,8 +7,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Final
 
-from stvg_core.evaluation.exports.names import FileNames, without_ending
-from stvg_core.evaluation.exports.samples import ExportedSample, ExportedTube, ExportSource
+from stvg_core.evaluation.exports.samples import ExportedSample, ExportedTube, ExportSource, FileNames, without_ending
 
 _FILES: Final = {"prediction": ("det", "det.txt"), "truth": ("gt", "gt.txt")}
 # Confidence and an unknown place in the world; of the truth: is counted, class 1, seen whole.

@@ -11,8 +11,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from stvg_core.errors import OutputError, PluginError
-from stvg_core.evaluation.exports.names import FileNames
-from stvg_core.evaluation.exports.samples import ExportedSample, ExportedTube, ExportSource
+from stvg_core.evaluation.exports.samples import ExportedSample, ExportedTube, ExportSource, FileNames
 from stvg_core.outputs.report.drawing import PREDICTION, TRUTH, heat_colors, heat_scale
 
 INSTALL: Final = "pip install 'stvg-core[rerun]'"

@@ -1,9 +1,10 @@
-"""What is exported, whatever the format: videos, and predicted and true tubes in source frames."""
+"""What is exported, whatever the format: videos, tubes in source frames, key boxes, and file names."""
 
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Literal, Protocol, runtime_checkable
+from pathlib import Path, PurePosixPath
+from typing import Final, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float64, Int64
@@ -11,6 +12,14 @@ from jaxtyping import Float64, Int64
 from stvg_core.errors import TubeError
 
 Role = Literal["prediction", "truth"]
+
+TOLERANCE_PIXELS: Final = 0.01
+"""A corner may be this far from the line; results are written to a thousandth of a pixel."""
+
+_LONGEST_NAME: Final = 80
+_NAME_MARKS: Final = "-_"
+# Windows opens a device for these, whatever the ending.
+_DEVICES: Final = frozenset({"con", "prn", "aux", "nul", *(f"{name}{n}" for name in ("com", "lpt") for n in range(10))})
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,3 +162,74 @@ class ExportSource(Protocol):
     def samples(self) -> Iterator[ExportedSample]:
         """Yield every sample that can be exported."""
         ...
+
+
+def key_places(
+    frames: Int64[np.ndarray, " box"],
+    boxes_xyxy: Float64[np.ndarray, "box 4"],
+    tolerance_pixels: float = TOLERANCE_PIXELS,
+) -> list[int]:
+    """Return which boxes to keep so that linear interpolation gives the others; the first and last always are.
+
+    Ramer, Douglas and Peucker's splitting, with the distance taken at the same frame.
+
+    >>> frames = np.array([0, 1, 2, 3])
+    >>> key_places(frames, np.array([[0.0, 0, 1, 1], [1.0, 0, 2, 1], [2.0, 0, 3, 1], [9.0, 0, 10, 1]]))
+    [0, 2, 3]
+    """
+    kept = {0, len(frames) - 1}
+    waiting = [(0, len(frames) - 1)]
+    while waiting:
+        first, last = waiting.pop()
+        if last - first < 2:  # noqa: PLR2004  # neighbours have nothing between them
+            continue
+        inner = slice(first + 1, last)
+        share = (frames[inner] - frames[first]) / (frames[last] - frames[first])
+        line = boxes_xyxy[first] + share[:, None] * (boxes_xyxy[last] - boxes_xyxy[first])
+        distance = np.abs(boxes_xyxy[inner] - line).max(axis=1)
+        worst = int(distance.argmax())
+        if distance[worst] > tolerance_pixels:
+            middle = first + 1 + worst
+            kept.add(middle)
+            waiting += [(first, middle), (middle, last)]
+    return sorted(kept)
+
+
+class FileNames:
+    """Gives each text a file name of its own; the same text gets the same name."""
+
+    def __init__(self) -> None:
+        """Start with no name taken."""
+        self._names: dict[str, str] = {}
+        self._taken: set[str] = set()
+
+    def of(self, text: str) -> str:
+        """Return the name of a text: letters, digits, "-" and "_".
+
+        >>> names = FileNames()
+        >>> names.of("clips/a b.mp4"), names.of("clips/a_b.mp4"), names.of("clips/a b.mp4"), names.of("../..")
+        ('clips_a_b_mp4', 'clips_a_b_mp4-2', 'clips_a_b_mp4', 'unnamed')
+        """
+        if text not in self._names:
+            plain = unicodedata.normalize("NFC", text)
+            kept = "".join(letter if letter.isalnum() or letter in _NAME_MARKS else "_" for letter in plain)
+            name = kept.strip("_-")[:_LONGEST_NAME].rstrip("_-") or "unnamed"
+            name = f"_{name}" if name.casefold() in _DEVICES else name
+            count, free = 1, name
+            # Some file systems do not tell letters' case apart.
+            while free.casefold() in self._taken:
+                count += 1
+                free = f"{name}-{count}"
+            self._taken.add(free.casefold())
+            self._names[text] = free
+        return self._names[text]
+
+
+def without_ending(path: str) -> str:
+    """Return a video's path without the ending of its file.
+
+    >>> without_ending("clips/a.b.mp4"), without_ending("clips.d/a")
+    ('clips/a.b', 'clips.d/a')
+    """
+    pure = PurePosixPath(path.replace("\\", "/"))
+    return path if not pure.suffix else path[: -len(pure.suffix)]

@@ -1,12 +1,13 @@
 """`stvg evaluate` as a function: a data set, a model and a folder in; a run that can be gone on with out."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from stvg_core.api.grounder import DEFAULT_DECOMPOSER, DEFAULT_TRACKER, Grounder
+from stvg_core.api.grounder import Grounder, Opening
+from stvg_core.api.run_spec import RunSpec
 from stvg_core.evaluation.runs.engine import EngineChoice, OpenedEngine
 from stvg_core.evaluation.runs.provenance import (
     describe_circumstances,
@@ -29,13 +30,9 @@ from stvg_core.evaluation.runs.store import RunStore
 from stvg_core.evaluation.runs.summary import summarize_run, write_summary
 from stvg_core.evaluation.runs.tasks import Outcome, Task
 from stvg_core.evaluation.runs.worker import Worker
-from stvg_core.host.model_settings import settings_before_loading
-from stvg_core.host.models import resolve_model
-from stvg_core.host.session import Session, open_session
-from stvg_core.host.wrappers import open_hook_extensions
+from stvg_core.host.session import Session
 from stvg_core.inputs.datasets.opening import Dataset
 from stvg_core.inputs.tracks.cached import VideoCache
-from stvg_core.inputs.tracks.catalog import open_tracker
 from stvg_core.metrics import Protocol
 from stvg_core.metrics.files import parse_annotation
 from stvg_core.plugin.model_reference import LoadOptions
@@ -43,37 +40,26 @@ from stvg_core.plugin.model_reference import LoadOptions
 
 @dataclass(frozen=True)
 class ModelChoice:
-    """Everything that decides a result besides video and query, by name: it travels to other processes.
+    """A run's spec, and what a run keeps besides results; it travels to other processes.
 
     Attributes:
-        model: a named checkpoint, a folder, or a hub id.
-        preset: None: calibrated where the checkpoint carries it, else paper.
-        overrides: dotted setting names to values.
-        tracks: name of a tracker.
-        decomposer: name of a decomposer.
-        options: how the model is loaded.
-        revision: of a hub id.
-        backend: which backend, where several would do.
-        extensions: names of installed extensions that wrap the hooks.
-        tracks_folder: where tracks that depend on the video alone are kept, for other runs that name it; decides no
-            result. None: nowhere.
-        keep_maps: attention maps are kept beside the results, for pages; the one choice that decides no result.
+        spec: everything that decides a result besides video and query.
+        tracks_folder: shares tracks that depend on the video alone with other runs that name it; changes no result.
+            None: not shared.
+        keep_maps: store attention maps beside the results, for pages; changes no result.
     """
 
-    model: str
-    preset: str | None = None
-    overrides: Mapping[str, Any] | None = None
-    tracks: str = DEFAULT_TRACKER
-    decomposer: str = DEFAULT_DECOMPOSER
-    options: LoadOptions = field(default_factory=LoadOptions)
-    revision: str | None = None
-    backend: str | None = None
-    extensions: Sequence[str] = ()
+    spec: RunSpec
     tracks_folder: Path | None = None
     keep_maps: bool = False
 
+    @property
+    def options(self) -> LoadOptions:
+        """How the model is loaded."""
+        return self.spec.load
+
     def open(self, sessions: "SessionKeeper | None" = None) -> Grounder:
-        """Load the model, or take the one that is loaded.
+        """Load the model, or reuse the one that is loaded.
 
         Args:
             sessions: holds the model of the run before; None: it is loaded.
@@ -81,19 +67,10 @@ class ModelChoice:
         Raises:
             StvgError: what was expected, what came, and the cure.
         """
-        # Whatever can be wrong with the names is told before a model is loaded.
-        tracker = open_tracker(self.tracks)
-        wrappers = open_hook_extensions(self.extensions)
-        resolved = resolve_model(self.model, self.revision)
-        settings = settings_before_loading(resolved, self.backend, self.preset, self.overrides)
-
-        def load() -> Session:
-            return open_session(resolved, self.options, self.backend, extensions=wrappers)
-
-        session = load() if sessions is None else sessions.take(self, load)
-        return Grounder(
-            session, settings, VideoCache(tracker, self.tracks_folder), self.decomposer, self.revision, self.keep_maps
-        )
+        opening = Opening.of(self.spec, None, {}, None)
+        session = opening.session() if sessions is None else sessions.take(self.spec, opening.session)
+        tracker = VideoCache(opening.tracker, self.tracks_folder)
+        return replace(opening.grounder(session), tracker=tracker, keep_maps=self.keep_maps)
 
 
 class SessionKeeper:
@@ -104,13 +81,13 @@ class SessionKeeper:
         self._loaded_as: object = None
         self._session: Session | None = None
 
-    def take(self, choice: ModelChoice, load: Callable[[], Session]) -> Session:
+    def take(self, spec: RunSpec, load: Callable[[], Session]) -> Session:
         """Return the model that is held where it was loaded in the same way, else load it and let the other go.
 
         Raises:
             StvgError: it cannot be loaded.
         """
-        wanted = (choice.model, choice.revision, choice.options, choice.backend, tuple(choice.extensions))
+        wanted = (spec.model, spec.revision, spec.load, spec.backend, spec.extensions)
         if self._session is None or self._loaded_as != wanted:
             # Two models at once may not fit.
             self._session = None

@@ -13,15 +13,16 @@ from pathlib import Path
 from types import TracebackType
 
 from stvg_core._internal.plain_text import one_line
-from stvg_core.api.grounder import Grounder, GroundingResult
+from stvg_core.api.grounder import Grounder
+from stvg_core.api.results import GroundingResult
 from stvg_core.errors import RunError
+from stvg_core.evaluation.runs.controls import dump_maps_and_controls
 from stvg_core.evaluation.runs.tasks import Failure, Outcome, Task, dump_track
 from stvg_core.inputs.video import WindowedVideo, read_video
 from stvg_core.method.branches import BranchMaps
 from stvg_core.method.long_videos import WindowSearch
 from stvg_core.method.pipeline import UNPROMPTED_STAGE, EncodedViews, Stopwatch
 from stvg_core.outputs.report.document import dump_document
-from stvg_core.outputs.report.kept_maps import dump_maps
 from stvg_core.values import Frames, SubQueries
 
 # A kernel that fails leaves the process without its device, whichever sample comes next.
@@ -172,7 +173,9 @@ class Worker:
                     dump_document(found.document),
                     dump_track(found.grounding.tracks[found.grounding.chosen_track]),
                 )
-                maps = dump_maps(found.grounding) if self._grounder.keep_maps else None
+                maps = None
+                if self._grounder.keep_maps:
+                    maps = dump_maps_and_controls(found.grounding, self._grounder.settings.joint, task.sample_id)
                 yield Outcome(task.sample_id, document, track, None, own_seconds, maps)
             else:
                 yield Outcome(task.sample_id, None, None, found, own_seconds)
@@ -279,7 +282,7 @@ class Worker:
             case WindowSearch() as search, _:
                 work = partial(self._grounder.ground_windows, search, asked.watch)
             case SubQueries() as query, EncodedViews() as encoded:
-                work = partial(self._grounder.ground, encoded, query, asked.watch, asked.maps)
+                work = partial(self._grounder.ground_views, encoded, query, asked.watch, asked.maps)
             case _:
                 raise TypeError(f"expected a split query's frames, got {type(views).__name__}")
         try:

@@ -12,11 +12,10 @@ import numpy as np
 from jaxtyping import Bool, Float64
 
 from stvg_core._internal.plain_text import one_line
-from stvg_core.inputs.datasets.known_defects import KnownDefect, find_known_defect
 from stvg_core.inputs.datasets.paths import FileFinder, FilePlace, path_problem
-from stvg_core.inputs.datasets.problems import Problem, problem, shown
+from stvg_core.inputs.datasets.problems import KnownDefect, Problem, find_known_defect, problem, shown, unsafe_text
 from stvg_core.inputs.datasets.samples import GroundingSample, Provenance, QueryType, TruthTube
-from stvg_core.inputs.datasets.text import tidy_text, unsafe_text
+from stvg_core.values import tidy_text
 
 CLIP_BOXES: Final = "clip-boxes"
 """Boxes that reach over the picture's edge are cut at it, as CG-STVG, TA-STVG and the authors do."""

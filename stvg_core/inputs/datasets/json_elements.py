@@ -1,11 +1,10 @@
 """Large JSON files one element at a time, and JSON read strictly.
 
-The outermost object or list is walked without being parsed: what is held is one element and one
-block of the file. An element that is damaged, too deep or too large is told apart from a file that
-is, so that one bad sample does not end a run.
+The outermost object or list is split at its commas without being parsed: one element and one block of the file are
+in memory. An element that is damaged, too deep or too large, or that holds NaN, leaves its neighbours usable;
+incremental parsers such as ijson stop at the first of them.
 """
 
-import itertools
 import json
 import re
 from collections.abc import Iterator
@@ -19,11 +18,11 @@ MAXIMUM_ELEMENT_BYTES: Final = 2**25
 MAXIMUM_DEPTH: Final = 16
 """Deepest nesting inside an element; the formats here have four."""
 
-# A string, with its closing quote where the block holds it; or a bracket. Possessive, so that a long
+# A string, with its closing quote where the block holds it; or a mark of structure. Possessive, so that a long
 # string without an end takes no more than one look.
-_TOKEN: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+("?)|[{}\[\]]', re.DOTALL)
-_SCALAR: Final = re.compile(rb"[^\s,\]}:]*")
-_SPACE: Final = re.compile(rb"[ \t\r\n]*")
+_TOKEN: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+("?)|[{}\[\],]', re.DOTALL)
+_KEY: Final = re.compile(rb'("[^"\\]*+(?:\\.[^"\\]*+)*+")\s*:\s*(.*)', re.DOTALL)
+_DEPTH_CHANGES: Final = {b"{": 1, b"[": 1, b"}": -1, b"]": -1}
 _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 
 
@@ -103,28 +102,86 @@ def iterate_elements(stream: BufferedIOBase) -> Iterator[Element]:
     Raises:
         JsonError: the file itself is damaged at this place: cut off, no list or object, or text after its end.
     """
-    window = _Window(stream)
-    opening = window.peek()
+    start = stream.read(BLOCK_BYTES)
+    while len(start) < len(_BYTE_ORDER_MARK) or start.removeprefix(_BYTE_ORDER_MARK).isspace():
+        more = stream.read(BLOCK_BYTES)
+        if not more:
+            break
+        start += more
+    start = start.removeprefix(_BYTE_ORDER_MARK).lstrip()
+    opening = start[:1]
     if opening not in (b"{", b"["):
         raise JsonError(
             "syntax", "expected a JSON list or object, got another file" if opening else "the file is empty"
         )
-    closing = b"}" if opening == b"{" else b"]"
-    window.take(1)
-    for index in itertools.count():
-        if window.peek() == closing:
-            break
-        if index:
-            window.expect(b",")
-        key = None
-        if closing == b"}":
-            key = _key(window.value()[0], window)
-            window.expect(b":")
-        raw, depth = window.value()
-        yield Element(index, key, raw, depth)
-    window.take(1)
-    if window.peek():
-        raise JsonError("syntax", f"expected the end of the file, got more text {window.place}")
+    for index, (raw, depth) in enumerate(_split(stream, start[1:], b"}" if opening == b"{" else b"]")):
+        key, value = (None, raw) if opening == b"[" else _key_and_value(raw, index)
+        # Two numbers without a comma between them are no element; nested values are checked when they are parsed.
+        if value[:1] not in (b"{", b"[", b'"') and len(value.split()) > 1:
+            raise JsonError("syntax", f"expected a comma after record {index}, got none")
+        oversize = len(raw) > MAXIMUM_ELEMENT_BYTES
+        yield Element(index, key, b"" if oversize else value, depth)
+
+
+def _split(stream: BufferedIOBase, text: bytes, closing: bytes) -> Iterator[tuple[bytes, int]]:
+    """Yield the text between the commas of a list or object, and how deep it is nested.
+
+    Of an element that is too large, its first MAXIMUM_ELEMENT_BYTES + 1 bytes are yielded.
+
+    Args:
+        stream: the rest of the file.
+        text: of the file behind the opening bracket, what was read already.
+        closing: the bracket that ends the list or object.
+    """
+    head = b""  # of an element that is too large
+    scanned = depth = deepest = count = 0
+    while True:
+        begin = 0
+        for token in _TOKEN.finditer(text, scanned):
+            mark = token[0]
+            if mark.startswith(b'"') and not token[1]:
+                if len(text) - token.start() > MAXIMUM_ELEMENT_BYTES:
+                    raise JsonError("too-large", f"expected shorter text in record {count}")
+                scanned = token.start()  # it goes on in the next block
+                break
+            scanned = token.end()
+            if mark in _DEPTH_CHANGES and (depth or mark in b"{["):
+                depth += _DEPTH_CHANGES[mark]
+                deepest = max(deepest, depth)
+            elif depth == 0 and not mark.startswith(b'"'):
+                element = head or text[begin : token.start()].strip()
+                if mark not in (b",", closing) or (not element and (count or mark == b",")):
+                    raise JsonError("syntax", f"expected a value or {closing.decode()!r} at record {count}")
+                if element:
+                    yield element, deepest
+                if mark == closing:
+                    return _expect_end(stream, text[token.end() :])
+                head, begin, deepest, count = b"", token.end(), 0, count + 1
+        else:
+            scanned = len(text)
+        held = text[begin:scanned].lstrip()
+        if len(held) > MAXIMUM_ELEMENT_BYTES:
+            head, held = head or held[: MAXIMUM_ELEMENT_BYTES + 1], b""
+        # Twice as much each time, so that nothing is copied often.
+        more = stream.read(max(BLOCK_BYTES, len(held)))
+        if not more:
+            raise JsonError("syntax", f"expected the end of record {count}, got the end of the file (is it cut off?)")
+        text, scanned = held + text[scanned:] + more, len(held)
+
+
+def _expect_end(stream: BufferedIOBase, rest: bytes) -> None:
+    while not rest.strip():
+        rest = stream.read(BLOCK_BYTES)
+        if not rest:
+            return
+    raise JsonError("syntax", "expected the end of the file, got more text")
+
+
+def _key_and_value(raw: bytes, index: int) -> tuple[str, bytes]:
+    match = _KEY.match(raw)
+    if match is None or not (match[2] or len(raw) > MAXIMUM_ELEMENT_BYTES):
+        raise JsonError("syntax", f"expected a key in quotes, a colon and a value at record {index}")
+    return str(strict_json(match[1])), match[2]
 
 
 def iterate_lines(stream: BufferedIOBase) -> Iterator[Element]:
@@ -143,108 +200,6 @@ def iterate_lines(stream: BufferedIOBase) -> Iterator[Element]:
 def _depth(raw: bytes) -> int:
     deepest = depth = 0
     for token in _TOKEN.finditer(raw):
-        depth += {b"{": 1, b"[": 1, b"}": -1, b"]": -1}.get(token[0], 0)
+        depth += _DEPTH_CHANGES.get(token[0], 0)
         deepest = max(deepest, depth)
     return deepest
-
-
-def _key(raw: bytes, window: "_Window") -> str:
-    key = strict_json(raw) if raw.startswith(b'"') else None
-    if not isinstance(key, str):
-        raise JsonError("syntax", f"expected a key in quotes {window.place}")
-    return key
-
-
-class _Window:
-    """The part of the file that is held: from the current place on."""
-
-    def __init__(self, stream: BufferedIOBase) -> None:
-        self._stream = stream
-        self._held = b""
-        self._dropped = 0
-        self._at = 0
-        self._ended = False
-        self._fill()
-        if self._held.startswith(_BYTE_ORDER_MARK):
-            self._at = len(_BYTE_ORDER_MARK)
-
-    @property
-    def place(self) -> str:
-        return f"at byte {self._dropped + self._at}"
-
-    def _fill(self) -> None:
-        """Drop what was taken and hold more; twice as much each time, so that nothing is copied often."""
-        kept = self._held[self._at :]
-        more = self._stream.read(max(BLOCK_BYTES, len(kept)))
-        self._ended = not more
-        self._dropped += self._at
-        self._held, self._at = kept + more, 0
-
-    def peek(self) -> bytes:
-        """Return the next byte that is no white space; empty at the end of the file."""
-        while True:
-            space = _SPACE.match(self._held, self._at)
-            self._at = space.end() if space else self._at
-            if self._at < len(self._held) or self._ended:
-                return self._held[self._at : self._at + 1]
-            self._fill()
-
-    def take(self, count: int) -> bytes:
-        taken = self._held[self._at : self._at + count]
-        self._at += count
-        return taken
-
-    def expect(self, wanted: bytes) -> None:
-        got = self.peek()
-        if got != wanted:
-            found = repr(got.decode("latin-1")) if got else "the end of the file (is it cut off?)"
-            raise JsonError("syntax", f"expected {wanted.decode()!r} {self.place}, got {found}")
-        self.take(1)
-
-    def value(self) -> tuple[bytes, int]:
-        """Take one value: its text (empty where it is too large) and how deep it is nested."""
-        first = self.peek()
-        if first in (b"{", b"[", b'"'):
-            return self._nested()
-        while True:
-            scalar = _SCALAR.match(self._held, self._at)
-            length = scalar.end() - self._at if scalar else 0
-            if self._at + length < len(self._held) or self._ended:
-                break
-            if length > MAXIMUM_ELEMENT_BYTES:
-                raise JsonError("too-large", f"expected a shorter number than what begins {self.place}")
-            self._fill()
-        if not length:
-            found = repr(first.decode("latin-1")) if first else "the end of the file (is it cut off?)"
-            raise JsonError("syntax", f"expected a value {self.place}, got {found}")
-        return self.take(length), 0
-
-    def _nested(self) -> tuple[bytes, int]:
-        depth = deepest = 0
-        length = 0
-        too_large = False
-        while True:
-            for token in _TOKEN.finditer(self._held, self._at + length):
-                text = token[0]
-                if text.startswith(b'"'):
-                    if not token[1]:
-                        # The string goes on in the next block: look at it again with more.
-                        length = token.start() - self._at
-                        if len(self._held) - token.start() > MAXIMUM_ELEMENT_BYTES:
-                            raise JsonError("too-large", f"expected shorter text than what begins {self.place}")
-                        break
-                else:
-                    depth += 1 if text in b"{[" else -1
-                    deepest = max(deepest, depth)
-                length = token.end() - self._at
-                if depth == 0:
-                    taken = self.take(length)
-                    return (b"" if too_large or length > MAXIMUM_ELEMENT_BYTES else taken), deepest
-            else:
-                length = len(self._held) - self._at
-            if self._ended:
-                raise JsonError("syntax", f"expected the end of what begins {self.place}, got the end of the file")
-            if length > MAXIMUM_ELEMENT_BYTES:
-                self.take(length)
-                length, too_large = 0, True
-            self._fill()

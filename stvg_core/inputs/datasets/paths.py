@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-from stvg_core.inputs.datasets.problems import Problem, problem, shown
-from stvg_core.inputs.datasets.text import unsafe_text
+from stvg_core.inputs.datasets.problems import Problem, problem, shown, unsafe_text
 
 _LONGEST_NAME: Final = 255
 _LONGEST_PATH: Final = 1024

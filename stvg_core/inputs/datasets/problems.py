@@ -1,13 +1,18 @@
-"""What can be wrong with a sample: a closed list of kinds, each with its cure."""
+"""What can be wrong with a sample: a closed list of kinds, each with its cure, and what is known of published files."""
 
 import itertools
+import tomllib
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from functools import lru_cache
+from importlib.resources import files
 from typing import Any, Final, Literal
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
-from stvg_core._internal.plain_text import one_line
+from stvg_core._internal.plain_text import DIRECTION_CONTROLS, one_line
 
 Severity = Literal["error", "warning"]
 
@@ -134,3 +139,56 @@ def _from_details(code: str, place: Sequence[int | str], text: str, value: Any) 
         return problem("control-characters", field, message)
     kind = "wrong-type" if code.endswith(("_type", "_parsing", "_attributes_type")) else "out-of-range"
     return problem(kind, field, message)
+
+
+def unsafe_text(text: str, *, white_space: bool = False) -> bool:
+    r"""Return whether text holds control characters, controls of direction, or half characters.
+
+    Args:
+        text: what a file says.
+        white_space: let tabs and line ends pass.
+
+    >>> unsafe_text("a man"), unsafe_text("\x1b[31m"), unsafe_text("a\n", white_space=True)
+    (False, True, False)
+    """
+    if text.isascii() and text.isprintable():
+        return False
+    allowed = "\t\n\r" if white_space else ""
+    controls = (unicodedata.category(character) in {"Cc", "Cs"} for character in text if character not in allowed)
+    return any(controls) or DIRECTION_CONTROLS.search(text) is not None
+
+
+class KnownDefect(BaseModel):
+    """A defect that is known of a published file.
+
+    Attributes:
+        dataset: name of the data set.
+        key: key of the sample; `*` stands for any text.
+        what: what is wrong.
+        action: "drop" leaves the sample out; "note" only tells of it.
+        source: who says so.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    dataset: str
+    key: str
+    what: str
+    action: Literal["drop", "note"]
+    source: str
+
+
+@lru_cache(maxsize=1)
+def known_defects() -> tuple[KnownDefect, ...]:
+    """Return all known defects, in the order of the data file."""
+    text = files("stvg_core.inputs.datasets").joinpath("known_defects.toml").read_text(encoding="utf-8")
+    return tuple(KnownDefect.model_validate(row) for row in tomllib.loads(text)["defect"])
+
+
+def find_known_defect(dataset: str, key: str) -> KnownDefect | None:
+    """Return what is known of a sample, or None.
+
+    >>> find_known_defect("hcstvg-v1", "1_aMYcLyh9OhU.mkv").action
+    'drop'
+    """
+    return next((row for row in known_defects() if row.dataset == dataset and fnmatchcase(key, row.key)), None)

@@ -12,8 +12,14 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter
 from stvg_core._internal.json_schema import published_schema
 from stvg_core.method.question_maps import QuestionAttentionMaps
 from stvg_core.outputs.attention.arrays import AXES, reading_arrays, shown_token
-from stvg_core.outputs.report.document import plain_settings, video_part
-from stvg_core.outputs.report.document_model import MAXIMUM_TEXT_LENGTH, ErrorDocument, ModelIdentity, VideoPart
+from stvg_core.outputs.report.document import (
+    MAXIMUM_TEXT_LENGTH,
+    ErrorDocument,
+    ModelIdentity,
+    VideoPart,
+    plain_settings,
+    video_part,
+)
 from stvg_core.outputs.report.text import clean_text
 
 SCHEMA_ID = "urn:stvg:schema:attention:1"

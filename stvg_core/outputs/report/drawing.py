@@ -1,14 +1,21 @@
-"""What overlay and contact sheet draw alike: colours, boxes, heat, the time bar.
+"""Drawing primitives of all output images and videos: colours, text, boxes, heat maps, the time bar.
 
-Pictures are RGB arrays, changed in place. Knows no video, file or model.
+Images are RGB arrays, changed in place. Knows no video and no model.
 """
 
+import re
+import unicodedata
 from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
 
 import cv2
 import numpy as np
 from jaxtyping import Float, Float64, Int64, UInt8
-from PIL import ImageDraw
+from PIL import Image, ImageDraw, ImageFont
+
+from stvg_core.errors import OutputError
+from stvg_core.outputs.report.text import clean_text
 
 Color = tuple[int, int, int]
 
@@ -25,6 +32,11 @@ CASING: Color = (0, 0, 0)
 _HEAT_OPACITY = 0.72
 _DASH_WIDTHS = 4
 _HEAT_TOP_PERCENTILE = 99.5
+_LONGEST_LINE = 300
+_PNG_LEVEL = 3  # a third of the time of the default level, for some more bytes
+_ASCII_MARKS = str.maketrans(
+    {"\u2018": "'", "\u2019": "'", "\u201c": '"', "\u201d": '"', "\u2013": "-", "\u2014": "-", "\u2212": "-"}
+)
 
 
 @dataclass(frozen=True)
@@ -164,3 +176,80 @@ def _dashes(start: int, stop: int, dash_pixels: int) -> list[tuple[int, int]]:
     if dash_pixels == 0:
         return [(start, stop)]
     return [(at, min(at + dash_pixels, stop)) for at in range(start, stop, 2 * dash_pixels)]
+
+
+def printable(text: str) -> str:
+    r"""Return text as Pillow's bundled font, which holds ASCII alone, can write it.
+
+    Accents are dropped; characters of other scripts are counted. HTML and JSON hold the text as it is.
+
+    >>> printable("the caf\u00e9\n \u4eba\u5728 \u8d70 slowly")
+    'the cafe [3 non-Latin characters] slowly'
+    """
+    line = unicodedata.normalize("NFKD", clean_text(text, _LONGEST_LINE).translate(_ASCII_MARKS))
+    visible = "".join(character for character in line if unicodedata.category(character)[0] not in "MC")
+    named = re.sub(r"[^\x00-\x7f]+(?:\s+[^\x00-\x7f]+)*", _count_characters, visible)
+    return " ".join(named.split())
+
+
+def _count_characters(match: re.Match[str]) -> str:
+    count = len("".join(match[0].split()))
+    return f" [{count} non-Latin character{'' if count == 1 else 's'}] "
+
+
+def text_width_pixels(text: str, size_pixels: int) -> int:
+    """Return the width of a printable line."""
+    return round(_font(size_pixels).getlength(text))
+
+
+def line_height_pixels(size_pixels: int) -> int:
+    """Return the distance between two lines of a font size."""
+    return round(1.35 * size_pixels)
+
+
+def fit_text(text: str, size_pixels: int, width_pixels: int, line_count: int = 1) -> tuple[str, ...]:
+    """Return text as at most line_count printable lines that fit a width; a text that is too long ends in "...".
+
+    >>> fit_text("the man in blue walks to the sofa", 16, 130, 2)
+    ('the man in blue', 'walks to the sofa')
+    """
+    rest = printable(text)
+    lines: list[str] = []
+    while rest and len(lines) < line_count:
+        ending = "..." if len(lines) + 1 == line_count else ""
+        cut = len(rest)
+        if text_width_pixels(rest, size_pixels) > width_pixels:
+            # A line shows something even where not one character fits; the image cuts it.
+            lengths = range(len(rest), 1, -1)
+            cut = next((n for n in lengths if text_width_pixels(rest[:n] + ending, size_pixels) <= width_pixels), 1)
+            space = rest.rfind(" ", 0, cut + 1)
+            cut = space if space > (cut // 2 if ending else 0) else cut
+            lines.append(rest[:cut].rstrip() + ending)
+        else:
+            lines.append(rest)
+        rest = rest[cut:].lstrip()
+    return tuple(lines)
+
+
+def write_text(
+    draw: ImageDraw.ImageDraw, at_xy: tuple[int, int], text: str, size_pixels: int, color: Color, anchor: str = "lm"
+) -> None:
+    """Write a printable line; anchor as in Pillow ("lm": at_xy is the middle of the left end)."""
+    draw.text(at_xy, text, font=_font(size_pixels), fill=color, anchor=anchor)
+
+
+def save_png(path: Path, image: UInt8[np.ndarray, "height width 3"]) -> None:
+    """Write an RGB image as PNG.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    try:
+        Image.fromarray(image).save(path, format="PNG", compress_level=_PNG_LEVEL)
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {error}; choose another folder with --out") from error
+
+
+@lru_cache(maxsize=64)
+def _font(size_pixels: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(size_pixels)

@@ -12,11 +12,22 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageDraw
 
-from stvg_core.errors import OutputError
-from stvg_core.outputs.report.drawing import CASING, INK, PAPER, Color, draw_box, resize
+from stvg_core.outputs.report.drawing import (
+    CASING,
+    INK,
+    PAPER,
+    Color,
+    draw_box,
+    line_height_pixels,
+    printable,
+    resize,
+    save_png,
+    text_width_pixels,
+    write_text,
+)
 from stvg_core.outputs.report.encoding import TimedPicture, encode_video
-from stvg_core.outputs.report.lettering import letter, line_height_pixels, write
-from stvg_core.outputs.report.video_canvas import OverlayGeometry
+from stvg_core.outputs.report.overlay import OverlayGeometry
+from stvg_core.outputs.report.text import clean_text
 from stvg_core.values import Frames, Track, VideoInfo
 
 # Okabe & Ito's colours, told apart with every common colour blindness; after eight they begin anew, dashed.
@@ -75,11 +86,12 @@ def draw_tracks(
     draw = ImageDraw.Draw(canvas)
     line = line_height_pixels(_FONT_PIXELS)
     for index, box in numbers:
-        words = letter(f"{index + 1} {tracks[index].label}".strip(), _FONT_PIXELS, _LONGEST_LABEL)
-        left = int(np.clip(box[0], 0, max(0, width - words.width_pixels - 4)))
+        words = printable(clean_text(f"{index + 1} {tracks[index].label}", _LONGEST_LABEL))
+        text_width = text_width_pixels(words, _FONT_PIXELS)
+        left = int(np.clip(box[0], 0, max(0, width - text_width - 4)))
         top = int(np.clip(box[1] - line, 0, max(0, height - line)))
-        draw.rectangle((left, top, left + words.width_pixels + 4, top + line), fill=CASING)
-        write(draw, (left + 2, top + line // 2), words, COLORS[index % len(COLORS)], "lm")
+        draw.rectangle((left, top, left + text_width + 4, top + line), fill=CASING)
+        write_text(draw, (left + 2, top + line // 2), words, _FONT_PIXELS, COLORS[index % len(COLORS)])
     return np.array(canvas)
 
 
@@ -98,8 +110,9 @@ def draw_track_sheet(frames: Frames, tracks: Sequence[Track]) -> UInt8[np.ndarra
         picture = resize(frames.pixels[sample], _TILE_WIDTH, tile_height)
         frame = int(frames.indices[sample])
         sheet.paste(Image.fromarray(draw_tracks(picture, tracks, frame, info)), corner)
-        words = letter(f"{float(frames.seconds[sample]):.2f} s, frame {frame}", _FONT_PIXELS)
-        write(draw, (corner[0], corner[1] + tile_height + line_height_pixels(_FONT_PIXELS) // 2), words, INK, "lm")
+        words = f"{float(frames.seconds[sample]):.2f} s, frame {frame}"
+        middle = corner[1] + tile_height + line_height_pixels(_FONT_PIXELS) // 2
+        write_text(draw, (corner[0], middle), words, _FONT_PIXELS, INK)
     return np.array(sheet)
 
 
@@ -109,10 +122,7 @@ def write_track_sheet(path: Path, frames: Frames, tracks: Sequence[Track]) -> No
     Raises:
         OutputError: the file cannot be written.
     """
-    try:
-        Image.fromarray(draw_track_sheet(frames, tracks)).save(path, format="PNG")
-    except OSError as error:
-        raise OutputError(f"cannot write {path}: {error}; choose another file") from error
+    save_png(path, draw_track_sheet(frames, tracks))
 
 
 def write_track_video(

@@ -284,7 +284,7 @@ class HuggingFaceAdapter:
             columns=send(places[clip_prompt(clip).cells], device),
         )
         recompute = choose_recompute(self._checkpoint.options.recompute, self._checkpoint, len(packed.ids))
-        kind = PassKind(packed.prefix_length, recompute, self._checkpoint.options.attention == "eager")
+        kind = PassKind(packed.prefix_length, recompute, self._checkpoint.options.attn_implementation == "eager")
         return PreparedQuestions(packed, tensors, kind, [len(span) for span in spans])
 
     def _with_clip(self, frame: PromptFrame, layout: TokenLayout) -> PromptFrame:

@@ -69,7 +69,7 @@ def attention_kernels(
     Raises:
         ModelError: flash_attention_2 has no package, no CUDA device, or an unfit dtype.
     """
-    vision = "sdpa" if options.attention == "auto" else options.attention
+    vision = "sdpa" if options.attn_implementation == "auto" else options.attn_implementation
     if vision == _FLASH:
         _check_flash(device, dtype)
     text = config.get_text_config()

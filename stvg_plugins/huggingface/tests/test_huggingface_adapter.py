@@ -119,7 +119,7 @@ def test_the_eager_option_reaches_both_towers_and_changes_no_answer(
         return original(kernel)
 
     monkeypatch.setattr(stvg_huggingface.capture, "sdpa_kernel", spy)
-    fast, exact = opened(folder), opened(folder, LoadOptions("cpu", attention="eager"))
+    fast, exact = opened(folder), opened(folder, LoadOptions("cpu", attn_implementation="eager"))
     margins = fast.answer_logits(clip_of(fast, 4), [QUESTION], None).margins
     assert not kernels
     expected = exact.answer_logits(clip_of(exact, 4), [QUESTION], None).margins

@@ -94,7 +94,7 @@ def test_attention_kernels(family: str, wanted: str, vision: str, tmp_path: Path
     save_tiny_model(family, tmp_path, layers=1)
     architectures = json.loads((tmp_path / "config.json").read_text())["architectures"]
     config = load_checkpoint(
-        ModelReference("tiny", tmp_path), LoadOptions("cpu", attention=wanted), architectures
+        ModelReference("tiny", tmp_path), LoadOptions("cpu", attn_implementation=wanted), architectures
     ).model.config
     assert config.vision_config._attn_implementation == vision
     assert config.get_text_config()._attn_implementation == ATTENTION_NAME
@@ -102,8 +102,8 @@ def test_attention_kernels(family: str, wanted: str, vision: str, tmp_path: Path
 
 def test_attention_kernels_agree(folder: Path) -> None:
     for ours, theirs in zip(
-        computed(load(folder, device="cpu", attention="eager")),
-        computed(load(folder, device="cpu", attention="sdpa")),
+        computed(load(folder, device="cpu", attn_implementation="eager")),
+        computed(load(folder, device="cpu", attn_implementation="sdpa")),
         strict=True,
     ):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
@@ -112,10 +112,10 @@ def test_attention_kernels_agree(folder: Path) -> None:
 def test_flash_attention(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     hide({"flash_attn"}, monkeypatch)
     with pytest.raises(ModelError, match="needs the package flash-attn; pip install flash-attn, or use"):
-        load(folder, device="cpu", attention="flash_attention_2")
+        load(folder, device="cpu", attn_implementation="flash_attention_2")
     monkeypatch.setattr(importlib.util, "find_spec", ModuleType)
     with pytest.raises(ModelError, match="needs a CUDA device, got cpu; use attention sdpa"):
-        load(folder, device="cpu", attention="flash_attention_2")
+        load(folder, device="cpu", attn_implementation="flash_attention_2")
 
 
 # quantization

@@ -7,8 +7,10 @@ import torch
 from transformers import AutoModelForImageTextToText, AutoTokenizer
 
 from stvg_core.errors import UsageError
+from stvg_core.plugin.model_reference import LoadOptions
 from stvg_huggingface.testing import TINY_FAMILIES, save_tiny_model, tiny_llava_tokenizer
 from stvg_huggingface.testing.__main__ import main
+from stvg_huggingface.testing.sessions import published_sizes, random_session
 
 every_family = pytest.mark.parametrize("family", list(TINY_FAMILIES))
 
@@ -61,3 +63,15 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 def test_unknown_family(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="expected a family of"):
         save_tiny_model("gpt", tmp_path)
+
+
+def test_an_unknown_size_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"expected a family .* or a size .*qwen2-vl-7b.*, got 'other'"):
+        random_session("other", LoadOptions("cpu"), device=torch.device("cpu"), dtype=torch.float32)
+
+
+@pytest.mark.parametrize("name", published_sizes())
+def test_a_published_size_is_made_with_the_layers_that_are_asked_for(name: str) -> None:
+    session = random_session(name, LoadOptions("cpu"), device=torch.device("meta"), dtype=torch.bfloat16, layers=2)
+    assert session.adapter.description.layer_count == 2
+    assert session.adapter.description.dtype == "bfloat16"

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
+from argparse import ArgumentParser
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,7 +16,7 @@ from typing import Any, Final, get_args
 
 import numpy as np
 
-from stvg_core.errors import OutputError
+from stvg_core.errors import OutputError, StvgError
 from stvg_core.outputs.report.staging import staged_files
 from stvg_tiny.annotations import annotation_files, file_name
 from stvg_tiny.clips import (
@@ -35,9 +37,10 @@ CLIPS_PER_LEVEL: Final = 300
 MANIFEST_FILE: Final = "manifest.json"
 VIDEO_FOLDER: Final = "video"
 FORMAT_VERSION: Final = 1
+_REPORT_EVERY: Final = 50
 
-Watch = Callable[[Clip], None]
-"""Told every clip as it is done."""
+OnClip = Callable[[Clip], None]
+"""Called with every clip as it is written."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +87,7 @@ def benchmark_hash(clips_per_level: int = CLIPS_PER_LEVEL, seed: int = 0) -> Con
 
 
 def write_benchmark(
-    folder: Path, clips_per_level: int = CLIPS_PER_LEVEL, seed: int = 0, watch: Watch | None = None
+    folder: Path, clips_per_level: int = CLIPS_PER_LEVEL, seed: int = 0, on_clip: OnClip | None = None
 ) -> ContentHash:
     """Write both levels to a folder and return the hash of the content.
 
@@ -92,7 +95,7 @@ def write_benchmark(
         folder: new, or empty.
         clips_per_level: how many clips of each level; fewer are the first of more.
         seed: 0 is the test split itself, others are further samples like it.
-        watch: told every clip as it is done.
+        on_clip: called with every clip as it is written.
 
     Raises:
         OutputError: the folder holds something or cannot be written; nothing is left behind.
@@ -105,7 +108,9 @@ def write_benchmark(
     with staged_files(folder) as stage:
         (stage / VIDEO_FOLDER).mkdir()
         levels = {level: benchmark_clips(level, clips_per_level, seed) for level in LEVELS}
-        hashes = dict(_write_videos(stage / VIDEO_FOLDER, [clip for level in LEVELS for clip in levels[level]], watch))
+        hashes = dict(
+            _write_videos(stage / VIDEO_FOLDER, [clip for level in LEVELS for clip in levels[level]], on_clip)
+        )
         texts = _annotation_texts(levels)
         for path, text in texts.items():
             (stage / path).parent.mkdir(exist_ok=True)
@@ -116,13 +121,13 @@ def write_benchmark(
     return content
 
 
-def _write_videos(folder: Path, clips: Sequence[Clip], watch: Watch | None) -> Iterator[tuple[str, str]]:
+def _write_videos(folder: Path, clips: Sequence[Clip], on_clip: OnClip | None) -> Iterator[tuple[str, str]]:
     """Write every clip, and yield its identifier with the hash of its frames."""
     for clip in clips:
         pixels = clip_pixels(clip.scene, CLIP_PIXELS)
         write_clip(folder / file_name(clip), pixels)
-        if watch is not None:
-            watch(clip)
+        if on_clip is not None:
+            on_clip(clip)
         yield clip.identifier, frames_hash(pixels)
 
 
@@ -163,3 +168,33 @@ def _hash(data: bytes) -> str:
 
 def _hash_lines(lines: Iterable[str]) -> str:
     return _hash("".join(f"{line}\n" for line in lines).encode())
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command `stvg-tiny`; return its exit code: 0 done, 1 failed, 2 wrong usage."""
+    parser = ArgumentParser(prog="stvg-tiny", description="The synthetic clips of stvg-tiny.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    make = commands.add_parser("make-benchmark", help="write the test split as mp4 clips with annotations")
+    make.add_argument("--out", type=Path, required=True, help="a new or empty folder")
+    make.add_argument("--clips", type=int, default=CLIPS_PER_LEVEL, help="of each level [default: %(default)s]")
+    make.add_argument("--seed", type=int, default=0, help="0: the test split itself; others: more clips like it")
+    options = parser.parse_args(arguments)
+    done = 0
+
+    def report(_clip: Clip) -> None:
+        nonlocal done
+        done += 1
+        if done % _REPORT_EVERY == 0:
+            sys.stderr.write(f"{done} of {options.clips * len(LEVELS)} clips\n")
+
+    try:
+        content = write_benchmark(options.out, options.clips, options.seed, report)
+    except StvgError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 1
+    sys.stdout.write(f"{options.out}\nsha256 of annotations and frames: {content.content}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -9,11 +9,3 @@ class TinyError(StvgError):
 
 class SceneError(TinyError):
     """A scene, or a question about one, was asked for that cannot exist."""
-
-
-class RecipeError(TinyError):
-    """A training run was started with settings or files that do not fit together."""
-
-
-class CheckpointError(TinyError):
-    """A checkpoint folder is missing or lacks a file."""

@@ -20,8 +20,3 @@ def llava_next() -> Path:
 def internvl() -> Path:
     """Return the folder of the shipped tiny InternVL checkpoint."""
     return _CHECKPOINTS / "internvl"
-
-
-def demo_clips() -> Path:
-    """Return the folder of the shipped clips with their true tubes (entry-point group `stvg.demos`)."""
-    return Path(__file__).parent / "demo_clips"

@@ -179,15 +179,15 @@ def sample_scene(
     Args:
         generator: Source of every random choice.
         difficulty: `hard` adds the two distractors described at the head of this module.
-        object_count: Number of objects wanted; random (at most four) if None. A crowded scene may
-            end with fewer, when no free place is found.
+        object_count: Number of objects; random (at most four) if None. A crowded scene may
+            end with fewer, when there is no free place.
         combinations: What the scene may hold.
         target: Colour, shape and action of the target; random among the combinations if None.
-        exact_count: Draw until every wanted object has found a place.
+        exact_count: Draw until every object has a place.
 
     Raises:
         SceneError: If a hard scene is asked for with too few objects to hold its distractors, the
-            combinations do not allow what is asked for, or no place is found for the objects.
+            combinations do not allow the target, or there is no place for the objects.
     """
     least = _least_objects(difficulty, 1)
     if object_count is not None and object_count < least:
@@ -198,10 +198,10 @@ def sample_scene(
         raise SceneError(f"expected a target that the combinations allow, got {' '.join(target)}")
     for _ in range(_SCENE_ATTEMPTS):
         most = min(_MOST_RANDOM_OBJECTS, combinations.most_objects)
-        wanted = object_count or int(generator.integers(_least_objects(difficulty, 2), most + 1))
-        descriptions = _sample_descriptions(generator, difficulty, wanted, combinations, target)
+        object_total = object_count or int(generator.integers(_least_objects(difficulty, 2), most + 1))
+        descriptions = _sample_descriptions(generator, difficulty, object_total, combinations, target)
         objects = _place(generator, descriptions)
-        needed = wanted if exact_count else least
+        needed = object_total if exact_count else least
         if len(objects) >= needed and _kept_in_order(objects, descriptions, needed):
             return Scene(objects=tuple(objects), texture=_sample_texture(generator, combinations))
     raise SceneError(f"found no place for all objects in {_SCENE_ATTEMPTS} attempts; ask for fewer")

@@ -11,9 +11,8 @@ import pytest
 from stvg_core.errors import OutputError
 from stvg_core.inputs.query.rules import RulesDecomposer
 from stvg_tiny import benchmark
-from stvg_tiny.benchmark import benchmark_hash, content_hash, frames_hash, write_benchmark
+from stvg_tiny.benchmark import benchmark_hash, content_hash, frames_hash, main, write_benchmark
 from stvg_tiny.clips import CLIP_FRAMES, CLIP_PIXELS, QUERY_FORMS, benchmark_clips, clip_pixels, query, true_tube
-from stvg_tiny.command_line import main
 from stvg_tiny.errors import SceneError
 from stvg_tiny.sampling import Split, held_out_scene
 from stvg_tiny.scenes import COLOR_NAMES, EVENTS, SHAPE_NAMES, Scene, SceneObject, Span, Texture
@@ -94,7 +93,7 @@ def test_the_hash_changes_with_one_letter_one_pixel_and_one_name() -> None:
 
 
 def test_the_first_clips_are_the_published_ones() -> None:
-    # The figures in docs/benchmark.md are of these clips.
+    # The figures in docs/tiny_models.md are of these clips.
     assert benchmark_hash(4).content == "65a6f5410b5325d294a2f39479e4d18ff6f3f3bc1e261a310639db0d9b3854aa"
 
 
@@ -229,25 +228,6 @@ def test_the_command_writes_it_and_names_the_hash(tmp_path: Path, capsys: pytest
     with pytest.raises(SystemExit) as stop:
         main(["unknown"])
     assert stop.value.code == 2
-
-
-@pytest.mark.parametrize(
-    ("arguments", "told"),
-    [
-        (["--scenes", "0"], "at least one clip"),
-        (["--seed", "-1"], "at least one clip"),
-        (["--model", "nothing-of-this-name", "--scenes", "1"], "unknown model"),
-        (["--json", "{file}/below/result.json", "--scenes", "1"], "is a file"),
-    ],
-)
-def test_evaluation_tells_what_is_wrong_in_one_line(
-    arguments: list[str], told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (tmp_path / "file").write_text("")
-    assert main(["evaluate-grounding", *(word.format(file=tmp_path / "file") for word in arguments)]) == 1
-    error = capsys.readouterr().err
-    assert told in error
-    assert error.count("\n") == 1
 
 
 @pytest.mark.parametrize("form", QUERY_FORMS)

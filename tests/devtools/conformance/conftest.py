@@ -1,6 +1,5 @@
 """One tiny model of every family, written once."""
 
-from collections.abc import Callable
 from functools import cache
 
 import pytest
@@ -8,10 +7,9 @@ import torch
 
 from stvg_core.devtools.testing.context import ConformanceContext
 from stvg_core.devtools.testing.runner import open_context
+from tests.support.conformance.planting import OpenContext
 
 torch.set_num_threads(1)
-
-OpenContext = Callable[[str], ConformanceContext]
 
 
 @pytest.fixture(scope="session")

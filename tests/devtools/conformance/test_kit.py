@@ -22,9 +22,8 @@ from stvg_core.errors import PluginError, UsageError
 from stvg_core.plugin.hookspecs import hookimpl
 from stvg_core.plugin.model_reference import LoadOptions, ModelReference
 from stvg_huggingface.hooks import HuggingFaceHooks
-
-from .conftest import OpenContext
-from .planted_table import PAGE, with_table
+from tests.support.conformance.planted_table import PAGE, with_table
+from tests.support.conformance.planting import OpenContext
 
 SCHEMA = PAGE.parent / "schema" / "conformance-1.schema.json"
 
@@ -201,7 +200,7 @@ def test_page_explains_every_check_and_lists_every_bug() -> None:
         assert found, f"docs/conformance.md lacks a section for {one.name}"
         told = " ".join(section.split("\n##")[0].split())
         assert f"**{one.statement[0].upper()}{one.statement[1:]}.**" in told
-    assert page == with_table(page), "planted bugs have changed: python -m tests.devtools.conformance.planted_table"
+    assert page == with_table(page), "planted bugs have changed: python -m tests.support.conformance.planted_table"
 
 
 def test_schema_is_the_models() -> None:

@@ -11,9 +11,8 @@ from stvg_core.devtools.testing.context import ConformanceContext
 from stvg_core.devtools.testing.runner import run_check, select_checks
 from stvg_core.devtools.testing.suite import CHECKS
 from stvg_core.host.loading import load_plugin
-
-from .conftest import OpenContext
-from .mutants import MUTANTS, Mutant
+from tests.support.conformance.mutants import MUTANTS, Mutant
+from tests.support.conformance.planting import OpenContext
 
 # What shows in another process alone must be importable there, and has a test of its own.
 IN_PROCESS = [mutant for mutant in MUTANTS if mutant.caught_by != "fresh-process"]
@@ -30,7 +29,7 @@ def test_the_check_that_is_meant_for_a_bug_catches_it(mutant: Mutant, context_of
 
 def test_numbers_that_depend_on_the_process(context_of: OpenContext, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(Path(__file__).parents[3]))
-    entry = EntryPoint("qwen2-vl", "tests.devtools.conformance.of_this_process:Backend", "stvg.backends")
+    entry = EntryPoint("qwen2-vl", "tests.support.conformance.of_this_process:Backend", "stvg.backends")
     healthy = context_of("qwen2-vl")
     found = replace(healthy.found, entry_point=entry, package_path=None)
     context = replace(healthy, found=found, make_plugin=partial(load_plugin, found))

@@ -16,10 +16,8 @@ from stvg_core.evaluation.runs.rows import StoredSample
 from stvg_core.evaluation.runs.store import RunStore
 from stvg_core.evaluation.runs.tasks import Failure, Outcome, Task
 from stvg_core.outputs.attention.arrays import write_arrays
-from tests.cli.test_ground import Run, easy, stvg
-from tests.evaluation.runs.support import FRAMES, MadeUpEngine, answer, work, write_dataset
-
-__all__ = ["easy", "stvg"]
+from tests.support.command_line import Run
+from tests.support.runs import FRAMES, MadeUpEngine, answer, work, write_dataset
 
 TUBE: dict[str, Any] = {
     "schema_version": 1,

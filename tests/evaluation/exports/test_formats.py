@@ -20,12 +20,10 @@ from stvg_core.evaluation.exports.coco import write_coco
 from stvg_core.evaluation.exports.cvat import write_cvat
 from stvg_core.evaluation.exports.label_studio import write_label_studio
 from stvg_core.evaluation.exports.mot import write_mot
-from stvg_core.evaluation.exports.samples import ExportedSample, ExportedTube, ExportedVideo
-from stvg_core.evaluation.exports.thinning import key_places
+from stvg_core.evaluation.exports.samples import ExportedSample, ExportedTube, ExportedVideo, key_places
 from stvg_core.values import VideoInfo
 from stvg_sam.detections import read_boxes
-
-from .support import NASTY, Boxes, GivenSource, assert_close, boxes_of, interpolated, sources
+from tests.support.exports import NASTY, Boxes, GivenSource, assert_close, boxes_of, interpolated, sources
 
 VIDEO = ExportedVideo("clips/walk.mp4", 200, 100, 10, 25.0)
 FIRST = ExportedTube("truth", 0, 1, np.array([0, 1]), np.array([[1.0, 2, 31, 42], [3.0, 4, 33, 44]]))

@@ -10,56 +10,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stvg_core.api.grounder import Grounder
-from stvg_core.devtools.demos import find_demos
+from stvg_core.api.run_spec import RunSpec
 from stvg_core.errors import RunError
 from stvg_core.evaluation.runs.evaluation import ModelChoice, evaluate
-from stvg_core.host.session import Session
 from stvg_core.inputs.datasets import open_dataset
-from stvg_core.inputs.tracks.cached import VideoCache
-from stvg_core.inputs.video import probe_video
 from stvg_core.metrics import find_protocol
 from stvg_core.outputs.report.staging import staged_files
-from stvg_core.settings import load_settings
-from tests.cli.test_ground import Run, stvg
-from tests.evaluation.runs.support import rows, work
-from tests.evaluation.runs.test_worker import WholePicture
-from tests.inputs.datasets.files import FORMATS, changed, places, without
-from tests.inputs.video.conftest import Clip, write_clip
-
-__all__ = ["stvg"]
-
-
-@pytest.fixture
-def scripted(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A model that needs no loading, whatever --model says."""
-
-    def open_(choice: ModelChoice, sessions: object = None) -> Grounder:
-        settings = load_settings(
-            "paper", overrides={"sampling.frame_count": 6, "prompt.steps": 0} | dict(choice.overrides or {})
-        )
-        return Grounder(session, settings, VideoCache(WholePicture()))
-
-    monkeypatch.setattr(ModelChoice, "open", open_)
-
-
-def write_data(root: Path, *, frame_count: int = 20) -> Path:
-    """Our own format: three clips, one of them damaged and one missing, one sample without a truth."""
-    root.mkdir(exist_ok=True)
-    for name in ("a.mp4", "b.mp4"):
-        write_clip(root, Clip(name=name, frame_count=20))
-    (root / "damaged.mp4").write_bytes(b"no picture in it")
-    tube = {"start_frame": 3, "end_frame": 4, "boxes": {"3": [1, 2, 30, 40], "4": [2, 2, 31, 40]}}
-    known = {"query": "The man walks.", "frame_count": frame_count, "width": 64, "height": 48, "tube": tube}
-    samples = [
-        {"id": "1", "video": "a.mp4", **known},
-        {"id": "2", "video": "b.mp4", **known, "query": "Who walks?"},
-        {"id": "3", "video": "a.mp4", "query": "The man walks."},
-        {"id": "4", "video": "damaged.mp4", **known},
-        {"id": "5", "video": "gone.mp4", **known},
-    ]
-    (root / "samples.json").write_text(json.dumps(samples))
-    return root
+from tests.support.clips import Clip, write_clip
+from tests.support.command_line import Run
+from tests.support.datasets import FORMATS, changed, places, without
+from tests.support.runs import rows, work, write_data, write_demo_data
 
 
 def arguments(tmp_path: Path, *more: str | Path) -> tuple[str | Path, ...]:
@@ -209,24 +169,6 @@ def summary_counts(run: Path) -> dict[str, int]:
         return store.counts()
 
 
-def write_demo_data(root: Path, clips: int, queries: int) -> Path:
-    """The shipped demo clip under several names, with several queries each."""
-    demo = next(case for case in find_demos() if case.name == "easy")
-    truth = demo.truth(probe_video(demo.video))
-    boxes = {str(truth.start_frame + place): box for place, box in enumerate(truth.boxes_xyxy.tolist())}
-    tube = {"start_frame": truth.start_frame, "end_frame": truth.end_frame, "boxes": boxes}
-    objects = [f"{colour} {shape}" for colour in ("red", "blue", "green") for shape in ("circle", "square")]
-    root.mkdir()
-    samples = []
-    for clip in range(clips):
-        (root / f"{clip}.mp4").write_bytes(demo.video.read_bytes())
-        for query, name in enumerate(objects[:queries]):
-            sample = {"id": f"{clip}-{query}", "video": f"{clip}.mp4", "query": f"The {name} moves left."}
-            samples.append(sample | {"frame_count": len(probe_video(demo.video).frame_seconds), "tube": tube})
-    (root / "samples.json").write_text(json.dumps(samples))
-    return root
-
-
 @pytest.mark.slow
 def test_killed_at_fifty_moments_the_tiny_model_comes_to_the_same(tmp_path: Path) -> None:
     """300 samples with a trained model; each process is killed some samples, and a part of one, after it began.
@@ -234,7 +176,7 @@ def test_killed_at_fifty_moments_the_tiny_model_comes_to_the_same(tmp_path: Path
     Queries of a video come out close together, so that more are done by a kill than were waited for.
     """
     dataset = open_dataset("folder", write_demo_data(tmp_path / "data", 60, 5))
-    choice, protocol = ModelChoice("tiny:qwen2-vl"), find_protocol("stcat")
+    choice, protocol = ModelChoice(RunSpec("tiny:qwen2-vl")), find_protocol("stcat")
     first = evaluate(dataset, tmp_path / "unbroken", choice, protocol)
     run = tmp_path / "run"
     # Processes begin with the libraries imported and nothing else: a fork of this one would have its locks.

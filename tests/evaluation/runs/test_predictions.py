@@ -14,7 +14,7 @@ from stvg_core.evaluation.runs.export import COLUMNS, export_annotations, export
 from stvg_core.evaluation.runs.tasks import Task, prediction_of, read_task
 from stvg_core.metrics import PROTOCOLS, find_protocol
 from stvg_core.metrics.score_report import score_files
-from tests.evaluation.runs.support import work, write_dataset
+from tests.support.runs import work, write_dataset
 
 KEY_FRAMES, KEY_BOXES = [0, 99], [[0.0, 0.0, 10.0, 10.0], [99.0, 0.0, 109.0, 10.0]]
 TRACK = {"frames": KEY_FRAMES, "boxes_xyxy": KEY_BOXES}

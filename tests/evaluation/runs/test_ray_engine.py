@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from stvg_core.api.run_spec import RunSpec
 from stvg_core.errors import RunError, UsageError
 from stvg_core.evaluation.runs.engine import EngineChoice
 from stvg_core.evaluation.runs.evaluation import ModelChoice, Step, evaluate
@@ -28,7 +29,7 @@ from stvg_core.evaluation.runs.tasks import Failure, Outcome, Task
 from stvg_core.inputs.datasets import Dataset, open_dataset
 from stvg_core.metrics import find_protocol
 from stvg_core.plugin.model_reference import LoadOptions
-from tests.evaluation.runs.ray_doubles import ORGANISER, DeadlyChoice, is_running, processes, results, write_clips
+from tests.support.ray_doubles import ORGANISER, DeadlyChoice, is_running, processes, results, write_clips
 
 ROOT = Path(__file__).parents[3]
 RAY = EngineChoice("ray", 2)
@@ -57,7 +58,7 @@ def marks(tmp_path: Path) -> Path:
 def grounded(
     dataset: Dataset, run: Path, marks: Path, engine: EngineChoice | None = None, **options: Any
 ) -> dict[str, Any]:
-    choice = DeadlyChoice("scripted", marks=marks, **options)
+    choice = DeadlyChoice(RunSpec("scripted"), marks=marks, **options)
     return evaluate(dataset, run, choice, ORGANISER, engine=engine)
 
 
@@ -67,7 +68,9 @@ def grounded(
 def test_everything_that_travels_can_be_pickled() -> None:
     outcome = Outcome("a", "{}", "{}", None, 1.0)
     for value in (
-        ModelChoice("tiny:qwen2-vl", overrides={"prompt.steps": 0}, options=LoadOptions("cpu"), extensions=("a",)),
+        ModelChoice(
+            RunSpec("tiny:qwen2-vl", overrides={"prompt.steps": 0}, load=LoadOptions("cpu"), extensions=("a",))
+        ),
         Task("a", "a.mp4", "a man", (0, 9), 2, 30),
         outcome,
         Failure("ModelError", "expected weights", "trace"),
@@ -87,7 +90,7 @@ def test_a_worker_reports_sample_by_sample(tmp_path: Path, marks: Path, monkeypa
         "stvg_core.evaluation.runs.worker.read_video", __import__("stvg_core.inputs.video", fromlist=["x"]).read_video
     )
     write_clips(tmp_path / "data", videos=2)
-    remote = RemoteWorker(DeadlyChoice("scripted", marks=marks), tmp_path / "data", Surroundings.here())
+    remote = RemoteWorker(DeadlyChoice(RunSpec("scripted"), marks=marks), tmp_path / "data", Surroundings.here())
     description = remote.open()
     assert isinstance(description, WorkerDescription)
     assert description.model["model"]["id"] == "scripted"
@@ -105,7 +108,7 @@ def test_a_worker_reports_sample_by_sample(tmp_path: Path, marks: Path, monkeypa
 
 
 def test_a_worker_without_a_model_says_why(marks: Path) -> None:
-    remote = RemoteWorker(DeadlyChoice("scripted", marks=marks, refuses=True), marks, Surroundings.here())
+    remote = RemoteWorker(DeadlyChoice(RunSpec("scripted"), marks=marks, refuses=True), marks, Surroundings.here())
     assert remote.open() == Failure("ModelError", "expected weights in the folder, got none; download them")
     with pytest.raises(RunError, match=r"expected a worker with a model"):
         remote.submit(())
@@ -145,7 +148,7 @@ def test_there_is_at_least_one_worker() -> None:
 
 
 def test_a_device_cannot_be_named(tmp_path: Path) -> None:
-    choice = ModelChoice("tiny:qwen2-vl", options=LoadOptions("cuda:1"))
+    choice = ModelChoice(RunSpec("tiny:qwen2-vl", load=LoadOptions("cuda:1")))
     with pytest.raises(UsageError, match=r"Ray deals them out"), open_ray_engine(RAY, choice, tmp_path):
         pass
 
@@ -160,7 +163,7 @@ def test_a_device_cannot_be_named(tmp_path: Path) -> None:
 )
 def test_a_cluster_that_cannot_be_joined(address: str, reason: str, tmp_path: Path) -> None:
     start = time.monotonic()
-    engine, choice = EngineChoice("ray", 1, address), ModelChoice("tiny:qwen2-vl")
+    engine, choice = EngineChoice("ray", 1, address), ModelChoice(RunSpec("tiny:qwen2-vl"))
     with (
         pytest.raises(RunError, match=rf"cannot join the Ray cluster '{address}' \(see ray status\): .*{reason}"),
         open_ray_engine(engine, choice, tmp_path),
@@ -182,7 +185,7 @@ def test_the_local_engine_imports_no_ray(tmp_path: Path, marks: Path) -> None:
     write_clips(tmp_path / "data", videos=1)
     code = (
         "import sys\n"
-        "from tests.evaluation.runs.ray_doubles import *\n"
+        "from tests.support.ray_doubles import *\n"
         f"evaluate(open_dataset('folder', Path({str(tmp_path / 'data')!r})), Path({str(tmp_path / 'run')!r}), "
         f"DeadlyChoice('scripted', marks=Path({str(marks)!r})), ORGANISER)\n"
         "assert 'stvg_core.evaluation.runs.worker' in sys.modules and 'ray' not in sys.modules\n"
@@ -208,7 +211,7 @@ def test_two_workers_find_what_one_process_finds(cluster: None, tmp_path: Path, 
 
 
 def test_who_names_a_cluster_does_not_get_another_one(cluster: None, tmp_path: Path, marks: Path) -> None:
-    choice = DeadlyChoice("scripted", marks=marks)
+    choice = DeadlyChoice(RunSpec("scripted"), marks=marks)
     with (
         pytest.raises(RunError, match=r"cannot join the Ray cluster '127.0.0.1:1'"),
         open_ray_engine(EngineChoice("ray", 1, "127.0.0.1:1"), choice, tmp_path),
@@ -245,7 +248,7 @@ def _stopped_after(count: int, dataset: Dataset, run: Path, marks: Path, engine:
             raise KeyboardInterrupt
 
     with pytest.raises(RunError, match=r"the run was stopped"):
-        evaluate(dataset, run, DeadlyChoice("scripted", marks=marks), ORGANISER, engine=engine, on_step=stop)
+        evaluate(dataset, run, DeadlyChoice(RunSpec("scripted"), marks=marks), ORGANISER, engine=engine, on_step=stop)
     if engine is not None:
         _wait_until(lambda: not any(is_running(process) for process in processes(marks) if process != os.getpid()))
 
@@ -263,7 +266,7 @@ def test_a_worker_killed_in_mid_run_loses_nothing(cluster: None, tmp_path: Path,
             killed.append(processes(marks)[0])
             os.kill(killed[0], signal.SIGKILL)
 
-    choice = DeadlyChoice("scripted", marks=marks)
+    choice = DeadlyChoice(RunSpec("scripted"), marks=marks)
     summary = evaluate(dataset, tmp_path / "run", choice, ORGANISER, engine=RAY, on_step=kill)
     assert results(tmp_path / "run") == results(tmp_path / "whole")
     assert len(results(tmp_path / "run")) == 12
@@ -317,7 +320,7 @@ def test_a_model_that_cannot_be_loaded_ends_the_run_with_its_own_words(
 def _started(tmp_path: Path, marks: Path, *, address: str = "", run: str = "run") -> "subprocess.Popen[str]":
     environment = {**os.environ, **({"RAY_AUTH_MODE": "disabled"} if address else {})}
     return subprocess.Popen(
-        [sys.executable, "-m", "tests.evaluation.runs.ray_doubles", tmp_path / "data", tmp_path / run, marks, address],
+        [sys.executable, "-m", "tests.support.ray_doubles", tmp_path / "data", tmp_path / run, marks, address],
         cwd=ROOT,
         env=environment,
         stdout=subprocess.PIPE,
@@ -388,7 +391,7 @@ def test_every_cuda_device_has_one_worker_and_a_new_one_gets_the_free_device(tmp
     write_clips(tmp_path / "data", videos=6, queries=3, adjectives={"v1-q0": "unlucky", "v5-q2": "slow"})
     code = (
         "import ray\n"
-        "from tests.evaluation.runs.ray_doubles import *\n"
+        "from tests.support.ray_doubles import *\n"
         "ray.init(address='local', num_cpus=4, num_gpus=2, object_store_memory=100 * 2**20, include_dashboard=False)\n"
         f"evaluate(open_dataset('folder', Path({str(tmp_path / 'data')!r})), Path({str(tmp_path / 'run')!r}), "
         f"DeadlyChoice('scripted', marks=Path({str(marks)!r})), ORGANISER, engine=EngineChoice('ray'))\n"
@@ -447,7 +450,7 @@ def test_the_trained_model_finds_the_same_with_one_worker_and_with_two(cluster: 
     )
     protocol = find_protocol("organiser")
     for name, engine in (("local", None), ("one", EngineChoice("ray", 1)), ("two", RAY)):
-        summary = evaluate(dataset, tmp_path / name, ModelChoice("tiny:qwen2-vl"), protocol, engine=engine)
+        summary = evaluate(dataset, tmp_path / name, ModelChoice(RunSpec("tiny:qwen2-vl")), protocol, engine=engine)
         assert summary["samples"]["ok"] == 6
     assert results(tmp_path / "one") == results(tmp_path / "local")
     assert results(tmp_path / "two") == results(tmp_path / "local")

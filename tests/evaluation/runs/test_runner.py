@@ -14,7 +14,7 @@ from stvg_core.evaluation.runs import RunStore, Selection, Shard, merge_runs, sc
 from stvg_core.evaluation.runs.runner import register_again, stopping_cleanly
 from stvg_core.inputs.datasets import open_dataset
 from stvg_core.metrics import find_protocol
-from tests.evaluation.runs.support import CONFIGURATION, MadeUpEngine, answer, begin, rows, work, write_dataset
+from tests.support.runs import CONFIGURATION, MadeUpEngine, answer, begin, rows, work, write_dataset
 
 ORGANISER = find_protocol("organiser")
 

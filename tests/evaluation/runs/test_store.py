@@ -15,7 +15,7 @@ from stvg_core.evaluation.runs.liveness import SessionLock, is_alive
 from stvg_core.evaluation.runs.rows import StoredSample, pack, unpack
 from stvg_core.evaluation.runs.store import RunStore
 from stvg_core.evaluation.runs.tasks import Failure, Outcome, Task
-from tests.evaluation.runs.support import answer
+from tests.support.runs import answer
 
 FAILED = Outcome("a", None, None, Failure("VideoError", "expected a video", ""), 0.2)
 

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from stvg_core.api.grounder import Grounder
@@ -20,22 +19,9 @@ from stvg_core.plugin.adapter import AttentionRequest, QuestionAttention
 from stvg_core.plugin.tracker import TrackRequest
 from stvg_core.settings import load_settings
 from stvg_core.values import SubQueries, Track
-from tests.conftest import ScriptedAdapter
-from tests.inputs.video.conftest import Clip, write_clip
-
-
-class WholePicture:
-    """One track as large as the picture; counts how often it was asked."""
-
-    name = "whole"
-    per_video = True
-
-    def __init__(self) -> None:
-        self.asked: list[int] = []
-
-    def propose(self, request: TrackRequest) -> tuple[Track, ...]:
-        self.asked.append(int(request.frames.indices[-1]))
-        return (Track(np.array([0, 29]), np.array([[0.0, 0, 64, 48]] * 2)),)
+from tests.support.clips import Clip, write_clip
+from tests.support.runs import WholePicture
+from tests.support.scripted import ScriptedAdapter
 
 
 @pytest.fixture

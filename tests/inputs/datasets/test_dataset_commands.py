@@ -10,14 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stvg_core.inputs.datasets import check_dataset, find_description, find_layouts, known_defects, open_dataset
+from stvg_core.inputs.datasets import check_dataset, find_description, find_layouts, open_dataset
 from stvg_core.inputs.datasets.catalog import DATASETS
-from stvg_core.inputs.datasets.problems import KINDS
+from stvg_core.inputs.datasets.problems import KINDS, known_defects
 from stvg_core.metrics.files import read_annotations
-from tests.cli.test_ground import Run, stvg, write_video
-from tests.inputs.datasets.files import FORMATS, changed, kinds, usable
-
-__all__ = ["stvg"]
+from tests.support.command_line import Run, write_video
+from tests.support.datasets import FORMATS, changed, kinds, usable
 
 LAYOUTS = [(name, number) for name in DATASETS for number in range(len(DATASETS[name].layouts))]
 
@@ -146,7 +144,7 @@ def test_what_is_known_of_a_broken_clip_is_told(stvg: Run, tmp_path: Path) -> No
 
 
 def test_the_list_of_known_defects_names_data_sets_that_are_there() -> None:
-    assert {row.dataset for row in known_defects.known_defects()} <= DATASETS.keys()
+    assert {row.dataset for row in known_defects()} <= DATASETS.keys()
 
 
 def test_corrected_boxes_are_counted(stvg: Run, tmp_path: Path) -> None:

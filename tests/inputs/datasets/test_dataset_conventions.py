@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stvg_core.inputs.datasets import Entry, GroundingSample, open_dataset
-from tests.inputs.datasets.files import FORMATS, kinds, vidor
+from tests.support.datasets import FORMATS, kinds, vidor
 
 
 def sample(entry: Entry) -> GroundingSample:

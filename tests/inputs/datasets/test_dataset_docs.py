@@ -6,8 +6,7 @@ from pathlib import Path
 
 from stvg_core.inputs.datasets import open_dataset
 from stvg_core.inputs.datasets.catalog import DATASETS
-from stvg_core.inputs.datasets.known_defects import known_defects
-from stvg_core.inputs.datasets.problems import KINDS
+from stvg_core.inputs.datasets.problems import KINDS, known_defects
 
 PAGE = (Path(__file__).parents[3] / "docs/datasets.md").read_text(encoding="utf-8")
 

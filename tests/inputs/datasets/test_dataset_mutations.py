@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import pytest
 
-from tests.inputs.datasets.files import (
+from tests.support.datasets import (
     FORMATS,
     Format,
     Place,

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from stvg_core.inputs.datasets import open_dataset
 from stvg_core.inputs.datasets.paths import FileFinder, path_problem
-from tests.inputs.datasets.files import FORMATS, changed, kinds, usable
+from tests.support.datasets import FORMATS, changed, kinds, usable
 
 OUTSIDE = [
     "../a.mp4",

@@ -11,7 +11,7 @@ from stvg_core.errors import VideoError
 from stvg_core.inputs.video import WindowedVideo, read_frames, read_video
 from stvg_core.settings import load_settings
 from stvg_core.values import Frames
-from tests.inputs.video.conftest import Clip, read_number, write_clip
+from tests.support.clips import Clip, read_number, write_clip
 
 SAMPLING = {"sampling.frame_count": 5}
 

@@ -13,7 +13,7 @@ from stvg_core.inputs.video import probe_video
 from stvg_core.inputs.video.source import FileIdentity
 from stvg_core.outputs.report.pages import media
 from stvg_core.outputs.report.pages.media import check_media_choice, place_video, playable_offset
-from tests.outputs.pages.support import FRAMES, frame_seconds, write_clip
+from tests.support.pages import FRAMES, frame_seconds, write_clip
 
 
 def encoded(path: Path, codec: str, pix_fmt: str = "yuv420p", size: tuple[int, int] = (64, 48), start: int = 0) -> Path:

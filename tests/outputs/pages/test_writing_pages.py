@@ -17,12 +17,10 @@ from stvg_core.evaluation.comparison.run_pages import write_run_pages
 from stvg_core.evaluation.runs import RunStore, merge_runs
 from stvg_core.evaluation.runs.tasks import Failure, Outcome
 from stvg_core.metrics import find_protocol
-from tests.cli.test_ground import Run, stvg
-from tests.evaluation.runs.support import answer as plain_answer
-from tests.evaluation.runs.support import begin, work, write_dataset
-from tests.outputs.pages.support import answer, failing_third, maps_record, write_clip, write_comparison_page
-
-__all__ = ["stvg"]
+from tests.support.command_line import Run
+from tests.support.pages import answer, failing_third, maps_record, write_clip, write_comparison_page
+from tests.support.runs import answer as plain_answer
+from tests.support.runs import begin, work, write_dataset
 
 STCAT = find_protocol("stcat")
 

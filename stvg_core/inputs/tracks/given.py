@@ -1,0 +1,85 @@
+"""Object tracks that the caller has already."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+
+from stvg_core.errors import TrackError
+from stvg_core.plugin.tracker import TrackRequest
+from stvg_core.values import Track
+
+
+@dataclass(frozen=True)
+class GivenTracks:
+    """A tracker that proposes the tracks it was made with.
+
+    Attributes:
+        tracks: of one video.
+        name: as results record it.
+        per_video: always true, since the query changes nothing.
+    """
+
+    tracks: tuple[Track, ...]
+    name: str = "given"
+    per_video: bool = True
+
+    def __post_init__(self) -> None:
+        """Check that there is a track."""
+        if not self.tracks:
+            raise TrackError("expected at least one track, got none")
+
+    def propose(self, request: TrackRequest) -> tuple[Track, ...]:
+        """Return the tracks, whatever the request."""
+        return self.tracks
+
+
+@runtime_checkable
+class Detections(Protocol):
+    """What is used of `supervision.Detections`: the boxes of one frame, with the tracker's ids."""
+
+    xyxy: Any
+    tracker_id: Any
+    data: Any
+
+
+def tracks_from_detections(frames: Sequence[Detections]) -> tuple[Track, ...]:
+    """Return one track per tracker id.
+
+    Args:
+        frames: detections of every source frame, in order (`supervision.Detections`); xyxy in pixels.
+
+    Raises:
+        TrackError: detections have no tracker ids, an id occurs twice in a frame, or there is no box at all.
+
+    Examples:
+        >>> from types import SimpleNamespace as Detections
+        >>> one = Detections(xyxy=np.array([[0.0, 0, 8, 8]]), tracker_id=np.array([7]), data={"class_name": ["dog"]})
+        >>> none = Detections(xyxy=np.zeros((0, 4)), tracker_id=None, data={})
+        >>> [(track.label, track.frames.tolist()) for track in tracks_from_detections([one, none, one])]
+        [('dog', [0, 2])]
+    """
+    boxes: dict[int, dict[int, np.ndarray]] = {}
+    labels: dict[int, str] = {}
+    for frame, detections in enumerate(frames):
+        if len(detections.xyxy) == 0:
+            continue
+        if detections.tracker_id is None:
+            raise TrackError(
+                f"expected tracker ids in the detections of frame {frame}, got none; run a tracker over them first, "
+                "such as supervision.ByteTrack().update_with_detections"
+            )
+        names = detections.data.get("class_name", [""] * len(detections.xyxy))
+        for identity, box, label in zip(detections.tracker_id, detections.xyxy, names, strict=True):
+            track = boxes.setdefault(int(identity), {})
+            if frame in track:
+                raise TrackError(f"expected one box of track {int(identity)} in frame {frame}, got two")
+            track[frame] = np.asarray(box, np.float64)
+            labels.setdefault(int(identity), str(label))
+    if not boxes:
+        raise TrackError("expected at least one detection, got none in any frame")
+    return tuple(
+        Track(np.array(list(track)), np.stack(list(track.values())), labels[identity])
+        for identity, track in sorted(boxes.items())
+    )
