@@ -9,20 +9,31 @@ from typing import Any, Final
 
 import torch
 from jaxtyping import Bool, Float, Int
+from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from stvg_core.errors import SettingsError
-from stvg_core.settings import InputSettings
+from stvg_core.settings import FamilyOptions, InputSettings
 from stvg_core.values import TokenLayout
 from stvg_huggingface.family import VisualInputs, marker_text
 from stvg_huggingface.per_frame import PerFrameFamily
 
 TRAINED_STRIDE: Final = 2
 """The one that transformers knows, and checkpoints were trained with: 27 x 27 patches become 14 x 14 tokens."""
-DEFAULT_STRIDE: Final = 5
-"""Released research code of arXiv 2509.15178: 6 x 6 tokens a frame."""
+
+
+class LlavaOnevisionOptions(FamilyOptions):
+    """Options of `input.family`."""
+
+    pooling_stride: int = Field(
+        5,
+        ge=1,
+        le=64,
+        description="patches per token side; 5: 6 x 6 tokens a frame (released research code of arXiv 2509.15178); "
+        "transformers and the checkpoints' training: 2 (14 x 14)",
+    )
 
 
 @dataclass(frozen=True)
@@ -30,6 +41,7 @@ class LlavaOnevisionFamily(PerFrameFamily):
     """The family's table of differences."""
 
     architectures: tuple[str, ...] = ("LlavaOnevisionForConditionalGeneration",)
+    options: type[FamilyOptions] = LlavaOnevisionOptions
     # The released research code's place: <|im_start|> in "<|im_start|>assistant\n".
     token_position: int = -3
 
@@ -49,7 +61,7 @@ class LlavaOnevisionFamily(PerFrameFamily):
     def cells_per_side(self, config: PreTrainedConfig, size_pixels: int, settings: InputSettings) -> int:
         """Return whole patches per side over the pooling stride, rounded up."""
         patches: int = size_pixels // config.vision_config.patch_size
-        return math.ceil(patches / pooling_stride(settings))
+        return math.ceil(patches / LlavaOnevisionOptions.of(settings).pooling_stride)
 
     def pixel_tensors(
         self, config: PreTrainedConfig, pixels: Float[Tensor, "frame 3 size size"], settings: InputSettings
@@ -69,13 +81,8 @@ class LlavaOnevisionFamily(PerFrameFamily):
         self, model: PreTrainedModel, ids: Int[Tensor, " token"], inputs: VisualInputs, settings: InputSettings
     ) -> Float[Tensor, "clip_token width"]:
         """Return visual tokens and newline at the language model's door, pooled as the settings say."""
-        with _pooling(model, pooling_stride(settings)):
+        with _pooling(model, LlavaOnevisionOptions.of(settings).pooling_stride):
             return super().visual_tokens(model, ids, inputs, settings)
-
-
-def pooling_stride(settings: InputSettings) -> int:
-    """Return patches per token side: the setting's, by default the released research code's."""
-    return DEFAULT_STRIDE if settings.pooling_stride is None else settings.pooling_stride
 
 
 def pool_frames(patches: Float[Tensor, "frame patch width"], stride: int) -> Float[Tensor, "frame cell width"]:

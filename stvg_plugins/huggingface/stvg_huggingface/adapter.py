@@ -132,6 +132,7 @@ class HuggingFaceAdapter:
         if sorted(frame_order) != list(range(len(frames))):
             raise UsageError(f"expected each of {len(frames)} frames once in frame_order, got {frame_order}")
         model, tokenizer, family = self._checkpoint.model, self._checkpoint.tokenizer, self._family
+        family.options.of(settings)
         size = family.frame_size_pixels(model.config, settings.frame_size_pixels)
         layout = family.layout(model.config, len(frames), size, settings)
         cells = cells_of_clip(family, layout)
@@ -318,7 +319,7 @@ class HuggingFaceAdapter:
             f"expected at most {self._context_tokens} tokens (the model's context), {layout.frame_count} frames make "
             f"{layout.cell_count} and the text around them {token_count - layout.cell_count}; with "
             f"{steps * layout.frame_count // layout.time_steps} frames (sampling.frame_count) it fits, or use a "
-            "smaller input.frame_size_pixels or a larger input.pooling_stride"
+            "smaller input.frame_size_pixels, or what input.family has for it (a larger pooling_stride)"
         )
 
     def _clip_places(self, clip: EncodedClip, ids: Sequence[int]) -> Int[Tensor, " clip_token"]:

@@ -15,7 +15,7 @@ from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from stvg_core.errors import ModelError, TokenLayoutError
-from stvg_core.settings import InputSettings
+from stvg_core.settings import FamilyOptions, InputSettings
 from stvg_core.values import TokenLayout
 
 
@@ -69,6 +69,11 @@ class FamilyDifferences(Protocol):
         ...
 
     @property
+    def options(self) -> type[FamilyOptions]:
+        """The model that validates `input.family`; its defaults are also in the backend's manifest."""
+        ...
+
+    @property
     def reversal(self) -> Literal["flip", "encode"]:
         """How a clip is reversed: flip the tokens (encoding is per frame: exact) or encode again."""
         ...
@@ -104,7 +109,7 @@ class FamilyDifferences(Protocol):
             config: the checkpoint's configuration.
             frame_count: frames shown.
             size_pixels: side of a frame, as `frame_size_pixels` gives it.
-            settings: temporal merging and pooling.
+            settings: the family's options are in `settings.family`.
 
         Raises:
             SettingsError: the family cannot read frames as the settings say.
@@ -134,7 +139,7 @@ class FamilyDifferences(Protocol):
             config: the checkpoint's configuration.
             layout: the clip's tokens.
             seconds: presentation times of the sampled frames, in source order.
-            settings: temporal merging and position rule.
+            settings: the family's options are in `settings.family`.
         """
         ...
 
@@ -146,7 +151,7 @@ class FamilyDifferences(Protocol):
         Args:
             config: the checkpoint's configuration.
             pixels: normalised frames in the order the model sees them, on the CPU.
-            settings: temporal merging.
+            settings: the family's options are in `settings.family`.
         """
         ...
 

@@ -14,7 +14,7 @@ from jaxtyping import Float, Float64, Int
 from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from stvg_core.settings import InputSettings
+from stvg_core.settings import FamilyOptions, InputSettings
 from stvg_core.values import TokenLayout
 from stvg_huggingface.family import PositionRule, SequentialPositions, VisualInputs, marker_text
 from stvg_huggingface.interception import intercept_visual_tokens
@@ -26,6 +26,7 @@ class PerFrameFamily(ABC):
 
     architectures: tuple[str, ...]
     token_position: int
+    options: type[FamilyOptions] = FamilyOptions
     reversal: Literal["flip", "encode"] = "flip"
     content_type: Literal["video", "image"] = "video"
 

@@ -19,7 +19,7 @@ SETTINGS = InputSettings(frame_size_pixels=SIZE)
 def test_layouts_of_both_merges(subject: Subject, frames: Frames) -> None:
     order = (0, 1, 2, 3, 4)
     assert subject.adapter.encode(frames, SETTINGS, order).layout.time_step_of_frame == (0, 1, 2, 3, 4)
-    merged = InputSettings(frame_size_pixels=SIZE, temporal_merge="merge")
+    merged = InputSettings(frame_size_pixels=SIZE, family={"temporal_merge": "merge"})
     layout = subject.adapter.encode(frames, merged, order).layout
     assert layout.time_step_of_frame == (0, 0, 1, 1, 2)
     assert layout.shape == (3, 3, 3)

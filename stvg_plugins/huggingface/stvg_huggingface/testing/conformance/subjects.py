@@ -84,7 +84,7 @@ def calm_vision(model: PreTrainedModel) -> None:
 def llava_next() -> HuggingFaceSubject:
     """Return the subject of stvg-llava-next: tokens pooled as transformers pools them."""
     return HuggingFaceSubject(
-        "llava-next-video", PlainLlava(), (InputSettings(frame_size_pixels=48, pooling_stride=2),)
+        "llava-next-video", PlainLlava(), (InputSettings(frame_size_pixels=48, family={"pooling_stride": 2}),)
     )
 
 
@@ -107,8 +107,8 @@ def internvl() -> HuggingFaceSubject:
 
 def _qwen_settings() -> tuple[InputSettings, ...]:
     return (
-        InputSettings(frame_size_pixels=24, temporal_merge="duplicate", position_rule="transformers"),
-        InputSettings(frame_size_pixels=24, temporal_merge="merge", position_rule="transformers"),
-        InputSettings(frame_size_pixels=24, temporal_merge="duplicate", position_rule="original"),
-        InputSettings(frame_size_pixels=24, temporal_merge="duplicate", position_rule="sequential"),
+        InputSettings(frame_size_pixels=24, family={"temporal_merge": "duplicate", "position_rule": "transformers"}),
+        InputSettings(frame_size_pixels=24, family={"temporal_merge": "merge", "position_rule": "transformers"}),
+        InputSettings(frame_size_pixels=24, family={"temporal_merge": "duplicate", "position_rule": "original"}),
+        InputSettings(frame_size_pixels=24, family={"temporal_merge": "duplicate", "position_rule": "sequential"}),
     )
