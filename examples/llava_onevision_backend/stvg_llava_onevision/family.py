@@ -17,8 +17,7 @@ from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerB
 from stvg_core.errors import SettingsError
 from stvg_core.settings import FamilyOptions, InputSettings
 from stvg_core.values import TokenLayout
-from stvg_huggingface.family import VisualInputs, marker_text
-from stvg_huggingface.per_frame import PerFrameFamily
+from stvg_huggingface.family import PerFrameFamily, VisualInputs, marker_text
 
 TRAINED_STRIDE: Final = 2
 """The one that transformers knows, and checkpoints were trained with: 27 x 27 patches become 14 x 14 tokens."""

@@ -20,7 +20,10 @@ from stvg_core.errors import ModelError, QueryError, SettingsError, TokenLayoutE
 from stvg_core.plugin.adapter import AnswerLogits, AttentionRequest, EncodedClip, ModelDescription, QuestionAttention
 from stvg_core.settings import InputSettings
 from stvg_core.values import Frames, TokenLayout
-from stvg_huggingface.answers import answer_logits, answer_tokens
+from stvg_huggingface.acceleration.fused import fuse_norms
+from stvg_huggingface.acceleration.recompute import choose_recompute
+from stvg_huggingface.acceleration.replay import Replays, cuda_replays
+from stvg_huggingface.answers import answer_logits, answer_tokens, generate_greedily
 from stvg_huggingface.chat import PromptFrame, render_frame
 from stvg_huggingface.clips import (
     STATE,
@@ -31,19 +34,12 @@ from stvg_huggingface.clips import (
     clip_prompt,
     split_clip_tokens,
 )
+from stvg_huggingface.devices import send
 from stvg_huggingface.family import FamilyDifferences, VisualInputs, cells_of_clip
-from stvg_huggingface.generation import generate_greedily
-from stvg_huggingface.loading import LoadedCheckpoint
-from stvg_huggingface.norms import fuse_norms
-from stvg_huggingface.packing import pack, suffix_mask
-from stvg_huggingface.passes import PassKind, QuestionTensors, run_pass, split_result
+from stvg_huggingface.loading import LoadedCheckpoint, token_without_row
+from stvg_huggingface.passes import PassKind, PreparedQuestions, QuestionTensors, run_pass, split_result
 from stvg_huggingface.pixels import normalize, square_frames
-from stvg_huggingface.prepared import PreparedQuestions
-from stvg_huggingface.questions import refuse_markers, refuse_rowless, tokenize_question
-from stvg_huggingface.recompute import choose_recompute
-from stvg_huggingface.replay import Replays, cuda_replays
-from stvg_huggingface.tokenizer import token_without_row
-from stvg_huggingface.transfer import send
+from stvg_huggingface.questions import pack, refuse_markers, refuse_rowless, suffix_mask, tokenize_question
 
 _QUESTION_TOKENS: Final = 48
 """Left for a question where the number of frames that fit is told."""

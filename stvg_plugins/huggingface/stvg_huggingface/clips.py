@@ -11,8 +11,8 @@ from stvg_core.errors import TokenLayoutError, UsageError
 from stvg_core.plugin.adapter import EncodedClip
 from stvg_huggingface.answers import AnswerTokens
 from stvg_huggingface.chat import PromptFrame
+from stvg_huggingface.devices import send
 from stvg_huggingface.family import PositionRule
-from stvg_huggingface.transfer import send
 
 STATE: Final = "huggingface"
 """The key in `EncodedClip.state`."""

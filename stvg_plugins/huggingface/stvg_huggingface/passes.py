@@ -1,6 +1,7 @@
-"""One packed pass through a decoder, as a function of tensors: nothing else decides what it computes.
+"""One packed pass through a decoder, as a pure function of tensors.
 
-So a pass can be recorded and replayed on other tensors of the same shapes (`replay.py`).
+Nothing else decides what it computes, so a pass can be recorded and replayed with other tensors of the same shapes
+(`stvg_huggingface.acceleration.replay`).
 """
 
 from contextlib import nullcontext, suppress
@@ -11,10 +12,11 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from stvg_huggingface.acceleration.recompute import Recompute, lean_layers
+from stvg_huggingface.acceleration.trimming import last_layer_of_rows
 from stvg_huggingface.capture import AttentionCapture, LastLayerReached, PackedPass
-from stvg_huggingface.interception import as_position_ids
-from stvg_huggingface.recompute import Recompute, lean_layers
-from stvg_huggingface.trimming import last_layer_of_rows
+from stvg_huggingface.family import as_position_ids
+from stvg_huggingface.questions import PackedQuestions
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,3 +135,20 @@ def split_result(
     rows, cells = tensors.rows.numel(), tensors.columns.numel()
     shares, hidden = result[: rows * cells], result[rows * cells :]
     return shares.reshape(rows, cells), hidden.reshape(tensors.last_tokens.numel(), -1)
+
+
+@dataclass(frozen=True, eq=False)
+class PreparedQuestions:
+    """What every pass with the same questions has in common.
+
+    Attributes:
+        packed: the prompts behind their shared prefix.
+        tensors: what a pass reads beside the clip, on the clip's device.
+        kind: of a pass that answers them.
+        row_counts: how many rows are each question's, question after question.
+    """
+
+    packed: PackedQuestions
+    tensors: QuestionTensors
+    kind: PassKind
+    row_counts: list[int]

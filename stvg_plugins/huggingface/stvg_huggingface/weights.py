@@ -13,8 +13,8 @@ from transformers.utils import logging as transformers_logging
 from stvg_core._internal.out_of_memory import LOADING_CURE, memory_errors
 from stvg_core.errors import ModelError
 from stvg_core.plugin.model_reference import ModelReference
-from stvg_huggingface.damage import DAMAGE, download_again, one_line
-from stvg_huggingface.placement import refuse_offloading
+from stvg_huggingface.devices import refuse_offloading
+from stvg_huggingface.files import DAMAGE, download_again, one_line
 
 _LOG: Final = logging.getLogger(__name__)
 _JOB: Final = "loading the model"

@@ -21,9 +21,8 @@ from stvg_core.settings import InputSettings
 from stvg_core.values import Frames, VideoInfo
 from stvg_huggingface.adapter import HuggingFaceAdapter
 from stvg_huggingface.capture import ATTENTION_NAME
-from stvg_huggingface.devices import choose_dtype
+from stvg_huggingface.devices import choose_dtype, refuse_offloading
 from stvg_huggingface.loading import LoadedCheckpoint, load_checkpoint
-from stvg_huggingface.placement import refuse_offloading
 from stvg_huggingface.quantization import quantization_arguments, unquantized_modules
 from stvg_huggingface.testing import save_tiny_model, save_tiny_qwen2_vl
 from stvg_qwen2_vl.family import Qwen2VLFamily

@@ -13,7 +13,7 @@ from stvg_huggingface.answers import AnswerTokens, answer_tokens
 from stvg_huggingface.chat import PromptFrame, render_frame
 from stvg_huggingface.questions import refuse_markers, refuse_rowless, tokenize_question
 from stvg_huggingface.testing import QWEN_TEMPLATE, tiny_tokenizer
-from stvg_huggingface.testing.templates import INTERNVL_TEMPLATE, LLAVA_TEMPLATE
+from stvg_huggingface.testing.tokenizers import INTERNVL_TEMPLATE, LLAVA_TEMPLATE
 
 FRAME = PromptFrame("<|im_start|>user\n", "<|im_end|>\n<|im_start|>assistant\n", add_special_tokens=True)
 BYTES = tiny_tokenizer(trained=False)

@@ -11,8 +11,7 @@ from transformers import PreTrainedConfig, PreTrainedTokenizerBase
 from stvg_core.errors import ModelError
 from stvg_core.settings import InputSettings
 from stvg_core.values import TokenLayout
-from stvg_huggingface.family import marker_text
-from stvg_huggingface.per_frame import PerFrameFamily
+from stvg_huggingface.family import PerFrameFamily, marker_text
 
 _VIDEO: Final = "<video>"
 _IMAGE_START: Final = "<img>"

@@ -12,8 +12,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 
 from stvg_core.errors import SettingsError
 from stvg_core.settings import FamilyOptions, InputSettings
-from stvg_huggingface.family import VisualInputs
-from stvg_huggingface.per_frame import PerFrameFamily
+from stvg_huggingface.family import PerFrameFamily, VisualInputs
 from stvg_llava_next.pooling import pool_frames
 
 

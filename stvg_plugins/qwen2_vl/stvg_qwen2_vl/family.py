@@ -17,8 +17,7 @@ from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerB
 
 from stvg_core.settings import FamilyOptions, InputSettings
 from stvg_core.values import TokenLayout
-from stvg_huggingface.family import PositionRule, VisualInputs, marker_text
-from stvg_huggingface.interception import intercept_visual_tokens
+from stvg_huggingface.family import PositionRule, VisualInputs, intercept_visual_tokens, marker_text
 from stvg_qwen2_vl.frame_sizes import DEFAULT_TOKENS_PER_SIDE, token_aligned_size
 from stvg_qwen2_vl.patches import cut_patches, merge_in_time
 from stvg_qwen2_vl.positions import MultimodalPositions

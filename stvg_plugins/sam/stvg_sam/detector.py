@@ -12,7 +12,7 @@ from transformers.models.grounding_dino.image_processing_pil_grounding_dino impo
 
 from stvg_core.errors import ModelError
 from stvg_core.inputs.tracks.boxes import keep_best
-from stvg_huggingface.damage import DAMAGE, one_line
+from stvg_huggingface.files import DAMAGE, one_line
 from stvg_sam.loading import LoadedModel, load
 
 MODEL_TYPES: Final = ("grounding-dino", "mm-grounding-dino")

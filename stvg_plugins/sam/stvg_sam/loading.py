@@ -15,11 +15,9 @@ from transformers import (
 
 from stvg_core.errors import ModelError
 from stvg_core.plugin.model_reference import LoadOptions, ModelReference
-from stvg_huggingface.damage import DAMAGE, download_again, one_line
 from stvg_huggingface.devices import choose_device, choose_dtype
-from stvg_huggingface.files import read_preprocessors
+from stvg_huggingface.files import DAMAGE, checkpoint_folder, download_again, one_line, read_preprocessors
 from stvg_huggingface.pixels import PixelStatistics, read_statistics
-from stvg_huggingface.snapshots import checkpoint_folder
 from stvg_huggingface.weights import move_model, read_weights
 
 _OWN_WORDS: Final = "name a folder or hub id of that kind in the tracker's settings"

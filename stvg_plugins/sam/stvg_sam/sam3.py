@@ -15,7 +15,7 @@ from stvg_core._internal.masks import RunLengthMask
 from stvg_core.errors import ModelError
 from stvg_core.plugin.tracker import TrackRequest
 from stvg_core.values import Track
-from stvg_huggingface.damage import DAMAGE, one_line
+from stvg_huggingface.files import DAMAGE, one_line
 from stvg_sam.loading import LoadedModel, load
 from stvg_sam.objects import FollowedObject, as_tracks, merge_duplicates
 from stvg_sam.pictures import Pictures

@@ -21,7 +21,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 from transformers import AutoModelForImageTextToText, PreTrainedModel, PreTrainedTokenizerFast
 
-from stvg_huggingface.interception import as_position_ids
+from stvg_huggingface.family import as_position_ids
 from stvg_tiny.accuracy import Accuracy, held_out_questions, summarize
 from stvg_tiny.architectures import Architecture, architecture_of
 from stvg_tiny.errors import CheckpointError, TinyError

@@ -27,7 +27,7 @@ from stvg_core.values import FrameMaps, SubQueries
 from stvg_huggingface.adapter import HuggingFaceAdapter
 from stvg_huggingface.capture import ATTENTION_NAME
 from stvg_huggingface.clips import clip_embeddings, clip_frame, clip_positions, clip_prompt
-from stvg_huggingface.interception import as_position_ids
+from stvg_huggingface.family import as_position_ids
 from stvg_huggingface.questions import tokenize_question
 
 

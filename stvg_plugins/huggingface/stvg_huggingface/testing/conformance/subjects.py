@@ -17,7 +17,7 @@ from stvg_core.plugin.adapter import MLLMAdapter
 from stvg_core.settings import InputSettings
 from stvg_huggingface.testing.conformance.inputs import PlainFamily, PlainIntern, PlainLlava, PlainQwen
 from stvg_huggingface.testing.conformance.plain import PlainModel, load_plain, without_progress_bar
-from stvg_huggingface.testing.files import save_tiny_model
+from stvg_huggingface.testing.models import save_tiny_model
 
 _LAYERS: Final = 3
 _CALM: Final = 0.125

@@ -15,9 +15,9 @@ from jaxtyping import Float
 from torch import Tensor
 from transformers import PreTrainedConfig
 
+from stvg_huggingface.acceleration.recompute import kept_bytes
 from stvg_huggingface.loading import LoadedCheckpoint
 from stvg_huggingface.passes import PassKind, QuestionTensors
-from stvg_huggingface.recompute import kept_bytes
 
 _LOG: Final = logging.getLogger(__name__)
 

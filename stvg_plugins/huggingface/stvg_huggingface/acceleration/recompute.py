@@ -15,7 +15,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedConfig
 
-from stvg_huggingface.gated_mlp import forward_replaced, gated_mlp, is_gated
+from stvg_huggingface.acceleration.fused import forward_replaced, gated_mlp, is_gated
 from stvg_huggingface.loading import LoadedCheckpoint
 
 Recompute = Literal["none", "mlp", "layer"]
