@@ -44,16 +44,16 @@ class LlavaOnevisionFamily(PerFrameFamily):
     # The released research code's place: <|im_start|> in "<|im_start|>assistant\n".
     token_position: int = -3
 
-    def frame_size_pixels(self, config: PreTrainedConfig, wanted: int | None) -> int:
+    def frame_size_pixels(self, config: PreTrainedConfig, requested: int | None) -> int:
         """Return the one side that SigLIP has positions for (384).
 
         Raises:
-            SettingsError: another one is wanted.
+            SettingsError: another one is requested.
         """
         size: int = config.vision_config.image_size
-        if wanted not in (None, size):
+        if requested not in (None, size):
             raise SettingsError(
-                f"expected input.frame_size_pixels={size}, the only size that this LLaVA-OneVision reads, got {wanted}"
+                f"expected input.frame_size_pixels={size}, the only size of this LLaVA-OneVision, got {requested}"
             )
         return size
 

@@ -27,7 +27,7 @@ from stvg_core.settings import InputSettings, PromptSettings, load_settings
 from stvg_core.values import Frames, SubQueries, VideoInfo
 from stvg_huggingface.adapter import HuggingFaceAdapter
 from stvg_huggingface.benchmark.plain import PlainProcedure
-from stvg_huggingface.clips import clip_embeddings, clip_frame
+from stvg_huggingface.clips import clip_embeddings, clip_prompt
 from stvg_huggingface.questions import tokenize_question
 
 QUESTIONS = ["Is there a man standing by the stairs in this video?", "please describe this video"]
@@ -166,7 +166,7 @@ def test_inputs_are_the_processors_own(adapter: HuggingFaceAdapter, folder: Path
         turn: list[Any] = [{"role": "user", "content": [{"type": "video"}, {"type": "text", "text": question}]}]
         text = processor.apply_chat_template(turn, add_generation_prompt=True)
         inputs = processor(text=text, videos=[video], return_tensors="pt")
-        prompt = tokenize_question(adapter.checkpoint.tokenizer, clip_frame(clip), question)
+        prompt = tokenize_question(adapter.checkpoint.tokenizer, clip_prompt(clip).frame, question)
         assert inputs["input_ids"][0].tolist() == list(prompt.ids)
         logits = model(**inputs, use_cache=False).logits[0, -1]
         ours = adapter.answer_logits(clip, [question], None)

@@ -34,7 +34,7 @@ def choose_device(options: LoadOptions) -> torch.device:
         raise ModelError(f"expected a device such as auto, cpu, cuda or cuda:1, got {options.device!r}") from error
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise ModelError(
-            f"device {options.device!r} is not there ({torch.cuda.device_count()} CUDA devices found); "
+            f"device {options.device!r} is not available ({torch.cuda.device_count()} CUDA devices); "
             "use --device auto, or install a CUDA build of torch"
         )
     if device.type not in {"cpu", "cuda"}:
@@ -66,7 +66,7 @@ def attention_kernels(
 ) -> dict[str, str]:
     """Return transformers' attention implementation of each part of a model.
 
-    The language model's is always the one that captures; the wish is for the vision tower.
+    The language model always uses the capturing function; the option selects the vision tower's.
 
     Raises:
         ModelError: flash_attention_2 has no package, no CUDA device, or an unfit dtype.
@@ -93,20 +93,20 @@ def _check_flash(device: torch.device, dtype: torch.dtype | None) -> None:
 
 
 def placement_arguments(options: LoadOptions, device: torch.device, *, quantized: bool) -> dict[str, Any]:
-    """Return what `from_pretrained` must be told of devices; nothing where the model is moved afterwards.
+    """Return the `device_map` argument of `from_pretrained`; empty if the model is moved after loading.
 
-    Where accelerate is installed, weights for a CUDA device are read straight onto it, without a copy of the
+    Where accelerate is installed, weights for a CUDA device are loaded directly onto it, without a copy of the
     model in main memory.
 
     Raises:
-        ModelError: accelerate is missing, and the wish cannot be met without it.
+        ModelError: accelerate is required and not installed.
     """
     installed = importlib.util.find_spec("accelerate") is not None
     if options.device_map is None and not quantized:
         return {"device_map": {"": str(device)}} if installed and device.type == "cuda" else {}
     if not installed:
-        wish = f"device_map {options.device_map!r}" if options.device_map is not None else "a quantized checkpoint"
-        raise ModelError(f'{wish} needs accelerate; pip install "stvg-huggingface[device-map]"')
+        feature = f"device_map {options.device_map!r}" if options.device_map is not None else "a quantized checkpoint"
+        raise ModelError(f'{feature} needs accelerate; pip install "stvg-huggingface[device-map]"')
     if options.device_map is not None:
         return {"device_map": options.device_map}
     # Packed weights cannot be moved: they are made where they stay.
@@ -114,9 +114,9 @@ def placement_arguments(options: LoadOptions, device: torch.device, *, quantized
 
 
 def refuse_offloading(reference: ModelReference, model: nn.Module) -> None:
-    """Refuse a model of which a part was left in slower memory, to be brought in for each call.
+    """Check that no weights are offloaded to main memory or disk.
 
-    The adapter reads rows of the head itself, and gradients need every layer's weights twice.
+    The adapter uses rows of the head directly, and gradients need every layer's weights twice.
 
     Raises:
         ModelError: a weight is on no device.

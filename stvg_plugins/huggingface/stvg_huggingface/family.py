@@ -27,7 +27,7 @@ from stvg_huggingface.loading import language_model_of
 
 @runtime_checkable
 class PositionRule(Protocol):
-    """Rotary positions of a prompt whose visual tokens are known."""
+    """Rotary positions of a prompt with visual tokens at known places."""
 
     def __call__(self, visual: Bool[Tensor, " token"]) -> Int[Tensor, "axis token"]:
         """Return positions of every token, one row per rotary axis (one row: ordinary positions).
@@ -56,7 +56,7 @@ class VisualInputs:
 
     Attributes:
         tensors: keyword arguments of the model's forward that carry the pixels.
-        layout: where each visual token will lie.
+        layout: the grid of visual tokens.
         positions: rotary positions of a prompt with this clip.
     """
 
@@ -71,7 +71,7 @@ class FamilyDifferences(Protocol):
 
     @property
     def architectures(self) -> tuple[str, ...]:
-        """Names in `architectures` of config.json that the family reads."""
+        """Names in `architectures` of config.json that the family handles."""
         ...
 
     @property
@@ -81,7 +81,7 @@ class FamilyDifferences(Protocol):
 
     @property
     def reversal(self) -> Literal["flip", "encode"]:
-        """How a clip is reversed: flip the tokens (encoding is per frame: exact) or encode again."""
+        """How a clip is reversed: flip its tokens (exact where each frame is encoded on its own), or encode again."""
         ...
 
     @property
@@ -102,14 +102,14 @@ class FamilyDifferences(Protocol):
         """Return what the chat template writes for a video."""
         ...
 
-    def frame_size_pixels(self, config: PreTrainedConfig, wanted: int | None) -> int:
-        """Return the side of the square that frames are squashed to; None wants the family's default."""
+    def frame_size_pixels(self, config: PreTrainedConfig, requested: int | None) -> int:
+        """Return the side of the square that frames are squashed to; None: the family's default."""
         ...
 
     def layout(
         self, config: PreTrainedConfig, frame_count: int, size_pixels: int, settings: InputSettings
     ) -> TokenLayout:
-        """Return where each visual token of a clip will lie, before any pixel is touched.
+        """Return the grid of a clip's visual tokens, before any pixel is processed.
 
         Args:
             config: the checkpoint's configuration.
@@ -118,7 +118,7 @@ class FamilyDifferences(Protocol):
             settings: the family's options are in `settings.family`.
 
         Raises:
-            SettingsError: the family cannot read frames as the settings say.
+            SettingsError: the family cannot encode frames with these settings.
         """
         ...
 
@@ -152,7 +152,7 @@ class FamilyDifferences(Protocol):
     def pixel_tensors(
         self, config: PreTrainedConfig, pixels: Float[Tensor, "frame 3 size size"], settings: InputSettings
     ) -> Mapping[str, Tensor]:
-        """Return what the vision tower reads, under the names that the model's forward takes.
+        """Return the vision tower's inputs as keyword arguments of the model's forward.
 
         Args:
             config: the checkpoint's configuration.
@@ -179,11 +179,11 @@ class FamilyDifferences(Protocol):
 
 @runtime_checkable
 class ClipSeparators(Protocol):
-    """What a family implements besides, where its clips hold tokens that show no part of a picture.
+    """Additional interface of families whose clips contain tokens that show no part of a frame.
 
     A learned newline behind the last frame (LLaVA-OneVision) is one. It has no row in the table of
     embeddings and no cell in the layout: it stays in its place as it is, no visual prompt is added to
-    it, and no attention to it is read.
+    it, and attention to it is ignored.
     """
 
     def cells_of_clip(self, layout: TokenLayout) -> Bool[Tensor, " clip_token"]:
@@ -209,7 +209,7 @@ def cells_of_clip(family: FamilyDifferences, layout: TokenLayout) -> Bool[Tensor
 
 
 def marker_text(tokenizer: PreTrainedTokenizerBase, token_id: int) -> str:
-    """Return how a tokenizer writes a marker that config.json knows by its id.
+    """Return how a tokenizer writes a special token that config.json names by its id.
 
     Raises:
         ModelError: the tokenizer has no marker of that id, so it is not this checkpoint's.
@@ -223,7 +223,7 @@ def marker_text(tokenizer: PreTrainedTokenizerBase, token_id: int) -> str:
     return str(marker.content)
 
 
-class _AtTheDoor(Exception):  # noqa: N818 - it ends a pass early and is no error
+class _Intercepted(Exception):  # noqa: N818 - it ends a pass early and is no error
     def __init__(self, embeddings: Tensor) -> None:
         super().__init__()
         self.embeddings = embeddings
@@ -250,8 +250,8 @@ def intercept_visual_tokens(
     try:
         with torch.no_grad():
             model(input_ids=ids[None], position_ids=positions, use_cache=False, **inputs.tensors)
-    except _AtTheDoor as door:
-        return door.embeddings[0].index_select(0, visual.nonzero()[:, 0])
+    except _Intercepted as intercepted:
+        return intercepted.embeddings[0].index_select(0, visual.nonzero()[:, 0])
     except ValueError as error:
         raise TokenLayoutError(f"the vision tower and the layout {inputs.layout.shape} disagree: {error}") from error
     finally:
@@ -265,7 +265,7 @@ def as_position_ids(positions: Int[Tensor, "axis token"]) -> Int[Tensor, "..."]:
 
 
 def _stop(_module: nn.Module, _arguments: tuple[Any, ...], keywords: Mapping[str, Any]) -> None:
-    raise _AtTheDoor(keywords["inputs_embeds"])
+    raise _Intercepted(keywords["inputs_embeds"])
 
 
 @dataclass(frozen=True)
@@ -279,12 +279,12 @@ class PerFrameFamily(ABC):
     content_type: Literal["video", "image"] = "video"
 
     @abstractmethod
-    def frame_size_pixels(self, config: PreTrainedConfig, wanted: int | None) -> int:
-        """Return the side of the square that frames are squashed to; None wants the family's default."""
+    def frame_size_pixels(self, config: PreTrainedConfig, requested: int | None) -> int:
+        """Return the side of the square that frames are squashed to; None: the family's default."""
 
     @abstractmethod
     def cells_per_side(self, config: PreTrainedConfig, size_pixels: int, settings: InputSettings) -> int:
-        """Return how many visual tokens stand along one side of a frame."""
+        """Return the number of visual tokens along one side of a frame."""
 
     @abstractmethod
     def pixel_tensors(
@@ -325,5 +325,5 @@ class PerFrameFamily(ABC):
     def visual_tokens(
         self, model: PreTrainedModel, ids: Int[Tensor, " token"], inputs: VisualInputs, settings: InputSettings
     ) -> Float[Tensor, "clip_token width"]:
-        """Return the clip's tokens at the language model's door."""
+        """Return the clip's tokens as the language model receives them."""
         return intercept_visual_tokens(model, ids, self.visual_token_id(model.config), inputs)

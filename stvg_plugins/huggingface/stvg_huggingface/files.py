@@ -39,9 +39,9 @@ _PICKLED: Final = (".bin", ".pt", ".pth", "pytorch_model.bin.index.json")
 _LARGEST_BYTES: Final = 16 * 1024 * 1024
 _PROCESSOR: Final = "processor_config.json"
 _TEMPLATE_FILES: Final = (_PROCESSOR, "chat_template.json")
-"""Where a processor's template stands, in the order of transformers' ProcessorMixin (5.23)."""
+"""Files with a processor's template, in the order of transformers' ProcessorMixin (5.23)."""
 _SHOWN_CHARACTERS: Final = 300
-DAMAGE: Final = (
+LOAD_ERRORS: Final = (
     OSError,
     ValueError,
     TypeError,
@@ -68,14 +68,14 @@ def one_line(error: BaseException) -> str:
 
 
 def download_again(reference: ModelReference, *, damaged: bool = False) -> str:
-    """Return what mends a damaged or incomplete checkpoint.
+    """Return the command or step that repairs a damaged or incomplete checkpoint.
 
     >>> download_again(ModelReference("org/model", revision="v2"))
     'run `hf download org/model --revision v2`'
     """
     if reference.folder is not None:
         return f"download the checkpoint in {reference.folder} again"
-    # What is there already is not fetched a second time, unless it is asked for.
+    # hf download skips files that exist, unless they are forced.
     return f"run `{download_command(reference.id, reference.revision, again=damaged)}`"
 
 
@@ -102,8 +102,8 @@ def read_optional_json(folder: Path, name: str) -> Mapping[str, Any]:
 def read_chat_template(folder: Path) -> str | None:
     """Return the processor's chat template, or None where only the tokenizer may have one.
 
-    The processor's is the one that knows videos, so it goes before the tokenizer's, as in
-    transformers. A chat_template.jinja is read by the tokenizer too and is not looked for here.
+    The processor's template handles videos, so it takes precedence over the tokenizer's, as in
+    transformers. chat_template.jinja is loaded by the tokenizer and ignored here.
 
     Raises:
         ModelError: a template is there and is no text.
@@ -124,15 +124,15 @@ def read_chat_template(folder: Path) -> str | None:
 
 
 def read_preprocessors(folder: Path) -> list[Mapping[str, Any]]:
-    """Return what a checkpoint says of its pixels, the most specific first."""
+    """Return the contents of a checkpoint's preprocessor files, the most specific first."""
     processor = read_optional_json(folder, _PROCESSOR)
-    found = [
+    entries = [
         read_optional_json(folder, "video_preprocessor_config.json"),
         processor.get("video_processor"),
         read_optional_json(folder, "preprocessor_config.json"),
         processor.get("image_processor"),
     ]
-    return [entry for entry in found if isinstance(entry, dict)]
+    return [entry for entry in entries if isinstance(entry, dict)]
 
 
 def checkpoint_folder(reference: ModelReference) -> Path:
@@ -178,7 +178,7 @@ def weight_files(folder: Path) -> tuple[str, ...]:
 
 
 def _is_inside(name: str) -> bool:
-    """Return whether a file name stays below its folder, as POSIX and as Windows read it."""
+    """Return whether a file name stays below its folder, on POSIX and on Windows."""
     return not any(
         path.is_absolute() or path.drive or path.root or ".." in path.parts
         for path in (PurePosixPath(name), PureWindowsPath(name))
@@ -205,7 +205,7 @@ def _check_weights(reference: ModelReference, folder: Path, trouble: Exception |
     pickled = sorted(name for name in files if name.endswith(_PICKLED))
     if pickled:
         cure = (
-            f"found pickled ones alone ({pickled[0]}), which can run code when they are read and are never opened; "
+            f"found only pickled ones ({pickled[0]}), which can run code when they are read and are never opened; "
             "use a revision or conversion of the model with *.safetensors files"
         )
     elif any(name.endswith(".gguf") for name in files):
@@ -216,7 +216,7 @@ def _check_weights(reference: ModelReference, folder: Path, trouble: Exception |
 
 
 def _snapshot(reference: ModelReference) -> tuple[Path, Exception | None]:
-    """Return a hub id's folder, and what kept files of it from being fetched, if anything."""
+    """Return a hub id's folder, and the error that prevented a download, if any."""
     config, trouble = fetch_config(reference.id, reference.revision)
     folder = config.parent
     # The folder's name is its commit: a branch that moves meanwhile is not followed.
@@ -228,7 +228,7 @@ def _snapshot(reference: ModelReference) -> tuple[Path, Exception | None]:
 
 
 def _fetch(reference: ModelReference, commit: str, patterns: Sequence[str], *, bars: bool = False) -> Exception | None:
-    """Fetch files of a commit that are not cached yet, and return what went wrong, if anything."""
+    """Download files of a commit that are not cached yet; return the error, if any."""
     with quiet(bars=bars):
         try:
             snapshot_download(reference.id, revision=commit, allow_patterns=list(patterns))

@@ -18,7 +18,7 @@ from stvg_core.plugin.model_reference import LoadOptions, ModelReference
 from stvg_huggingface.capture import register_attention
 from stvg_huggingface.devices import attention_kernels, choose_device, choose_dtype, placement_arguments
 from stvg_huggingface.files import (
-    DAMAGE,
+    LOAD_ERRORS,
     checkpoint_folder,
     download_again,
     one_line,
@@ -42,16 +42,16 @@ def load_config(reference: ModelReference, folder: Path, architectures: Sequence
     """
     try:
         config: PreTrainedConfig = AutoConfig.from_pretrained(str(folder), trust_remote_code=False)
-    except DAMAGE as error:
+    except LOAD_ERRORS as error:
         raise ModelError(
             f"cannot read config.json in {folder} ({one_line(error)}); {download_again(reference, damaged=True)}"
         ) from error
-    found = tuple(config.architectures or ())
-    if not set(found) & set(architectures):
+    named = tuple(config.architectures or ())
+    if not set(named) & set(architectures):
         raise ModelError(
             f"expected a checkpoint of {' or '.join(architectures)}, {reference.id} is "
-            f"{', '.join(found) or 'unnamed'}; "
-            "`stvg plugins` lists which backend reads which architecture"
+            f"{', '.join(named) or 'unnamed'}; "
+            "`stvg plugins` lists the architectures of each backend"
         )
     if getattr(config, "transformers_weights", None) is not None:
         raise ModelError(
@@ -63,7 +63,7 @@ def load_config(reference: ModelReference, folder: Path, architectures: Sequence
 
 
 def refuse_windows(reference: ModelReference, text: PreTrainedConfig) -> None:
-    """Refuse layers that see a part of the sequence only: the packed pass's own mask shows all of it.
+    """Check that every layer attends to the whole sequence, as the mask of a packed pass assumes.
 
     A window over the whole context hides nothing and passes.
 
@@ -89,7 +89,7 @@ def load_tokenizer(reference: ModelReference, folder: Path) -> PreTrainedTokeniz
     """Return the tokenizer in a checkpoint's folder.
 
     Raises:
-        ModelError: it is missing, damaged, or tells no character offsets.
+        ModelError: it is missing, damaged, or gives no character offsets.
     """
     if not any((folder / name).is_file() for name in _TOKENIZER_FILES):
         raise ModelError(f"expected tokenizer.json in {folder}, found none; {download_again(reference)}")
@@ -97,7 +97,7 @@ def load_tokenizer(reference: ModelReference, folder: Path) -> PreTrainedTokeniz
         tokenizer = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False)
     except Exception as error:
         # The tokenizers package raises Exception itself where a file contradicts itself.
-        if type(error) is not Exception and not isinstance(error, DAMAGE):
+        if type(error) is not Exception and not isinstance(error, LOAD_ERRORS):
             raise
         cure = download_again(reference, damaged=True)
         raise ModelError(f"cannot read the tokenizer of {reference.id} ({one_line(error)}); {cure}") from error
@@ -109,17 +109,17 @@ def load_tokenizer(reference: ModelReference, folder: Path) -> PreTrainedTokeniz
 def refuse_foreign_vocabulary(
     reference: ModelReference, tokenizer: PreTrainedTokenizerBase, embedding_rows: int
 ) -> None:
-    """Refuse a tokenizer that writes plain text with ids that the model has no embedding for.
+    """Check that the model has an embedding for every token of the tokenizer's plain vocabulary.
 
-    Added tokens are not looked at: a placeholder is replaced before a prompt becomes tokens, and may have an id
-    beyond the embedding (InternVL 3). What a prompt does hold of them is checked with the prompt.
+    Added tokens are skipped: a placeholder is replaced before tokenisation, and may have an id beyond the embedding
+    (InternVL 3). Those in a prompt are checked with the prompt.
 
     Raises:
         ModelError: a token of the vocabulary has an id that is not below the embedding's rows.
     """
     added = tokenizer.added_tokens_decoder
     plain = (number for number in tokenizer.get_vocab().values() if number not in added)
-    beyond = token_without_row(tokenizer, plain, embedding_rows)
+    beyond = token_without_embedding(tokenizer, plain, embedding_rows)
     if beyond is not None:
         raise ModelError(
             f"expected token ids below {embedding_rows} (rows of the model's embedding) in the tokenizer of "
@@ -128,7 +128,7 @@ def refuse_foreign_vocabulary(
         )
 
 
-def token_without_row(tokenizer: PreTrainedTokenizerBase, ids: Iterable[int], embedding_rows: int) -> str | None:
+def token_without_embedding(tokenizer: PreTrainedTokenizerBase, ids: Iterable[int], embedding_rows: int) -> str | None:
     """Return the highest id that an embedding has no row for, with its token; None where all have one."""
     highest = max(ids, default=-1)
     return None if highest < embedding_rows else f"{highest} ({tokenizer.convert_ids_to_tokens(highest)!r})"
@@ -168,7 +168,7 @@ class LoadedCheckpoint:
 
     @property
     def device(self) -> torch.device:
-        """Where embeddings live, and what the model reads must be; with a device map the first of several."""
+        """Device of the embeddings and of all inputs; with a device map the first of several."""
         return self._embedding.device
 
     @property
@@ -178,7 +178,7 @@ class LoadedCheckpoint:
 
     @property
     def embedding_rows(self) -> int:
-        """How many token ids the model can embed; a configuration may name another number."""
+        """Number of token ids that the model can embed; may differ from the configuration's."""
         return self._embedding.shape[0]
 
     @property
@@ -189,7 +189,7 @@ class LoadedCheckpoint:
 
 
 def load_checkpoint(reference: ModelReference, options: LoadOptions, architectures: Sequence[str]) -> LoadedCheckpoint:
-    """Load a checkpoint of one of the given architectures.
+    """Load a checkpoint of one of several architectures.
 
     Raises:
         ModelError: it is missing, damaged, incomplete, of another architecture, or an option cannot be met.

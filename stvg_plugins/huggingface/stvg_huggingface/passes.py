@@ -21,16 +21,16 @@ from stvg_huggingface.questions import PackedQuestions
 
 @dataclass(frozen=True, eq=False)
 class QuestionTensors:
-    """What a pass reads beside the clip.
+    """Inputs of a pass beside the clip.
 
     Attributes:
         ids: tokens of the packed sequence.
-        places: where the clip's tokens lie in it.
+        places: indices of the clip's tokens in it.
         positions: rotary positions of the packed sequence.
-        mask: what each token behind the prefix sees.
-        last_tokens: where each prompt ends.
-        rows: where the tokens lie whose attention may be wanted.
-        columns: where the clip's cells lie, in raster order.
+        mask: which keys each token after the prefix attends to.
+        last_tokens: index of each prompt's last token.
+        rows: indices of the tokens whose attention may be requested.
+        columns: indices of the clip's cells, in raster order.
     """
 
     ids: Int[Tensor, " token"]
@@ -50,13 +50,13 @@ class QuestionTensors:
         return tuple(getattr(self, field.name) for field in fields(self))
 
     def clone(self) -> "QuestionTensors":
-        """Return the same on memory of its own."""
+        """Return a deep copy."""
         return QuestionTensors(*(tensor.clone() for tensor in self.all()))
 
     def copy_(self, other: "QuestionTensors") -> None:
-        """Take another set's numbers; the shapes must be the same."""
-        for own, given in zip(self.all(), other.all(), strict=True):
-            own.copy_(given)
+        """Copy another set's values; the shapes must be equal."""
+        for target, source in zip(self.all(), other.all(), strict=True):
+            target.copy_(source)
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ def run_pass(
         decoder: its language model without the head.
         shown: what the language model receives for the clip, in the embeddings' dtype.
         tensors: the questions.
-        kind: what is wanted; a pass for attention has no gradients, and one for attention alone ends inside its
+        kind: what to compute; a pass for attention has no gradients, and one for attention alone ends inside its
             last layer.
     """
     text = model.get_input_embeddings()(tensors.ids)
@@ -143,7 +143,7 @@ class PreparedQuestions:
 
     Attributes:
         packed: the prompts behind their shared prefix.
-        tensors: what a pass reads beside the clip, on the clip's device.
+        tensors: inputs of a pass beside the clip, on the clip's device.
         kind: of a pass that answers them.
         row_counts: how many rows are each question's, question after question.
     """

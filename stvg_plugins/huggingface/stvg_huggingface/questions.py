@@ -20,7 +20,7 @@ from stvg_core.plugin.adapter import PromptToken
 from stvg_core.values import tidy_text
 from stvg_huggingface.chat import PromptFrame
 from stvg_huggingface.devices import send
-from stvg_huggingface.loading import token_without_row
+from stvg_huggingface.loading import token_without_embedding
 
 TokenKind = Literal["word", "punctuation", "role", "thinking"]
 
@@ -44,8 +44,8 @@ def tokenize_question(tokenizer: PreTrainedTokenizerBase, frame: PromptFrame, qu
     """Return the prompt that asks a question within a chat frame.
 
     Raises:
-        QueryError: the question is empty, or holds the model's own markup.
-        ModelError: the tokenizer tells no character offsets.
+        QueryError: the question is empty, or contains the model's special tokens.
+        ModelError: the tokenizer gives no character offsets.
     """
     wording = tidy_text(question)
     refuse_markers(tokenizer, wording)
@@ -61,11 +61,11 @@ def tokenize_question(tokenizer: PreTrainedTokenizerBase, frame: PromptFrame, qu
     inside = [place for place, span in enumerate(offsets) if span[0] < end and span[1] > start]
     if not inside:
         raise ModelError("the tokenizer gives the question no token; its tokenizer.json is damaged, download it again")
-    asked = ids[inside[0] :]
-    names = list(tokenizer.convert_ids_to_tokens(asked))
+    question_ids = ids[inside[0] :]
+    names = list(tokenizer.convert_ids_to_tokens(question_ids))
     last, header_end = inside[-1] - inside[0], end + frame.answer_header_end
     tokens = []
-    for number, (name, identifier, span) in enumerate(zip(names, asked, offsets[inside[0] :], strict=True)):
+    for number, (name, identifier, span) in enumerate(zip(names, question_ids, offsets[inside[0] :], strict=True)):
         piece = wording[max(span[0] - start, 0) : max(span[1] - start, 0)] if number <= last else ""
         kind = "thinking" if number > last and span[0] >= header_end else _kind(number, last, piece)
         tokens.append(PromptToken(name, kind, identifier))
@@ -73,29 +73,29 @@ def tokenize_question(tokenizer: PreTrainedTokenizerBase, frame: PromptFrame, qu
 
 
 def refuse_markers(tokenizer: PreTrainedTokenizerBase, text: str) -> None:
-    """Refuse text that holds a marker of the model's own.
+    """Check that text contains none of the model's special tokens.
 
-    A marker such as a turn's end or a video placeholder would be read as markup, not as text.
+    One such as a turn's end or a video placeholder would be tokenised as markup, not as text.
 
     Raises:
-        QueryError: the text is empty or holds a marker.
+        QueryError: the text is empty or contains a special token.
     """
     if not text.strip():
         raise QueryError("expected a question, got nothing; describe an object and what it does")
     for token in tokenizer.added_tokens_decoder.values():
         if token.special and token.content in text:
             raise QueryError(
-                f"expected plain words, got the model's marker {token.content!r}; leave it out of the text"
+                f"expected plain words, got the model's special token {token.content!r}; leave it out of the text"
             )
 
 
-def refuse_rowless(tokenizer: PreTrainedTokenizerBase, ids: Iterable[int], embedding_rows: int) -> None:
-    """Refuse a prompt with a token that the model has no embedding for: an added token that a user wrote.
+def check_embeddings(tokenizer: PreTrainedTokenizerBase, ids: Iterable[int], embedding_rows: int) -> None:
+    """Check that the model has embeddings for a prompt; it may lack them for an added token that a user wrote.
 
     Raises:
         QueryError: a token's id is not below the embedding's rows.
     """
-    beyond = token_without_row(tokenizer, ids, embedding_rows)
+    beyond = token_without_embedding(tokenizer, ids, embedding_rows)
     if beyond is not None:
         raise QueryError(
             f"expected words that the model has embeddings for ({embedding_rows} rows), got token {beyond}; "
@@ -104,7 +104,7 @@ def refuse_rowless(tokenizer: PreTrainedTokenizerBase, ids: Iterable[int], embed
 
 
 def _kind(number: int, last: int, piece: str) -> TokenKind:
-    """Return what a token is; a token that a tokenizer merged with template text goes by its own part."""
+    """Return the kind of a token; one that is merged with template text is judged by the question's part of it."""
     if number > last:
         return "role"
     if number == last and is_punctuation(piece):
@@ -217,14 +217,14 @@ def pack(prompts: Sequence[TokenizedPrompt], last_visual_token: int, multiple: i
 def suffix_mask(
     prefix_length: int, suffix_lengths: Sequence[int], device: torch.device | str = "cpu"
 ) -> Bool[Tensor, "1 1 suffix_token key"]:
-    """Return what each token behind the prefix sees: the prefix, and its own rest up to itself.
+    """Return which keys each suffix token attends to: the prefix, and its own suffix up to itself.
 
     >>> suffix_mask(1, [2, 1])[0, 0].int().tolist()
     [[1, 1, 0, 0], [1, 1, 1, 0], [1, 0, 0, 1]]
     """
-    # On the CPU, and sent over: how often to repeat is data, which a device would be asked for.
+    # On the CPU, then copied: repeat counts are data, which a device would have to synchronise for.
     lengths = torch.tensor(list(suffix_lengths))
     owner: Int[Tensor, " suffix_token"] = torch.arange(len(lengths)).repeat_interleave(lengths)
-    own = (owner[:, None] == owner[None, :]).tril()
-    prefix = own.new_ones(len(owner), prefix_length)
-    return send(torch.cat([prefix, own], dim=1)[None, None], device)
+    same = (owner[:, None] == owner[None, :]).tril()
+    prefix = same.new_ones(len(owner), prefix_length)
+    return send(torch.cat([prefix, same], dim=1)[None, None], device)

@@ -70,7 +70,7 @@ class Plain(PerFrameFamily):
     architectures: tuple[str, ...] = ()
     token_position: int = -1
 
-    def frame_size_pixels(self, config: PreTrainedConfig, wanted: int | None) -> int:
+    def frame_size_pixels(self, config: PreTrainedConfig, requested: int | None) -> int:
         return 8
 
     def cells_per_side(self, config: PreTrainedConfig, size_pixels: int, settings: InputSettings) -> int:

@@ -34,13 +34,13 @@ class InternVLFamily(PerFrameFamily):
         """Return `<video>`."""
         return _VIDEO
 
-    def frame_size_pixels(self, config: PreTrainedConfig, wanted: int | None) -> int:
-        """Return the wanted side (by default the checkpoint's, 448) rounded to whole tokens.
+    def frame_size_pixels(self, config: PreTrainedConfig, requested: int | None) -> int:
+        """Return the requested side (by default the checkpoint's, 448) rounded to whole tokens.
 
         The vision tower interpolates its positions for sizes that it was not trained on.
         """
         token = _token_pixels(config)
-        size = config.vision_config.image_size[0] if wanted is None else wanted
+        size = config.vision_config.image_size[0] if requested is None else requested
         return max(1, round(size / token)) * token
 
     def cells_per_side(self, config: PreTrainedConfig, size_pixels: int, settings: InputSettings) -> int:

@@ -39,16 +39,16 @@ class LlavaNextVideoFamily(PerFrameFamily):
     options: type[FamilyOptions] = LlavaNextVideoOptions
     token_position: int = -5
 
-    def frame_size_pixels(self, config: PreTrainedConfig, wanted: int | None) -> int:
+    def frame_size_pixels(self, config: PreTrainedConfig, requested: int | None) -> int:
         """Return the one side that the vision tower has positions for (336).
 
         Raises:
-            SettingsError: another one is wanted.
+            SettingsError: another one is requested.
         """
         size: int = config.vision_config.image_size
-        if wanted not in (None, size):
+        if requested not in (None, size):
             raise SettingsError(
-                f"expected input.frame_size_pixels={size}, the only size that this LLaVA-NeXT-Video reads, got {wanted}"
+                f"expected input.frame_size_pixels={size}, the only size of this LLaVA-NeXT-Video, got {requested}"
             )
         return size
 

@@ -64,10 +64,10 @@ class Qwen2VLFamily:
         """
         return marker_text(tokenizer, self.visual_token_id(config))
 
-    def frame_size_pixels(self, config: PreTrainedConfig, wanted: int | None) -> int:
-        """Return the wanted side (by default 8 tokens: 224 in published checkpoints) rounded to whole tokens."""
+    def frame_size_pixels(self, config: PreTrainedConfig, requested: int | None) -> int:
+        """Return the requested side (by default 8 tokens: 224 in published checkpoints) rounded to whole tokens."""
         token = config.vision_config.patch_size * config.vision_config.spatial_merge_size
-        return token_aligned_size(DEFAULT_TOKENS_PER_SIDE * token if wanted is None else wanted, token)
+        return token_aligned_size(DEFAULT_TOKENS_PER_SIDE * token if requested is None else requested, token)
 
     def layout(
         self, config: PreTrainedConfig, frame_count: int, size_pixels: int, settings: InputSettings

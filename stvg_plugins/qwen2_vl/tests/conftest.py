@@ -10,7 +10,7 @@ import torch
 from stvg_core.plugin.model_reference import LoadOptions, ModelReference
 from stvg_core.values import Frames, VideoInfo
 from stvg_huggingface.adapter import HuggingFaceAdapter
-from stvg_huggingface.testing import save_tiny_qwen2_vl
+from stvg_huggingface.testing import save_tiny_model
 from stvg_qwen2_vl.hooks import Qwen2VLBackend
 
 SIZE = 24
@@ -34,7 +34,7 @@ def open_adapter(folder: Path, **options: str) -> HuggingFaceAdapter:
 
 @pytest.fixture(scope="session", params=["2", "2.5"])
 def subject(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Subject:
-    folder = save_tiny_qwen2_vl(tmp_path_factory.mktemp("qwen"), request.param)
+    folder = save_tiny_model(f"qwen{request.param}-vl", tmp_path_factory.mktemp("qwen"))
     return Subject(request.param, open_adapter(folder))
 
 

@@ -9,7 +9,7 @@ from stvg_core.errors import QueryError, SettingsError, TokenLayoutError, UsageE
 from stvg_core.plugin.adapter import AttentionRequest, EncodedClip
 from stvg_core.settings import InputSettings
 from stvg_core.values import Frames
-from stvg_huggingface.testing import save_tiny_qwen2_vl
+from stvg_huggingface.testing import save_tiny_model
 
 from .conftest import SIZE, Subject, open_adapter
 
@@ -31,7 +31,7 @@ def test_default_size_is_the_familys(subject: Subject, frames: Frames) -> None:
 
 
 def test_template_beside_the_tokenizer(tmp_path: Path, subject: Subject, frames: Frames) -> None:
-    folder = save_tiny_qwen2_vl(tmp_path, subject.version, template_file="chat_template.json")
+    folder = save_tiny_model(f"qwen{subject.version}-vl", tmp_path, template_file="chat_template.json")
     adapter = open_adapter(folder)
     results = [
         one.answer_logits(one.encode(frames, SETTINGS, (0, 1, 2, 3, 4)), ["Is there a man?"], None).margins

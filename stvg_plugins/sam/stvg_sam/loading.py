@@ -16,7 +16,7 @@ from transformers import (
 from stvg_core.errors import ModelError
 from stvg_core.plugin.model_reference import LoadOptions, ModelReference
 from stvg_huggingface.devices import choose_device, choose_dtype
-from stvg_huggingface.files import DAMAGE, checkpoint_folder, download_again, one_line, read_preprocessors
+from stvg_huggingface.files import LOAD_ERRORS, checkpoint_folder, download_again, one_line, read_preprocessors
 from stvg_huggingface.pixels import PixelStatistics, read_statistics
 from stvg_huggingface.weights import move_model, read_weights
 
@@ -49,7 +49,7 @@ class LoadedModel:
         """
         try:
             found: Any = AutoTokenizer.from_pretrained(str(self.folder), trust_remote_code=False)
-        except DAMAGE as error:
+        except LOAD_ERRORS as error:
             raise ModelError(
                 f"cannot read the tokenizer of {self.id} ({one_line(error)}); download it again"
             ) from error
@@ -103,7 +103,7 @@ def load(
 def _config(reference: ModelReference, folder: Path, model_types: tuple[str, ...]) -> PreTrainedConfig:
     try:
         config: PreTrainedConfig = AutoConfig.from_pretrained(str(folder), trust_remote_code=False)
-    except DAMAGE as error:
+    except LOAD_ERRORS as error:
         raise ModelError(
             f"cannot read config.json in {folder} ({one_line(error)}); {download_again(reference, damaged=True)}"
         ) from error

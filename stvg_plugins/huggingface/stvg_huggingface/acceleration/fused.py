@@ -64,7 +64,7 @@ def is_gated(layer: Any) -> bool:  # noqa: ANN401 - layers of transformers have 
 
 @contextmanager
 def forward_replaced(module: Any, forward: Callable[..., Any]) -> Iterator[None]:  # noqa: ANN401 - torch's is untyped
-    """Let a module run another function than its own forward, while inside."""
+    """Replace a module's forward while inside."""
     before = vars(module).get("forward")
     module.forward = forward
     try:
@@ -93,11 +93,11 @@ class _Gated:
         return self._gate(normed), self._up(normed)
 
     def output(self, gate: Wide, up: Wide) -> Rows:
-        found: Tensor = self._down(functional.silu(gate).mul_(up))
-        return found
+        output: Tensor = self._down(functional.silu(gate).mul_(up))
+        return output
 
     def backward(self, rows: Rows, gradient: Rows, factors: tuple[Wide, Wide] | None = None) -> Rows:
-        """Return the gradient of the norm's input; factors that are given are left as they are."""
+        """Return the gradient of the norm's input; factors are not modified."""
         with torch.enable_grad():
             leaf = rows.detach().requires_grad_()
             normed = self.normed(leaf)
@@ -125,8 +125,8 @@ class _FactorsKept(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # noqa: ANN401 - the same
         hidden, gate, up = ctx.saved_tensors
-        found = ctx.layer.backward(_rows(hidden), _rows(gradient), (gate, up))
-        return found.reshape(hidden.shape), None
+        result = ctx.layer.backward(_rows(hidden), _rows(gradient), (gate, up))
+        return result.reshape(hidden.shape), None
 
 
 class _InputKept(torch.autograd.Function):
@@ -194,7 +194,7 @@ def _fused(module: Any) -> FusedNorm | None:  # noqa: ANN401 - norms of transfor
     replacement = FusedNorm(weight, epsilon)
     rows = torch.linspace(-3, 2, _TRIED_ROWS * weight.numel(), device=weight.device).reshape(_TRIED_ROWS, -1).sin()
     with torch.no_grad():
-        expected, found = module(rows.to(weight.dtype)), replacement(rows.to(weight.dtype))
+        expected, actual = module(rows.to(weight.dtype)), replacement(rows.to(weight.dtype))
     tolerance = 4 * torch.finfo(weight.dtype).eps
-    same = expected.shape == found.shape and torch.allclose(expected, found, rtol=tolerance, atol=tolerance)
+    same = expected.shape == actual.shape and torch.allclose(expected, actual, rtol=tolerance, atol=tolerance)
     return replacement if same else None

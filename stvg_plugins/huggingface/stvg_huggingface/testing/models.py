@@ -283,15 +283,3 @@ def save_tiny_model(
         (folder / "chat_template.json").write_text(json.dumps({"chat_template": template}), encoding="utf-8")
     (folder / "preprocessor_config.json").write_text(json.dumps(_STATISTICS), encoding="utf-8")
     return folder
-
-
-def save_tiny_qwen2_vl(
-    folder: Path,
-    version: Literal["2", "2.5"] = "2",
-    *,
-    layers: int = 4,
-    seed: int = 0,
-    template_file: TemplateFile = "chat_template.jinja",
-) -> Path:
-    """Write a tiny Qwen2-VL or Qwen2.5-VL as `save_tiny_model` does, and return its folder."""
-    return save_tiny_model(f"qwen{version}-vl", folder, layers=layers, seed=seed, template_file=template_file)
