@@ -9,10 +9,11 @@ folder); they are never mixed into the others.
 """
 
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NoReturn, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -26,6 +27,7 @@ __all__ = [
     "PROVENANCE",
     "AugmentSettings",
     "BranchSettings",
+    "FamilyOptions",
     "FamilyPresets",
     "InputSettings",
     "JointSettings",
@@ -56,11 +58,47 @@ def _line(text: str) -> str:
     return text
 
 
+def _option_value(value: object) -> object:
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError("expected a finite number")
+    if isinstance(value, str):
+        return _line(value)
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    raise ValueError("expected a number, true, false, text or null")
+
+
 _Line = Annotated[str, AfterValidator(_line), Field(min_length=1, max_length=_LONGEST_TEXT)]
+
+
+_OptionName = Annotated[str, Field(pattern="^[a-z][a-z0-9_]{0,63}$")]
+
+
+_OptionsT = TypeVar("_OptionsT", bound="FamilyOptions")
 
 
 class _Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class _FrozenOptions(dict[str, Any]):
+    """A mapping that cannot be changed; a dict, so that it is pickled and written as JSON like one."""
+
+    def _refuse(self, *_: object, **__: object) -> NoReturn:
+        raise TypeError("settings are frozen; make new ones with model_copy or load_settings")
+
+    __setitem__ = __delitem__ = __ior__ = clear = pop = popitem = setdefault = update = _refuse
+
+    def __hash__(self) -> int:  # type: ignore[override]
+        return hash(frozenset(self.items()))
+
+    def __reduce__(self) -> tuple[type["_FrozenOptions"], tuple[dict[str, Any]]]:
+        return _FrozenOptions, (dict(self),)
+
+
+_FamilyMapping = Annotated[
+    Mapping[_OptionName, Annotated[Any, AfterValidator(_option_value)]], AfterValidator(_FrozenOptions)
+]
 
 
 class SamplingSettings(_Settings):
@@ -125,36 +163,58 @@ class InputSettings(_Settings):
         le=4096,
         description="frames are squashed to this square; None: the backend's default for its family",
     )
-    temporal_merge: Literal["duplicate", "merge"] = Field(
-        "duplicate",
-        description="families whose tokens cover two frames: show each frame twice (C) or let neighbours share a token",
-    )
-    pooling_stride: int | None = Field(
-        None,
-        ge=1,
-        le=64,
-        description="families that pool a frame's tokens (LLaVA-NeXT-Video): patches per token side; None: the "
-        "backend's default (4: 6 x 6 tokens a frame, C; transformers and the checkpoints' training: 2)",
-    )
-    pooling_order: Literal["before_projector", "after_projector"] = Field(
-        "before_projector",
-        description="families that pool a frame's tokens: before the projector (transformers) or after it (C)",
-    )
     answer_words: Literal["lowercase", "sentence_initial", "any_case"] = Field(
         "lowercase",
         description="tokens whose logits are yes and no: lowercase: the bare pieces yes and no (C); sentence_initial: "
         "Yes and No as an answer begins with them; any_case: all of them, their exponentials added (ours)",
-    )
-    position_rule: Literal["original", "transformers", "sequential"] = Field(
-        "original",
-        description="families with rotary positions on three axes: the family's own rule, transformers 5.x's (another "
-        "place for text after a video), or 0, 1, 2, ... on every axis (C)",
     )
     system_prompt: _Line | None = Field(
         None,
         description="text of a system turn before the user's; None: what the checkpoint's chat template writes by "
         "itself, which may be nothing",
     )
+    family: _FamilyMapping = Field(
+        _FrozenOptions(),
+        description="options of the model's family, by name; the family's backend declares and validates them",
+    )
+
+
+class FamilyOptions(_Settings):
+    """Base class for the options of one family of models; derive from it and declare a field for each option.
+
+    >>> class MyOptions(FamilyOptions):
+    ...     pooling_stride: int = Field(4, ge=1, description="patches per token side")
+    >>> MyOptions.of(InputSettings(family={"pooling_stride": 2})).pooling_stride
+    2
+    """
+
+    @classmethod
+    def of(cls: type[_OptionsT], settings: InputSettings) -> _OptionsT:
+        """Return the options in `input.family`, and the family's defaults for the others.
+
+        Raises:
+            SettingsError: the family has no option of a name, or an option cannot have its value.
+        """
+        try:
+            return cls.model_validate(settings.family)
+        except ValidationError as error:
+            first = error.errors()[0]
+            name = ".".join(str(part) for part in first["loc"])
+            if first["type"] == "extra_forbidden":
+                raise SettingsError(_unknown_option(name, cls.model_fields, "the model's family")) from error
+            raise SettingsError(
+                f"setting input.family.{name}: {first['msg']}, got "
+                f"{one_line(repr(first['input']), _SHOWN_CHARACTERS)}; {_options_of('the family', cls.model_fields)}"
+            ) from error
+
+
+def _unknown_option(name: str, options: Iterable[str], owner: str) -> str:
+    return f"setting input.family.{name}: expected an option of {owner}, got {name!r}; {_options_of('it', options)}"
+
+
+def _options_of(owner: str, options: Iterable[str]) -> str:
+    names = ", ".join(options)
+    return f"{owner} has {names}" if names else f"{owner} has no options"
 
 
 class LayerSettings(_Settings):
@@ -415,15 +475,40 @@ class Settings(_Settings):
 
 @dataclass(frozen=True)
 class FamilyPresets:
-    """What the family of one backend has differently in presets, as the backend's manifest says it.
+    """What the family of one backend adds to the settings, as the backend's manifest declares it.
 
     Attributes:
         owner: the backend, for messages.
         presets: by preset, dotted setting names to values (`stvg_core.host.registry.FoundBackend.presets`).
+        options: options of `input.family`: each one's default, or a tuple of its choices with the default first;
+            None: not declared, so that only the family's own model checks `input.family`.
     """
 
     owner: str = ""
     presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    options: Mapping[str, Any] | None = None
+
+    def complete(self, settings: Settings) -> Settings:
+        """Return settings with the family's defaults for the options that are not set.
+
+        Raises:
+            SettingsError: the family has no option of a name, or the option has no such choice.
+        """
+        if self.options is None:
+            return settings
+        for name, value in settings.input.family.items():
+            if name not in self.options:
+                raise SettingsError(_unknown_option(name, self.options, f"backend {self.owner}"))
+            choices = self.options[name]
+            if isinstance(choices, tuple) and value not in choices:
+                expected = ", ".join(map(repr, choices))
+                raise SettingsError(
+                    f"setting input.family.{name}: expected one of {expected}, got "
+                    f"{one_line(repr(value), _SHOWN_CHARACTERS)}"
+                )
+        defaults = {name: value[0] if isinstance(value, tuple) else value for name, value in self.options.items()}
+        chosen = _FrozenOptions(defaults | dict(settings.input.family))
+        return settings.model_copy(update={"input": settings.input.model_copy(update={"family": chosen})})
 
 
 def load_settings(
@@ -447,8 +532,8 @@ def load_settings(
 
     >>> load_settings("released", overrides={"prompt.steps": 1}).prompt.momentum
     0.5
-    >>> qwen = FamilyPresets("stvg-qwen2-vl:qwen2-vl", {"released": {"input.position_rule": "sequential"}})
-    >>> load_settings("released", family=qwen).input.position_rule
+    >>> qwen = FamilyPresets("stvg-qwen2-vl:qwen2-vl", {"released": {"input.family.position_rule": "sequential"}})
+    >>> load_settings("released", family=qwen).input.family["position_rule"]
     'sequential'
     """
     if preset == CALIBRATED:
@@ -457,15 +542,16 @@ def load_settings(
         data = json.loads(json.dumps(PRESETS[preset]))
     else:
         raise SettingsError(f"unknown preset {preset!r}; choose one of {', '.join(PRESET_NAMES)}")
-    own = (family or FamilyPresets()).presets.get(preset, {})
-    source = f" of preset {preset} in the manifest of {family.owner}" if family is not None and own else ""
-    for name, value in own.items():
+    family = family or FamilyPresets()
+    differences = family.presets.get(preset, {})
+    source = f" of preset {preset} in the manifest of {family.owner}" if differences else ""
+    for name, value in differences.items():
         _set(data, name, value, source)
     base = _with_share(_validated(data, source))
     data = base.model_dump(exclude=set(PROVENANCE))
     for name, value in (overrides or {}).items():
         _set(data, name, value)
-    settings = _validated(data)
+    settings = family.complete(_validated(data))
     # A share that the user sets is nothing that was scaled.
     counted = base.sampling.mode == "uniform" and not {"joint", "joint.span_share"} & {*(overrides or ())}
     frame_count = base.sampling.frame_count if counted else None

@@ -1,20 +1,24 @@
 import json
+import pickle
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any, Literal
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from stvg_core.errors import SettingsError
-from stvg_core.host.registry.manifest import read_manifest, read_presets
+from stvg_core.host.registry.manifest import read_family_options, read_manifest, read_presets
 from stvg_core.outputs.report.document import plain_settings
 from stvg_core.settings import (
     CALIBRATED_FILE,
     PROVENANCE,
+    FamilyOptions,
     FamilyPresets,
+    InputSettings,
     LayerSettings,
     Settings,
     choose_settings,
@@ -98,6 +102,8 @@ def leaves(model: BaseModel, prefix: str = "") -> Iterator[tuple[str, object]]:
         value = getattr(model, name)
         if isinstance(value, BaseModel):
             yield from leaves(value, f"{prefix}{name}.")
+        elif prefix + name == "input.family":
+            yield from ((f"input.family.{option}", chosen) for option, chosen in value.items())
         elif prefix + name not in PROVENANCE:
             yield prefix + name, value
 
@@ -107,11 +113,20 @@ def test_the_docs_list_every_setting_with_both_presets() -> None:
     cells = {row.split("|")[1].strip(): row.split("|")[2:4] for row in rows if row.startswith("| `")}
     released = dict(leaves(load_settings("released")))
     paper = dict(leaves(load_settings("paper")))
+    options = {name.strip("`"): cells.pop(name) for name in sorted(cells) if name.startswith("`input.family.")}
     assert set(cells) == {f"`{name}`" for name in paper}
     for name, value in paper.items():
         documented, differing = (cell.strip(" `") for cell in cells[f"`{name}`"])
         assert documented == json.dumps(value)
         assert differing == ("" if released[name] == value else json.dumps(released[name]))
+    for package in ("llava-next", "qwen2-vl", "internvl"):
+        family = declared(package)
+        defaults, authors = (dict(leaves(load_settings(preset, family=family))) for preset in ("paper", "released"))
+        for name in [name for name in defaults if name.startswith("input.family.")]:
+            documented, differing = (cell.strip(" `") for cell in options.pop(name))
+            assert documented == json.dumps(defaults[name])
+            assert differing == ("" if authors[name] == defaults[name] else json.dumps(authors[name]))
+    assert options == {}
 
 
 def test_fast_is_the_paper_without_what_costs_gradients_and_a_second_view() -> None:
@@ -212,13 +227,16 @@ MANIFESTS = {
 }
 
 
+def declared(name: str) -> FamilyPresets:
+    """Return what a backend's manifest says of its family."""
+    manifest, _ = read_manifest((METHOD.parents[1] / MANIFESTS[name],))
+    return FamilyPresets(name, read_presets(manifest.presets), read_family_options(manifest.family_options))
+
+
 def test_the_docs_hold_every_familys_preset_against_the_paper() -> None:
     """docs/method.md: the columns of presets say what the code holds, and no difference is left out."""
     columns: dict[str, dict[str, object]] = {"paper": dict(leaves(load_settings("paper")))}
-    for name, package in MANIFESTS.items():
-        manifest, _ = read_manifest((METHOD.parents[1] / package,))
-        family = FamilyPresets(name, read_presets(manifest.presets))
-        columns[name] = dict(leaves(load_settings("released", family=family)))
+    columns |= {name: dict(leaves(load_settings("released", family=declared(name)))) for name in MANIFESTS}
     lines = METHOD.read_text(encoding="utf-8").splitlines()
     start = next(number for number, line in enumerate(lines) if line.startswith("| setting | paper | `paper` |"))
     heads = [cell.strip(" `") for cell in lines[start].split("|")[1:-1]]
@@ -232,12 +250,82 @@ def test_the_docs_hold_every_familys_preset_against_the_paper() -> None:
         rows[name.strip("`")] = [cells[1], *cells[4:]]
     for setting, cells in rows.items():
         for cell, values in zip(cells, columns.values(), strict=True):
+            if cell == "-":
+                assert setting.startswith("input.family."), setting
+                assert setting not in values
+                continue
             text, value = cell.strip("`"), json.dumps(values[setting], ensure_ascii=False)
             assert value.startswith(text[:-1]) if text.endswith("…") else value == text, (setting, cell, value)
     differing = {
-        name for name, value in columns["paper"].items() if any(one[name] != value for one in columns.values())
+        setting
+        for name in MANIFESTS
+        for setting, value in leaves(load_settings("paper", family=declared(name)))
+        if columns[name][setting] != value
     }
     assert differing <= set(rows)
+
+
+class SomeOptions(FamilyOptions):
+    stride: int = Field(4, ge=1)
+    order: Literal["before", "after"] = "before"
+
+
+DECLARED = FamilyPresets(
+    "stvg-x:x", {"released": {"input.family.order": "after"}}, {"stride": 4, "order": ("before", "after")}
+)
+
+
+def test_options_of_a_family_are_complete_in_the_settings_and_frozen() -> None:
+    assert load_settings("paper", family=DECLARED).input.family == {"stride": 4, "order": "before"}
+    settings = load_settings("released", family=DECLARED, overrides={"input.family.stride": 2})
+    assert settings.model_dump(mode="json")["input"]["family"] == {"stride": 2, "order": "after"}
+    assert SomeOptions.of(settings.input) == SomeOptions(stride=2, order="after")
+    assert pickle.loads(pickle.dumps(settings)) == settings
+    assert hash(settings) == hash(settings.model_copy(deep=True))
+    family: Any = settings.input.family
+    with pytest.raises(TypeError, match="settings are frozen"):
+        family["stride"] = 1
+    with pytest.raises(TypeError, match="settings are frozen"):
+        family.update(stride=1)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (
+            {"input.family.strid": 2},
+            "family.strid: expected an option of backend stvg-x:x, got 'strid'; it has stride, order",
+        ),
+        ({"input.family.order": "befor"}, "setting input.family.order: expected one of 'before', 'after', got 'befor'"),
+        (
+            {"input.family.stride": [2]},
+            "setting input.family.stride: Value error, expected a number, true, false, text",
+        ),
+        ({"input.family.stride": float("nan")}, "setting input.family.stride: Value error, expected a finite number"),
+        ({"input.family": 3}, "setting input.family: "),
+        ({"input.family.Stride!": 3}, "setting input.family.Stride!"),
+    ],
+)
+def test_a_wrong_option_of_a_family_is_an_error_before_loading(overrides: dict[str, object], message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
+        load_settings("paper", family=DECLARED, overrides=overrides)
+
+
+def test_the_familys_own_model_checks_what_a_manifest_cannot() -> None:
+    with pytest.raises(
+        SettingsError, match=r"family.stride: .* greater than or equal to 1, got 0; .* has stride, order"
+    ):
+        SomeOptions.of(InputSettings(family={"stride": 0}))
+    with pytest.raises(SettingsError, match="expected an option of the model's family, got 'strid'; it has stride"):
+        SomeOptions.of(InputSettings(family={"strid": 0}))
+    with pytest.raises(SettingsError, match="no options"):
+        FamilyOptions.of(InputSettings(family={"strid": 0}))
+
+
+@pytest.mark.parametrize("value", [3, {"A": 1}, {"a": []}, {"a": {"b": 1}}, {"a": [[1]]}, {"a": 2**60}])
+def test_a_manifests_options_are_names_and_plain_values(value: object) -> None:
+    with pytest.raises(ValueError, match="expected"):
+        read_family_options(value)
 
 
 @pytest.mark.parametrize("name", ["input.system_prompt", "relative.neutral_question", "question_template"])

@@ -17,7 +17,6 @@ PRESETS: Final[Mapping[str, Mapping[str, Any]]] = MappingProxyType(
         "paper": {},
         "fast": {"prompt": {"steps": 0}, "augment": {"enabled": False}},
         "released": {
-            "input": {"pooling_order": "after_projector"},
             "relative": {"neutral_question": "please describe this video"},
             "prompt": {"steps": 2, "objective": "linear", "contrast_neutral": True, "momentum": 0.5},
             "spatial": _FIXED_TOKEN,

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Annotated, Any
 
 import typer
@@ -53,7 +54,7 @@ def details(name: str, preset: str | None, revision: str | None, backend: str | 
     Raises:
         StvgError: what was expected, what came, and the cure.
     """
-    from stvg_core.host.model_settings import find_backend, settings_before_loading
+    from stvg_core.host.model_settings import family_presets, find_backend, settings_before_loading
     from stvg_core.host.models import resolve_model
     from stvg_core.settings import PROVENANCE, load_settings
 
@@ -62,7 +63,9 @@ def details(name: str, preset: str | None, revision: str | None, backend: str | 
     settings = settings_before_loading(resolved, found.selector, preset)
     calibrated = settings.preset == "calibrated"
     base_name = "paper" if calibrated else settings.preset
-    base = dict(_leaves(load_settings(base_name).model_dump(mode="json")))
+    # The family's options are in the base as well, with their defaults: what differs is what a preset or file sets.
+    options = replace(family_presets(found), presets={})
+    base = dict(_leaves(load_settings(base_name, family=options).model_dump(mode="json")))
     folder = resolved.reference.folder
     return {
         "model": name,

@@ -169,6 +169,7 @@ def details(backend: "FoundBackend", outcome: "CheckOutcome | None" = None) -> d
             "imported": None if outcome is None or not outcome.hooks else list(outcome.hooks),
         },
         "presets": {preset: dict(settings) for preset, settings in backend.presets.items()},
+        "family_options": dict(backend.family_options),
         "requirements": [{"text": state.text, "installed": state.installed, "met": state.met} for state in states],
         "use": f"stvg ground VIDEO QUERY --model MODEL --backend {backend.selector}",
     }
@@ -194,6 +195,7 @@ def detail_lines(document: dict[str, Any]) -> list[str]:
         ("architectures", ", ".join(document["architectures"]) or "unknown"),
         ("hooks, source", static + unread),
         ("hooks, import", None if hooks["imported"] is None else ", ".join(hooks["imported"])),
+        ("input.family", ", ".join(document["family_options"]) or None),
         *((f"preset {name}", ", ".join(settings)) for name, settings in document["presets"].items()),
         *(
             (

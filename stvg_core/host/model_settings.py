@@ -27,8 +27,8 @@ def find_backend(resolved: ResolvedModel, backend: str | None = None) -> FoundBa
 
 
 def family_presets(found: FoundBackend) -> FamilyPresets:
-    """Return what a backend's manifest says that its family has differently in presets."""
-    return FamilyPresets(found.selector, found.presets)
+    """Return what a backend's manifest says of its family: differences in presets, and options of `input.family`."""
+    return FamilyPresets(found.selector, found.presets, found.family_options)
 
 
 def settings_before_loading(

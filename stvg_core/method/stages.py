@@ -49,8 +49,8 @@ def device_stage(watch: Stopwatch, name: str, size: str) -> Iterator[None]:
         DeviceMemoryError: memory ran out inside.
     """
     cure = (
-        f"lower sampling.frame_count or input.frame_size_pixels, raise input.pooling_stride where the family "
-        f"pools{', set prompt.steps=0' if name == 'prompts' else ''}, or load with quantization"
+        "lower sampling.frame_count or input.frame_size_pixels (or what input.family has for it, such as a "
+        f"pooling_stride){', set prompt.steps=0' if name == 'prompts' else ''}, or load with quantization"
     )
     with watch.stage(name), memory_errors(f"stage {name!r} with {size}", cure):
         yield

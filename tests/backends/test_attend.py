@@ -17,7 +17,7 @@ from tests.support.backends.subjects import CASES, ONE_CASE, Case, Subject, fram
 QUESTION = "What colour is the sofa behind the man?"
 EPSILON = 1e-3
 NEUTRAL = "please describe this video"
-MERGED = tuple(case for case in CASES if case.settings.temporal_merge == "merge")[:1]
+MERGED = tuple(case for case in CASES if case.settings.family.get("temporal_merge") == "merge")[:1]
 one_case_a_family = pytest.mark.parametrize("case", ONE_CASE, ids=str)
 one_case_and_merged = pytest.mark.parametrize("case", [*ONE_CASE, *MERGED], ids=str)
 

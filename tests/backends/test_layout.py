@@ -58,7 +58,7 @@ def test_reversed_view(subject: Subject, case: Case) -> None:
 @every_case
 def test_flipping_is_exact_where_a_token_covers_one_frame_alone(subject: Subject, case: Case) -> None:
     difference = flip_difference(subject, case, 4)
-    if case.settings.temporal_merge == "merge":
+    if case.settings.family.get("temporal_merge") == "merge":
         assert difference > 0.3
     else:
         assert difference < 1e-6

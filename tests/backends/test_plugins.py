@@ -3,18 +3,21 @@
 import importlib.metadata
 import importlib.resources
 import tomllib
+from typing import get_args
 
 import pluggy
 import pytest
 import torch
 
+from stvg_core.errors import SettingsError
+from stvg_core.host.registry import find_backends
 from stvg_core.host.session import REQUIRED_HOOKS
 from stvg_core.plugin import hookspecs
 from stvg_core.plugin.adapter import AnswerLogits, AttentionRequest, MLLMAdapter
 from stvg_core.plugin.model_reference import HOOK_API, LoadOptions, ModelReference
-from stvg_core.settings import PromptSettings, TokenSettings
+from stvg_core.settings import InputSettings, PromptSettings, TokenSettings
 from stvg_huggingface.hooks import HuggingFaceBackend
-from tests.support.backends.subjects import ONE_CASE, QUESTIONS, Case, Subject
+from tests.support.backends.subjects import ONE_CASE, QUESTIONS, Case, Subject, frames
 
 every_plugin = pytest.mark.parametrize("name", ["llava-next", "qwen2-vl", "internvl"])
 one_case_a_family = pytest.mark.parametrize("case", ONE_CASE, ids=str)
@@ -37,6 +40,26 @@ def test_manifest_says_what_the_plugin_does(name: str) -> None:
     assert manifest["name"] == name
     assert manifest["hook_api"] == HOOK_API
     assert tuple(manifest["architectures"]) == load(name).family.architectures
+
+
+@every_plugin
+def test_manifest_declares_the_options_of_the_familys_model(name: str) -> None:
+    options = load(name).family.options
+    found = next(found for found in find_backends() if found.name == name)
+    assert set(found.family_options) == set(options.model_fields)
+    for option, declared in found.family_options.items():
+        field = options.model_fields[option]
+        choices = declared if isinstance(declared, tuple) else (declared,)
+        assert choices[0] == field.default
+        if isinstance(declared, tuple):
+            assert set(choices) == set(get_args(field.annotation))
+
+
+@one_case_a_family
+def test_an_unknown_option_is_refused_by_the_adapter(subject: Subject, case: Case) -> None:
+    settings = InputSettings(frame_size_pixels=case.settings.frame_size_pixels, family={"strid": 2})
+    with pytest.raises(SettingsError, match=r"family\.strid: expected an option of the model's family, got 'strid'"):
+        subject.session.adapter.encode(frames(case), settings, tuple(range(len(frames(case)))))
 
 
 @one_case_a_family

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,8 @@ def test_what_is_shown_is_what_the_loaded_model_gets(model: str) -> None:
             shown = details(model, preset, None, None)
             assert shown["settings"] == settings_of(session, preset).model_dump(mode="json")
             assert shown["backend"]["name"] == session.identity.backend
-            base = dict(leaves(load_settings(shown["base_preset"]).model_dump(mode="json")))
+            options = replace(session.family, presets={})
+            base = dict(leaves(load_settings(shown["base_preset"], family=options).model_dump(mode="json")))
             assert {one["setting"]: one["value"] for one in shown["differences"]} == {
                 name: value
                 for name, value in leaves(shown["settings"])
@@ -56,13 +58,14 @@ def test_released_is_the_authors_code_family_by_family() -> None:
         assert shown["settings"]["prompt"]["steps"] == 2
     assert set(found["tiny:llava-next"]) == {
         "input.system_prompt",
+        "input.family.pooling_order",
         *(f"{branch}.layers.{end}" for branch in ("spatial", "temporal") for end in ("start", "stop")),
     }
     assert found["tiny:llava-next"]["temporal.layers.start"] == 6 / 32
     assert found["tiny:llava-next"]["temporal.layers.stop"] == 26 / 32
     assert found["tiny:llava-next"]["input.system_prompt"].startswith("A chat between a curious user and")
     assert found["tiny:qwen2-vl"] == {
-        "input.position_rule": "sequential",
+        "input.family.position_rule": "sequential",
         "temporal.inference_question": "sentence",
         "augment.enabled": False,
     }
@@ -80,7 +83,7 @@ def test_the_command_prints_a_line_for_each_setting(stvg: Run) -> None:
     assert ran.code == 0
     lines = dict(line.split(maxsplit=1) for line in ran.out.splitlines() if line)
     assert lines["architecture"] == "Qwen2VLForConditionalGeneration"
-    assert lines["input.position_rule"].split() == ["family", '"sequential"', "(released:", '"original")']
+    assert lines["input.family.position_rule"].split() == ["family", '"sequential"', "(released:", '"original")']
     assert lines["relative.neutral_question"] == '"please describe this video"'
     shown = json.loads(stvg("models", "show", "tiny:qwen2-vl", "--preset", "released", "--json").out)
     assert {name for name, _ in leaves(shown["settings"])} - set(PROVENANCE) <= set(lines)

@@ -32,7 +32,7 @@ class LlavaOnevisionSubject:
         known_gaps: none.
     """
 
-    settings: tuple[InputSettings, ...] = (InputSettings(), InputSettings(pooling_stride=2))
+    settings: tuple[InputSettings, ...] = (InputSettings(), InputSettings(family={"pooling_stride": 2}))
     known_gaps: Mapping[str, str] = field(default_factory=dict)
 
     def save_checkpoint(self, folder: Path) -> None:
@@ -56,7 +56,7 @@ class LlavaOnevisionSubject:
         if told.checkpoint is None:
             raise ModelError("expected the adapter's description to name its checkpoint's folder, got none")
         model, tokenizer = _load(told.checkpoint, told.dtype, told.device)
-        stride = clip.settings.pooling_stride or 5
+        stride = clip.settings.family.get("pooling_stride", 5)
         pixels = _pixels(clip, model.config, told.checkpoint).to(model.device, model.dtype)
         patches = model.config.vision_config.image_size // model.config.vision_config.patch_size
         cells = len(pixels) * math.ceil(patches / stride) ** 2

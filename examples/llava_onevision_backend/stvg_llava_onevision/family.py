@@ -9,19 +9,30 @@ from typing import Any, Final
 
 import torch
 from jaxtyping import Bool, Float, Int
+from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from stvg_core.plugin import InputSettings, SettingsError, TokenLayout
-from stvg_huggingface.family import VisualInputs, marker_text
+from stvg_core.settings import FamilyOptions
+from stvg_huggingface.family import PerFrameFamily, VisualInputs, marker_text
 from stvg_huggingface.hooks import HuggingFaceBackend
-from stvg_huggingface.per_frame import PerFrameFamily
 
 TRAINED_STRIDE: Final = 2
 """The one that transformers knows, and checkpoints were trained with: 27 x 27 patches become 14 x 14 tokens."""
-DEFAULT_STRIDE: Final = 5
-"""Released research code of arXiv 2509.15178: 6 x 6 tokens a frame."""
+
+
+class LlavaOnevisionOptions(FamilyOptions):
+    """Options of `input.family`."""
+
+    pooling_stride: int = Field(
+        5,
+        ge=1,
+        le=64,
+        description="patches per token side; 5: 6 x 6 tokens a frame (released research code of arXiv 2509.15178); "
+        "transformers and the checkpoints' training: 2 (14 x 14)",
+    )
 
 
 @dataclass(frozen=True)
@@ -29,26 +40,27 @@ class LlavaOnevisionFamily(PerFrameFamily):
     """The family's table of differences."""
 
     architectures: tuple[str, ...] = ("LlavaOnevisionForConditionalGeneration",)
+    options: type[FamilyOptions] = LlavaOnevisionOptions
     # The released research code's place: <|im_start|> in "<|im_start|>assistant\n".
     token_position: int = -3
 
-    def frame_size_pixels(self, config: PreTrainedConfig, wanted: int | None) -> int:
+    def frame_size_pixels(self, config: PreTrainedConfig, requested: int | None) -> int:
         """Return the one side that SigLIP has positions for (384).
 
         Raises:
-            SettingsError: another one is wanted.
+            SettingsError: another one is requested.
         """
         size: int = config.vision_config.image_size
-        if wanted not in (None, size):
+        if requested not in (None, size):
             raise SettingsError(
-                f"expected input.frame_size_pixels={size}, the only size that this LLaVA-OneVision reads, got {wanted}"
+                f"expected input.frame_size_pixels={size}, the only size of this LLaVA-OneVision, got {requested}"
             )
         return size
 
     def cells_per_side(self, config: PreTrainedConfig, size_pixels: int, settings: InputSettings) -> int:
         """Return whole patches per side over the pooling stride, rounded up."""
         patches: int = size_pixels // config.vision_config.patch_size
-        return math.ceil(patches / pooling_stride(settings))
+        return math.ceil(patches / LlavaOnevisionOptions.of(settings).pooling_stride)
 
     def pixel_tensors(
         self, config: PreTrainedConfig, pixels: Float[Tensor, "frame 3 size size"], settings: InputSettings
@@ -68,7 +80,7 @@ class LlavaOnevisionFamily(PerFrameFamily):
         self, model: PreTrainedModel, ids: Int[Tensor, " token"], inputs: VisualInputs, settings: InputSettings
     ) -> Float[Tensor, "clip_token width"]:
         """Return visual tokens and newline at the language model's door, pooled as the settings say."""
-        with _pooling(model, pooling_stride(settings)):
+        with _pooling(model, LlavaOnevisionOptions.of(settings).pooling_stride):
             return super().visual_tokens(model, ids, inputs, settings)
 
 
@@ -78,11 +90,6 @@ class LlavaOnevisionBackend(HuggingFaceBackend):
     def __init__(self) -> None:
         """Bind the family."""
         super().__init__(LlavaOnevisionFamily())
-
-
-def pooling_stride(settings: InputSettings) -> int:
-    """Return patches per token side: the setting's, by default the released research code's."""
-    return DEFAULT_STRIDE if settings.pooling_stride is None else settings.pooling_stride
 
 
 def pool_frames(patches: Float[Tensor, "frame patch width"], stride: int) -> Float[Tensor, "frame cell width"]:

@@ -25,12 +25,12 @@ from stvg_core.plugin.model_reference import LoadOptions, ModelReference
 from stvg_core.settings import InputSettings, PromptSettings, load_settings
 from stvg_core.values import Frames, SubQueries, VideoInfo
 from stvg_huggingface.adapter import HuggingFaceAdapter
-from stvg_huggingface.clips import clip_embeddings, clip_frame
+from stvg_huggingface.clips import clip_embeddings, clip_prompt
 from stvg_huggingface.questions import tokenize_question
 from stvg_huggingface.testing.plain_procedure import PlainProcedure
 
 QUESTIONS = ["Is there a man standing by the stairs in this video?", "please describe this video"]
-TRAINED = InputSettings(pooling_stride=2)
+TRAINED = InputSettings(family={"pooling_stride": 2})
 
 
 def opened(folder: Path) -> HuggingFaceAdapter:
@@ -63,7 +63,7 @@ def encoded(adapter: HuggingFaceAdapter, count: int = 4, settings: InputSettings
 def test_the_newline_is_the_models_own_behind_the_last_frame_and_no_cell(
     adapter: HuggingFaceAdapter, stride: int | None
 ) -> None:
-    clip = encoded(adapter, settings=InputSettings(pooling_stride=stride))
+    clip = encoded(adapter, settings=InputSettings(family={} if stride is None else {"pooling_stride": stride}))
     newline = adapter.checkpoint.model.model.image_newline
     prompt = torch.full_like(clip.visual_tokens, 3.0)
     for seen in (clip, reverse_by_flipping(clip)):
@@ -117,7 +117,7 @@ def test_published_checkpoints_show_this_many_tokens_a_frame(stride: int | None,
     family, config = LlavaOnevisionFamily(), LlavaOnevisionConfig()
     size = family.frame_size_pixels(config, None)
     assert size == 384
-    layout = family.layout(config, 20, size, InputSettings(pooling_stride=stride))
+    layout = family.layout(config, 20, size, InputSettings(family={"pooling_stride": stride}))
     assert layout.shape == (20, side, side)
     assert family.cells_of_clip(layout).tolist() == [True] * 20 * side * side + [False]
 
@@ -165,7 +165,7 @@ def test_inputs_are_the_processors_own(adapter: HuggingFaceAdapter, folder: Path
         turn: list[Any] = [{"role": "user", "content": [{"type": "video"}, {"type": "text", "text": question}]}]
         text = processor.apply_chat_template(turn, add_generation_prompt=True)
         inputs = processor(text=text, videos=[video], return_tensors="pt")
-        prompt = tokenize_question(adapter.checkpoint.tokenizer, clip_frame(clip), question)
+        prompt = tokenize_question(adapter.checkpoint.tokenizer, clip_prompt(clip).frame, question)
         assert inputs["input_ids"][0].tolist() == list(prompt.ids)
         logits = model(**inputs, use_cache=False).logits[0, -1]
         ours = adapter.answer_logits(clip, [question], None)

@@ -14,7 +14,13 @@ from stvg_core._internal.plain_text import one_line
 from stvg_core.host.registry import found as statuses
 from stvg_core.host.registry.file_plugins import inspect_file, plugin_files
 from stvg_core.host.registry.found import FoundBackend
-from stvg_core.host.registry.manifest import MANIFEST_FILE, find_package, read_manifest, read_presets
+from stvg_core.host.registry.manifest import (
+    MANIFEST_FILE,
+    find_package,
+    read_family_options,
+    read_manifest,
+    read_presets,
+)
 from stvg_core.host.registry.metadata import InstalledDistribution, InstalledEntry, InstalledPlugins, find_installed
 from stvg_core.host.registry.requirements import requirement_states
 from stvg_core.host.registry.selection import BACKEND_GROUP, read_selection, selection_warnings, tell_once
@@ -86,6 +92,7 @@ def _inspect(entry: InstalledEntry, installed: InstalledPlugins) -> FoundBackend
         hook_api=manifest.hook_api,
         architectures=manifest.architectures,
         presets=read_presets(manifest.presets),
+        family_options=read_family_options(manifest.family_options),
         package_path=package,
     )
     if manifest.name != found.name:

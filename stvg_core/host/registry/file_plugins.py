@@ -18,7 +18,14 @@ from types import ModuleType
 from stvg_core._internal.plain_text import one_line
 from stvg_core.errors import PluginError
 from stvg_core.host.registry.found import BROKEN, FILE_VERSION, MISSING_MANIFEST, OK, FoundBackend
-from stvg_core.host.registry.manifest import BackendManifest, check_manifest, check_texts, checked_by, read_presets
+from stvg_core.host.registry.manifest import (
+    BackendManifest,
+    check_manifest,
+    check_texts,
+    checked_by,
+    read_family_options,
+    read_presets,
+)
 from stvg_core.host.registry.selection import BACKEND_GROUP
 
 FILES_VARIABLE = "STVG_PLUGIN_FILES"
@@ -105,6 +112,7 @@ def inspect_file(path: Path) -> FoundBackend:
         architectures=manifest.architectures,
         requirements=manifest.requires,
         presets=read_presets(manifest.presets),
+        family_options=read_family_options(manifest.family_options),
         entry_point=EntryPoint(manifest.name, f"{path.stem}:{manifest.plugin}", BACKEND_GROUP),
     )
 

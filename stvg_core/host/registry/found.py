@@ -36,6 +36,7 @@ class FoundBackend:
         package_path: folder that holds the manifest, or the single file.
         requirements: Requires-Dist lines.
         presets: what its family has differently: by preset, dotted setting names to values.
+        family_options: options of `input.family`: each one's default, or a tuple of choices with the default first.
     """
 
     name: str
@@ -52,6 +53,7 @@ class FoundBackend:
     package_path: Path | None = None
     requirements: tuple[str, ...] = ()
     presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, hash=False)
+    family_options: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     @property
     def selector(self) -> str:

@@ -57,6 +57,10 @@ def _check_presets(value: object) -> None:
     read_presets(value)
 
 
+def _check_family_options(value: object) -> None:
+    read_family_options(value)
+
+
 def checked_by(check: Callable[[object], None], **options: Any) -> Any:  # noqa: ANN401  # as dataclasses.field
     """Return a field of a manifest, with what raises a ValueError where a value is not possible."""
     return field(metadata={"check": check}, **options)
@@ -73,6 +77,7 @@ class BackendManifest:
         hook_api: version of hooks and adapter that it was written for.
         architectures: as in the `architectures` of config.json.
         presets: what its family has differently in presets, as it stands in the manifest; see `read_presets`.
+        family_options: options of `input.family`, as they stand in the manifest; see `read_family_options`.
     """
 
     name: str = checked_by(_check_name)
@@ -80,6 +85,7 @@ class BackendManifest:
     hook_api: int = checked_by(_check_version)
     architectures: tuple[str, ...] = checked_by(_check_architectures)
     presets: Mapping[str, Mapping[str, Any]] = checked_by(_check_presets, default_factory=dict, hash=False)
+    family_options: Mapping[str, Any] = checked_by(_check_family_options, default_factory=dict, hash=False)
 
 
 def read_presets(value: object) -> dict[str, dict[str, Any]]:
@@ -107,6 +113,29 @@ def read_presets(value: object) -> dict[str, dict[str, Any]]:
         if len(found[preset]) > _MOST_SETTINGS:
             raise ValueError(f"{preset}: expected at most {_MOST_SETTINGS} settings, got {len(found[preset])}")
     return found
+
+
+def read_family_options(value: object) -> dict[str, Any]:
+    """Return a manifest's options of `input.family`: each one's default, or its choices with the default first.
+
+    Raises:
+        ValueError: a name or a value is not possible.
+
+    >>> read_family_options({"pooling_stride": 4, "pooling_order": ["before_projector", "after_projector"]})
+    {'pooling_stride': 4, 'pooling_order': ('before_projector', 'after_projector')}
+    """
+    if not isinstance(value, Mapping) or len(value) > _MOST_SETTINGS:
+        raise ValueError(f"expected at most {_MOST_SETTINGS} options and their defaults, got {_shown(value)}")
+    options: dict[str, Any] = {}
+    for name, default in value.items():
+        _check_text(name, _SETTING_PART)
+        choices = default if isinstance(default, list | tuple) else (default,)
+        if not 1 <= len(choices) <= _LONGEST_LIST:
+            raise ValueError(f"{name}: expected 1 to {_LONGEST_LIST} choices, got {len(choices)}")
+        for choice in choices:
+            _check_value(name, choice)
+        options[name] = tuple(default) if isinstance(default, list | tuple) else default
+    return options
 
 
 def _dotted(settings: object, parents: tuple[str, ...]) -> dict[str, Any]:

@@ -1,8 +1,7 @@
 """The adapter around any multimodal model of transformers.
 
-One packed pass answers all questions of a call: the prefix with the visual tokens is computed
-once, and the visual prompt enters by index at the visual tokens' places. Nothing here knows a
-family: differences come from a `FamilyDifferences`.
+One packed pass answers all questions of a call: the prefix with the visual tokens is computed once, and the visual
+prompt is added by index at the visual tokens' places. Differences between families come from a `FamilyDifferences`.
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,37 +19,31 @@ from stvg_core.errors import ModelError, QueryError, SettingsError, TokenLayoutE
 from stvg_core.plugin.adapter import AnswerLogits, AttentionRequest, EncodedClip, ModelDescription, QuestionAttention
 from stvg_core.settings import InputSettings
 from stvg_core.values import Frames, TokenLayout
-from stvg_huggingface.answers import answer_logits, answer_tokens
+from stvg_huggingface.acceleration.fused import fuse_norms
+from stvg_huggingface.acceleration.recompute import choose_recompute
+from stvg_huggingface.acceleration.replay import Replays, cuda_replays
+from stvg_huggingface.answers import answer_logits, answer_tokens, generate_greedily
 from stvg_huggingface.chat import PromptFrame, render_frame
 from stvg_huggingface.clips import (
     STATE,
     ClipPrompt,
     clip_embeddings,
-    clip_frame,
-    clip_positions,
     clip_prompt,
     split_clip_tokens,
 )
+from stvg_huggingface.devices import send
 from stvg_huggingface.family import FamilyDifferences, VisualInputs, cells_of_clip
-from stvg_huggingface.generation import generate_greedily
-from stvg_huggingface.loading import LoadedCheckpoint
-from stvg_huggingface.norms import fuse_norms
-from stvg_huggingface.packing import pack, suffix_mask
-from stvg_huggingface.passes import PassKind, QuestionTensors, run_pass, split_result
+from stvg_huggingface.loading import LoadedCheckpoint, token_without_embedding
+from stvg_huggingface.passes import PassKind, PreparedQuestions, QuestionTensors, run_pass, split_result
 from stvg_huggingface.pixels import normalize, square_frames
-from stvg_huggingface.prepared import PreparedQuestions
-from stvg_huggingface.questions import refuse_markers, refuse_rowless, tokenize_question
-from stvg_huggingface.recompute import choose_recompute
-from stvg_huggingface.replay import Replays, cuda_replays
-from stvg_huggingface.tokenizer import token_without_row
-from stvg_huggingface.transfer import send
+from stvg_huggingface.questions import check_embeddings, pack, refuse_markers, suffix_mask, tokenize_question
 
 _QUESTION_TOKENS: Final = 48
-"""Left for a question where the number of frames that fit is told."""
+"""Reserved for a question when an error states how many frames fit."""
 _PREPARED_SETS: Final = 32
-"""Question sets of one clip that are kept; each holds one mask of suffix rows and a few places."""
+"""Cached question sets per clip; each holds one mask of suffix rows and a few index tensors."""
 _FILLED_UP: Final = 32
-"""Where passes are recorded, tokens behind the prefix come to a multiple of it: questions of other lengths recur."""
+"""Where passes are recorded, the suffix is padded to a multiple of this, so that passes of other lengths recur."""
 _STRETCHING: Final = ("linear", "dynamic")
 
 
@@ -67,7 +60,7 @@ class HuggingFaceAdapter:
     """
 
     def __init__(self, checkpoint: LoadedCheckpoint, family: FamilyDifferences) -> None:
-        """Ask the tokenizer for its answers, and the template for its frame."""
+        """Render the chat template, and look up the answers' tokens."""
         self._checkpoint = checkpoint
         self._family = family
         self._frame = self._render(None)
@@ -75,7 +68,7 @@ class HuggingFaceAdapter:
         self._context_tokens = context_tokens(checkpoint.text_config)
         self._template_tokens = len(checkpoint.tokenizer(self._frame.head + self._frame.tail)["input_ids"])
         answers = answer_tokens(checkpoint.tokenizer, "lowercase", self._frame.tail, checkpoint.embedding_rows)
-        self._refuse_rowless_template()
+        self._check_template_embeddings()
         if checkpoint.device.type == "cuda":
             fuse_norms(checkpoint.model)
         self._replays = cuda_replays(self._pass, checkpoint)
@@ -107,7 +100,7 @@ class HuggingFaceAdapter:
 
     @contextmanager
     def unrecorded(self) -> Iterator[None]:
-        """Run passes as they are, and as long as they are, while inside: what counts operations sees no replays."""
+        """Run passes without recording or padding while inside, such as to count operations."""
         replays, prepared = self._replays, self._prepared
         self._replays, self._prepared = None, WeakKeyDictionary()
         try:
@@ -121,17 +114,18 @@ class HuggingFaceAdapter:
         return self._visual_token_id
 
     def encode(self, frames: Frames, settings: InputSettings, frame_order: tuple[int, ...]) -> EncodedClip:
-        """Return the visual tokens of frames, shown to the model in the given order.
+        """Return the visual tokens of frames, in the order `frame_order`.
 
         Raises:
             UsageError: frame_order is no permutation of the frames.
-            SettingsError: the frames make more tokens than the model's context holds, the family cannot
-                read them as the settings say, or the chat template has no place for their system turn.
+            SettingsError: the frames make more tokens than the model's context holds, the family
+                cannot encode them with these settings, or the chat template has no place for a system turn.
             TokenLayoutError: the prompt or the vision tower disagrees with the family's layout.
         """
         if sorted(frame_order) != list(range(len(frames))):
             raise UsageError(f"expected each of {len(frames)} frames once in frame_order, got {frame_order}")
         model, tokenizer, family = self._checkpoint.model, self._checkpoint.tokenizer, self._family
+        family.options.of(settings)
         size = family.frame_size_pixels(model.config, settings.frame_size_pixels)
         layout = family.layout(model.config, len(frames), size, settings)
         cells = cells_of_clip(family, layout)
@@ -140,8 +134,8 @@ class HuggingFaceAdapter:
         rows = self._checkpoint.embedding_rows
         answers = answer_tokens(tokenizer, settings.answer_words, frame.tail, rows)
         encoded = tokenizer(frame.head, add_special_tokens=frame.add_special_tokens, return_attention_mask=False)
-        # Without a system turn it was looked at when the checkpoint was opened.
-        beyond = token_without_row(tokenizer, encoded["input_ids"], rows)
+        # Without a system turn it was checked when the checkpoint was loaded.
+        beyond = token_without_embedding(tokenizer, encoded["input_ids"], rows)
         if beyond is not None:
             raise SettingsError(
                 f"setting input.system_prompt: expected words that the model has embeddings for ({rows} rows), the "
@@ -170,40 +164,40 @@ class HuggingFaceAdapter:
 
         Raises:
             UsageError: there is no question, or the clip was encoded by another backend.
-            QueryError: a question is empty or holds the model's own markup.
+            QueryError: a question is empty or contains the model's special tokens.
             TokenLayoutError: the prompt's shape is not the visual tokens'.
         """
-        asked = self._prepare(clip, questions)
-        return self._answers(clip, self._run(clip, asked, prompt, asked.kind))
+        prepared = self._prepare(clip, questions)
+        return self._answers(clip, self._run(clip, prepared, prompt, prepared.kind))
 
     def attention_rows(self, request: AttentionRequest) -> tuple[QuestionAttention, ...]:
-        """Return attention rows of each question, and its answer where it is asked for; no gradients.
+        """Return attention rows of each question, and its answer if requested; no gradients.
 
-        A pass for attention alone ends inside the last wanted layer.
+        A pass without answers ends inside the last of the requested layers.
 
         Raises:
             SettingsError: a layer is not one of the model's.
             UsageError: there is no question, or the clip was encoded by another backend.
-            QueryError: a question is empty or holds the model's own markup.
+            QueryError: a question is empty or contains the model's special tokens.
             TokenLayoutError: the prompt's shape is not the visual tokens'.
         """
         count = self._description.layer_count
         if not request.layers or not set(request.layers) <= set(range(count)):
             raise SettingsError(f"expected layers within 0..{count - 1}, got {request.layers}")
-        asked = self._prepare(request.clip, request.questions)
-        kind = replace(asked.kind, layers=request.layers, answers=request.answers)
+        prepared = self._prepare(request.clip, request.questions)
+        kind = replace(prepared.kind, layers=request.layers, answers=request.answers)
         answers: list[AnswerLogits | None] = [None] * len(request.questions)
         with torch.no_grad():
-            shares = self._run(request.clip, asked, request.prompt, kind)
+            shares = self._run(request.clip, prepared, request.prompt, kind)
             if request.answers:
-                shares, last = split_result(shares, asked.tensors)
-                found = self._answers(request.clip, last)
-                answers = [found.select([number]) for number in range(len(request.questions))]
-        rows = torch.split(shares[: sum(asked.row_counts)], asked.row_counts)
+                shares, last = split_result(shares, prepared.tensors)
+                logits = self._answers(request.clip, last)
+                answers = [logits.select([number]) for number in range(len(request.questions))]
+        rows = torch.split(shares[: sum(prepared.row_counts)], prepared.row_counts)
         return tuple(
-            QuestionAttention(question, prompt.tokens, own, answer)
-            for question, prompt, own, answer in zip(
-                request.questions, asked.packed.prompts, rows, answers, strict=True
+            QuestionAttention(question, prompt.tokens, question_rows, answer)
+            for question, prompt, question_rows, answer in zip(
+                request.questions, prepared.packed.prompts, rows, answers, strict=True
             )
         )
 
@@ -216,7 +210,7 @@ class HuggingFaceAdapter:
 
         Raises:
             UsageError: maximum_tokens is below 1.
-            QueryError: the instruction is empty or holds the model's own markup.
+            QueryError: the instruction is empty or contains the model's special tokens.
         """
         return generate_greedily(self._checkpoint, instruction, maximum_tokens)
 
@@ -225,10 +219,10 @@ class HuggingFaceAdapter:
         return answer_logits(model.get_output_embeddings(), last, clip_prompt(clip).answers)
 
     def _render(self, system_prompt: str | None) -> PromptFrame:
-        """Return what the chat template puts around a question about a video, behind a system turn where one is given.
+        """Return what the chat template puts around a question about a video, after a system turn if there is one.
 
         Raises:
-            SettingsError: the system turn holds the model's own markup, or the template has no place for one.
+            SettingsError: the system prompt contains the model's special tokens, or the template has no place for one.
         """
         checkpoint = self._checkpoint
         if system_prompt is not None:
@@ -245,31 +239,31 @@ class HuggingFaceAdapter:
         )
 
     def _prepare(self, clip: EncodedClip, questions: Sequence[str]) -> PreparedQuestions:
-        """Return questions as the model reads them, made at their first time and sent to the device once."""
+        """Return the tensors of questions about a clip; cached, so that they are sent to the device once."""
         if not questions:
             raise UsageError("expected at least one question, got none")
-        known = self._prepared.setdefault(clip_prompt(clip), {})
-        if tuple(questions) not in known:
-            if len(known) >= _PREPARED_SETS:
-                del known[next(iter(known))]
-            known[tuple(questions)] = self._made_ready(clip, questions)
-        return known[tuple(questions)]
+        cache = self._prepared.setdefault(clip_prompt(clip), {})
+        if tuple(questions) not in cache:
+            if len(cache) >= _PREPARED_SETS:
+                del cache[next(iter(cache))]
+            cache[tuple(questions)] = self._prepare_new(clip, questions)
+        return cache[tuple(questions)]
 
-    def _made_ready(self, clip: EncodedClip, questions: Sequence[str]) -> PreparedQuestions:
-        frame = clip_frame(clip)
+    def _prepare_new(self, clip: EncodedClip, questions: Sequence[str]) -> PreparedQuestions:
+        frame = clip_prompt(clip).frame
         prompts = [tokenize_question(self._checkpoint.tokenizer, frame, question) for question in questions]
         for prompt in prompts:
             self._check_context(len(prompt.ids), clip.layout)
-            refuse_rowless(self._checkpoint.tokenizer, prompt.ids, self._checkpoint.embedding_rows)
+            check_embeddings(self._checkpoint.tokenizer, prompt.ids, self._checkpoint.embedding_rows)
             last_visual = int(self._clip_places(clip, prompt.ids)[-1])
         packed = pack(prompts, last_visual, 1 if self._replays is None else _FILLED_UP)
         device = clip.visual_tokens.device
         spans = [packed.question_rows(number) for number in range(len(prompts))]
-        # All of it is found on the CPU: asking the device for places or counts would wait for it.
+        # All of it is computed on the CPU: reading places or counts from the device would synchronise.
         places = self._clip_places(clip, packed.ids)
         longest = torch.zeros(packed.prefix_length + max(packed.rest_lengths), dtype=torch.bool)
         longest[places] = True
-        positions = clip_positions(clip)(longest)[:, torch.tensor(packed.own_places())]
+        positions = clip_prompt(clip).positions(longest)[:, torch.tensor(packed.own_places())]
         rows = [row for span in spans for row in span]
         if self._replays is not None:
             # As many as there are tokens behind the prefix, so that questions of other lengths give the same shapes.
@@ -292,14 +286,18 @@ class HuggingFaceAdapter:
         config, tokenizer, family = self._checkpoint.model.config, self._checkpoint.tokenizer, self._family
         return frame.with_clip(family.placeholder(config, tokenizer), family.clip_text(config, tokenizer, layout))
 
-    def _refuse_rowless_template(self) -> None:
-        """Refuse a template that writes tokens which the model has no embedding for; tried with one frame."""
+    def _check_template_embeddings(self) -> None:
+        """Check that the model has embeddings for all tokens of its template, with one frame.
+
+        Raises:
+            ModelError: a token has none.
+        """
         checkpoint, settings = self._checkpoint, InputSettings()
         config = checkpoint.model.config
         size = self._family.frame_size_pixels(config, settings.frame_size_pixels)
         frame = self._with_clip(self._frame, self._family.layout(config, 1, size, settings))
         ids = checkpoint.tokenizer(frame.head + frame.tail, add_special_tokens=frame.add_special_tokens)["input_ids"]
-        beyond = token_without_row(checkpoint.tokenizer, ids, checkpoint.embedding_rows)
+        beyond = token_without_embedding(checkpoint.tokenizer, ids, checkpoint.embedding_rows)
         if beyond is not None:
             raise ModelError(
                 f"expected a chat template of tokens below {checkpoint.embedding_rows} (rows of the model's "
@@ -308,7 +306,7 @@ class HuggingFaceAdapter:
             )
 
     def _check_context(self, token_count: int, layout: TokenLayout, system_prompt: str | None = None) -> None:
-        """Refuse a prompt that the model has no positions for; nothing is ever cut off."""
+        """Check that a prompt fits the context; nothing is ever truncated."""
         if self._context_tokens is None or token_count <= self._context_tokens:
             return
         fixed = self._template_tokens + len(self._checkpoint.tokenizer(system_prompt or "")["input_ids"])
@@ -318,7 +316,7 @@ class HuggingFaceAdapter:
             f"expected at most {self._context_tokens} tokens (the model's context), {layout.frame_count} frames make "
             f"{layout.cell_count} and the text around them {token_count - layout.cell_count}; with "
             f"{steps * layout.frame_count // layout.time_steps} frames (sampling.frame_count) it fits, or use a "
-            "smaller input.frame_size_pixels or a larger input.pooling_stride"
+            "smaller input.frame_size_pixels, or what input.family has for it (such as pooling_stride)"
         )
 
     def _clip_places(self, clip: EncodedClip, ids: Sequence[int]) -> Int[Tensor, " clip_token"]:
@@ -336,14 +334,14 @@ class HuggingFaceAdapter:
     def _run(
         self,
         clip: EncodedClip,
-        asked: PreparedQuestions,
+        prepared: PreparedQuestions,
         prompt: Float[Tensor, "cell width"] | None,
         kind: PassKind,
     ) -> Float[Tensor, "..."]:
-        """Return what a pass gives for questions under a prompt; one that recurs is replayed where it can be."""
+        """Return the result of a pass for questions under a prompt; recurring passes are replayed where possible."""
         shown = clip_embeddings(clip, prompt).to(self._checkpoint.dtype)
         run = self._pass if self._replays is None else self._replays.run
-        return run(shown, asked.tensors, kind)
+        return run(shown, prepared.tensors, kind)
 
     def _pass(
         self, shown: Float[Tensor, "clip_token width"], tensors: QuestionTensors, kind: PassKind

@@ -1,16 +1,19 @@
-"""The answers "yes" and "no": which tokens they are, and their logits."""
+"""Answers of the model: the tokens of "yes" and "no" and their logits, and greedily generated text."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from transformers import PreTrainedTokenizerBase
+from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
-from stvg_core.errors import ModelError
+from stvg_core.errors import ModelError, UsageError
 from stvg_core.plugin.adapter import AnswerLogits
-from stvg_huggingface.tokenizer import token_without_row
+from stvg_huggingface.chat import render_frame
+from stvg_huggingface.loading import LoadedCheckpoint, token_without_embedding
+from stvg_huggingface.questions import check_embeddings, refuse_markers
 
 AnswerWords = Literal["lowercase", "sentence_initial", "any_case"]
 """Values of the setting input.answer_words."""
@@ -29,7 +32,7 @@ class AnswerTokens:
     no: tuple[int, ...]
 
     def __post_init__(self) -> None:
-        """Check that the answers can be told apart."""
+        """Check that the answers differ."""
         both = sorted({*self.yes} & {*self.no})
         if both:
             raise ModelError(f"expected different first tokens for 'yes' and 'no', both begin with {both[0]}")
@@ -49,11 +52,11 @@ def answer_tokens(
         embedding_rows: tokens that the model has logits for; None: all.
 
     Raises:
-        ModelError: the tokenizer knows neither word, cannot tell them apart, or the model has no logit of one.
+        ModelError: the tokenizer has no token for a word, the same for both, or the model has no logit of one.
     """
     answers = _answer_tokens(tokenizer, words, tail)
     ids = (*answers.yes, *answers.no)
-    beyond = None if embedding_rows is None else token_without_row(tokenizer, ids, embedding_rows)
+    beyond = None if embedding_rows is None else token_without_embedding(tokenizer, ids, embedding_rows)
     if beyond is not None:
         raise ModelError(
             f"expected answers ({words}) below {embedding_rows} (rows of the model's embedding), got {beyond}; use "
@@ -85,7 +88,7 @@ def answer_logits(
     """Return what a language model's head says behind each question.
 
     Only the rows of the head that matter are multiplied with gradients, in float32 at least; the most probable token
-    of the whole vocabulary is found in the head's own dtype, without.
+    of the whole vocabulary is computed in the head's dtype, without.
 
     Args:
         head: the output embeddings, a linear layer.
@@ -136,3 +139,51 @@ def _known(tokenizer: PreTrainedTokenizerBase, ids: list[int], word: str) -> int
             f"the tokenizer does not know the word {word!r}; the method needs a model that answers in English"
         )
     return ids[0]
+
+
+def generate_greedily(checkpoint: LoadedCheckpoint, instruction: str, maximum_tokens: int) -> str:
+    """Return the most probable continuation of a text-only turn, token by token.
+
+    Args:
+        checkpoint: the loaded model.
+        instruction: what to do, in words; line breaks are kept.
+        maximum_tokens: where to stop at the latest.
+
+    Raises:
+        UsageError: maximum_tokens is below 1.
+        QueryError: the instruction is empty or contains the model's special tokens.
+    """
+    if maximum_tokens < 1:
+        raise UsageError(f"expected maximum_tokens of at least 1, got {maximum_tokens}")
+    model: Any = checkpoint.model
+    tokenizer = checkpoint.tokenizer
+    refuse_markers(tokenizer, instruction)
+    frame = render_frame(tokenizer, checkpoint.chat_template, video=False)
+    text = frame.head + instruction.strip() + frame.tail
+    encoded = tokenizer(text, add_special_tokens=frame.add_special_tokens, return_attention_mask=False)
+    check_embeddings(tokenizer, encoded["input_ids"], checkpoint.embedding_rows)
+    ids = torch.tensor([encoded["input_ids"]], device=checkpoint.device)
+    stops = stop_ids(model, tokenizer)
+    embed, head = model.get_input_embeddings(), model.get_output_embeddings()
+    cache = DynamicCache(config=checkpoint.text_config)
+    answer: list[int] = []
+    with torch.no_grad():
+        for _ in range(maximum_tokens):
+            output = checkpoint.language_model(inputs_embeds=embed(ids), past_key_values=cache, use_cache=True)
+            token = int(head(output.last_hidden_state[0, -1]).argmax())
+            if token in stops:
+                break
+            answer.append(token)
+            ids = torch.tensor([[token]], device=checkpoint.device)
+    return str(tokenizer.decode(answer, skip_special_tokens=True)).strip()
+
+
+def stop_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
+    """Return every token id that ends an answer."""
+    stops: set[int] = set()
+    for value in (getattr(model.generation_config, "eos_token_id", None), tokenizer.eos_token_id):
+        if isinstance(value, int):
+            stops.add(value)
+        elif isinstance(value, Iterable):
+            stops.update(int(item) for item in value)
+    return frozenset(stops)

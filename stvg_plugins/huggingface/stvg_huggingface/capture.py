@@ -2,8 +2,7 @@
 
 `stvg_attention` is registered with transformers under the name "stvg" and leaves each layer to
 a pass that travels as a keyword through the language model's forward. A `PackedPass` computes
-softmax shares of the wanted query rows at the visual columns only: never a square map. This
-module knows neither the model nor what the rows mean.
+softmax shares of some query rows at the visual columns only: never a square map.
 """
 
 from collections.abc import Iterable
@@ -28,7 +27,7 @@ Projected = Float[Tensor, "1 ... token size"]
 
 
 class LastLayerReached(Exception):  # noqa: N818 - it ends a pass early and is no error
-    """Raised inside the last captured layer, where nothing after it is wanted."""
+    """Raised inside the last captured layer if nothing after it is needed."""
 
 
 class AttentionCapture:
@@ -52,7 +51,7 @@ class AttentionCapture:
         self._sum: Tensor | None = None
 
     def wants(self, layer: int) -> bool:
-        """Return whether a layer is wanted and was not collected yet."""
+        """Return whether a layer is still to be collected."""
         return layer in self.layers and layer not in self._done
 
     def add(self, layer: int, shares: Float[Tensor, "row cell"]) -> None:
@@ -62,7 +61,7 @@ class AttentionCapture:
 
     @property
     def complete(self) -> bool:
-        """Whether every wanted layer was collected."""
+        """Whether every layer was collected."""
         return self._done == self.layers
 
     def mean(self) -> Float[Tensor, "row cell"]:
@@ -93,10 +92,10 @@ class PackedPass:
 
     Attributes:
         prefix_length: tokens of the prefix, which is causal in itself.
-        suffix_mask: what each suffix token sees; True where it attends.
+        suffix_mask: which keys each suffix token attends to.
         capture: what to collect, or None.
         exact: plain matrix products instead of the fastest kernel.
-        ends_early: whether a pass that captures ends inside its last wanted layer.
+        ends_early: whether a pass that captures ends inside its last captured layer.
     """
 
     prefix_length: int
@@ -106,7 +105,7 @@ class PackedPass:
     ends_early: bool = True
 
     def collect(self, layer: int, query: Projected, key: Projected, scaling: float) -> None:
-        """Collect one layer's attention, where it is wanted."""
+        """Collect one layer's attention if the capture includes it."""
         capture = self.capture
         if capture is None or not capture.wants(layer):
             return
@@ -121,7 +120,7 @@ class PackedPass:
         """Return one layer's output: the prefix runs causally, without any mask, so that fast kernels qualify.
 
         Raises:
-            LastLayerReached: nothing after this layer is wanted.
+            LastLayerReached: nothing after this layer is needed.
         """
         self.collect(layer, query, key, scaling)
         if self.ends_early and self.capture is not None and layer == self.capture.last_layer:
@@ -154,7 +153,7 @@ def stvg_attention(
     """Compute attention of one layer; transformers' attention-function protocol.
 
     Without an `AttentionPass` this is transformers' own SDPA. With one, the pass computes: the mask
-    that transformers hands over is not read, and there is no dropout, as the model is in evaluation mode.
+    that transformers passes is ignored, and there is no dropout, as the model is in evaluation mode.
     """
     layer = getattr(module, "layer_idx", None)
     if stvg is None or layer is None:
@@ -176,7 +175,7 @@ def masked_attention(
     visible: Bool[Tensor, "1 1 row key"],
     scaling: float,
 ) -> Float[Tensor, "1 row head size"]:
-    """Return attention of a few rows under their own mask.
+    """Return attention of a few rows under a mask.
 
     Heads that share their keys are laid behind one another as rows: keys and values are not repeated,
     which would be kept for the backward pass, and every SDPA kernel qualifies.
@@ -205,8 +204,8 @@ def attention_shares(
     """
     heads, key_heads, size = query.shape[1], key.shape[1], query.shape[3]
     wide = torch.promote_types(query.dtype, torch.float32)
-    wanted = query.index_select(2, rows).to(wide)
-    grouped = wanted.reshape(1, key_heads, heads // key_heads * rows.numel(), size)
+    selected = query.index_select(2, rows).to(wide)
+    grouped = selected.reshape(1, key_heads, heads // key_heads * rows.numel(), size)
     scores = (grouped @ key.to(wide).transpose(2, 3)).view(heads, rows.numel(), key.shape[2]) * scaling
     scores = scores.masked_fill(~visible, float("-inf"))
     normalizer = scores.logsumexp(dim=-1, keepdim=True)
@@ -214,7 +213,7 @@ def attention_shares(
 
 
 def register_attention() -> None:
-    """Make "stvg" known to transformers; calling it again changes nothing.
+    """Register "stvg" with transformers; idempotent.
 
     The mask function must be registered under the same name: transformers silently passes no
     mask at all to an attention function whose name has none, so padding would be attended to.

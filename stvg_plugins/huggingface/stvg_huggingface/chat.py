@@ -1,6 +1,6 @@
 """A checkpoint's own chat template, rendered once around a gap for the question.
 
-This module knows templates and placeholders as text; it knows no tokens of any family.
+Templates and placeholders are handled as text; no tokens of any family appear here.
 """
 
 import re
@@ -78,13 +78,13 @@ def render_frame(
 ) -> PromptFrame:
     """Render the chat template for one user turn: a video (or none), then the question.
 
-    Templates that can let a model think first are asked not to: the answer is read where the prompt ends.
+    Templates with a thinking mode are rendered without it: the answer must be the first token after the prompt.
 
     Args:
         tokenizer: the checkpoint's tokenizer.
         template: a chat template beside the tokenizer (older repositories), or None for the tokenizer's own.
         video: whether the turn shows a video.
-        content_type: what the template calls a clip; one that knows images alone is shown one.
+        content_type: what the template calls a clip; templates without videos get an image.
         system_prompt: text of a system turn before it; None: whatever the template writes by itself.
 
     Raises:
@@ -99,7 +99,7 @@ def render_frame(
     content: list[dict[str, str]] = [{"type": "text", "text": _GAP}]
     if video:
         content.insert(0, {"type": content_type})
-    # Its annotation knows plain strings as content only.
+    # The annotation of apply_chat_template allows only strings as content.
     turn: list[Any] = [{"role": "user", "content": content}]
 
     def render(conversation: list[Any]) -> str:
@@ -119,7 +119,7 @@ def render_frame(
     if system_prompt is not None:
         text = _with_system_turn(render, turn, system_prompt)
     head, _, tail = text.rpartition(_GAP)
-    begun = [found.start() for found in _THINK.finditer(tail)]
+    begun = [match.start() for match in _THINK.finditer(tail)]
     if len(begun) > len(_THINK_END.findall(tail)):
         raise ModelError(
             "expected a chat template after which the answer comes first, this one lets the model think first (it ends "

@@ -1,4 +1,4 @@
-"""What an encoded clip carries for later questions: chat frame, positions, and what stands between its cells."""
+"""State of an encoded clip that later questions need: prompt frame, positions, and separator tokens."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -11,8 +11,8 @@ from stvg_core.errors import TokenLayoutError, UsageError
 from stvg_core.plugin.adapter import EncodedClip
 from stvg_huggingface.answers import AnswerTokens
 from stvg_huggingface.chat import PromptFrame
+from stvg_huggingface.devices import send
 from stvg_huggingface.family import PositionRule
-from stvg_huggingface.transfer import send
 
 STATE: Final = "huggingface"
 """The key in `EncodedClip.state`."""
@@ -72,24 +72,6 @@ def clip_embeddings(clip: EncodedClip, prompt: Float[Tensor, "cell width"] | Non
     for mask, part in ((state.cells, shown), (~state.cells, state.separators.to(shown))):
         whole = whole.index_put((_places(mask, shown.device),), part)
     return whole
-
-
-def clip_frame(clip: EncodedClip) -> PromptFrame:
-    """Return what a clip's questions stand in: the chat template with its visual tokens.
-
-    Raises:
-        UsageError: another backend encoded the clip.
-    """
-    return clip_prompt(clip).frame
-
-
-def clip_positions(clip: EncodedClip) -> PositionRule:
-    """Return the position rule of a clip's prompts.
-
-    Raises:
-        UsageError: another backend encoded the clip.
-    """
-    return clip_prompt(clip).positions
 
 
 def clip_prompt(clip: EncodedClip) -> ClipPrompt:

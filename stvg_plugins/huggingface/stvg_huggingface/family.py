@@ -1,27 +1,33 @@
-"""What a backend says of its family of models: a small table of differences, nothing else.
+"""What an author writes for a family of models: a small table of differences; the adapter does the rest.
 
-The adapter (stvg_huggingface.adapter) does the rest for all families. Visual tokens may lie
-apart from one another (text between frames): they are found by their id, never sliced.
+`FamilyDifferences` is the interface, `PerFrameFamily` its base class for families that encode each frame on its own.
+Visual tokens need not be contiguous (there may be text between frames): they are located by their id, never sliced.
+
+`intercept_visual_tokens` returns visual tokens as the language model receives them: the ordinary multimodal forward
+runs up to the language model and is stopped there, so no family's feature functions (whose results change between
+transformers versions) are called.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Float64, Int
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from stvg_core.errors import ModelError, TokenLayoutError
-from stvg_core.settings import InputSettings
+from stvg_core.settings import FamilyOptions, InputSettings
 from stvg_core.values import TokenLayout
+from stvg_huggingface.loading import language_model_of
 
 
 @runtime_checkable
 class PositionRule(Protocol):
-    """Rotary positions of a prompt whose visual tokens are known."""
+    """Rotary positions of a prompt with visual tokens at known places."""
 
     def __call__(self, visual: Bool[Tensor, " token"]) -> Int[Tensor, "axis token"]:
         """Return positions of every token, one row per rotary axis (one row: ordinary positions).
@@ -50,7 +56,7 @@ class VisualInputs:
 
     Attributes:
         tensors: keyword arguments of the model's forward that carry the pixels.
-        layout: where each visual token will lie.
+        layout: the grid of visual tokens.
         positions: rotary positions of a prompt with this clip.
     """
 
@@ -65,12 +71,17 @@ class FamilyDifferences(Protocol):
 
     @property
     def architectures(self) -> tuple[str, ...]:
-        """Names in `architectures` of config.json that the family reads."""
+        """Names in `architectures` of config.json that the family handles."""
+        ...
+
+    @property
+    def options(self) -> type[FamilyOptions]:
+        """The model that validates `input.family`; its defaults are also in the backend's manifest."""
         ...
 
     @property
     def reversal(self) -> Literal["flip", "encode"]:
-        """How a clip is reversed: flip the tokens (encoding is per frame: exact) or encode again."""
+        """How a clip is reversed: flip its tokens (exact where each frame is encoded on its own), or encode again."""
         ...
 
     @property
@@ -91,23 +102,23 @@ class FamilyDifferences(Protocol):
         """Return what the chat template writes for a video."""
         ...
 
-    def frame_size_pixels(self, config: PreTrainedConfig, wanted: int | None) -> int:
-        """Return the side of the square that frames are squashed to; None wants the family's default."""
+    def frame_size_pixels(self, config: PreTrainedConfig, requested: int | None) -> int:
+        """Return the side of the square that frames are squashed to; None: the family's default."""
         ...
 
     def layout(
         self, config: PreTrainedConfig, frame_count: int, size_pixels: int, settings: InputSettings
     ) -> TokenLayout:
-        """Return where each visual token of a clip will lie, before any pixel is touched.
+        """Return the grid of a clip's visual tokens, before any pixel is processed.
 
         Args:
             config: the checkpoint's configuration.
             frame_count: frames shown.
             size_pixels: side of a frame, as `frame_size_pixels` gives it.
-            settings: temporal merging and pooling.
+            settings: the family's options are in `settings.family`.
 
         Raises:
-            SettingsError: the family cannot read frames as the settings say.
+            SettingsError: the family cannot encode frames with these settings.
         """
         ...
 
@@ -134,19 +145,19 @@ class FamilyDifferences(Protocol):
             config: the checkpoint's configuration.
             layout: the clip's tokens.
             seconds: presentation times of the sampled frames, in source order.
-            settings: temporal merging and position rule.
+            settings: the family's options are in `settings.family`.
         """
         ...
 
     def pixel_tensors(
         self, config: PreTrainedConfig, pixels: Float[Tensor, "frame 3 size size"], settings: InputSettings
     ) -> Mapping[str, Tensor]:
-        """Return what the vision tower reads, under the names that the model's forward takes.
+        """Return the vision tower's inputs as keyword arguments of the model's forward.
 
         Args:
             config: the checkpoint's configuration.
             pixels: normalised frames in the order the model sees them, on the CPU.
-            settings: temporal merging.
+            settings: the family's options are in `settings.family`.
         """
         ...
 
@@ -168,11 +179,11 @@ class FamilyDifferences(Protocol):
 
 @runtime_checkable
 class ClipSeparators(Protocol):
-    """What a family implements besides, where its clips hold tokens that show no part of a picture.
+    """Additional interface of families whose clips contain tokens that show no part of a frame.
 
     A learned newline behind the last frame (LLaVA-OneVision) is one. It has no row in the table of
     embeddings and no cell in the layout: it stays in its place as it is, no visual prompt is added to
-    it, and no attention to it is read.
+    it, and attention to it is ignored.
     """
 
     def cells_of_clip(self, layout: TokenLayout) -> Bool[Tensor, " clip_token"]:
@@ -198,7 +209,7 @@ def cells_of_clip(family: FamilyDifferences, layout: TokenLayout) -> Bool[Tensor
 
 
 def marker_text(tokenizer: PreTrainedTokenizerBase, token_id: int) -> str:
-    """Return how a tokenizer writes a marker that config.json knows by its id.
+    """Return how a tokenizer writes a special token that config.json names by its id.
 
     Raises:
         ModelError: the tokenizer has no marker of that id, so it is not this checkpoint's.
@@ -210,3 +221,109 @@ def marker_text(tokenizer: PreTrainedTokenizerBase, token_id: int) -> str:
             "tokenizer files are not this checkpoint's, download the whole checkpoint again"
         )
     return str(marker.content)
+
+
+class _Intercepted(Exception):  # noqa: N818 - it ends a pass early and is no error
+    def __init__(self, embeddings: Tensor) -> None:
+        super().__init__()
+        self.embeddings = embeddings
+
+
+def intercept_visual_tokens(
+    model: PreTrainedModel, ids: Int[Tensor, " token"], visual_token_id: int, inputs: VisualInputs
+) -> Float[Tensor, "clip_token width"]:
+    """Return what a model puts at the visual tokens' places of a prompt.
+
+    Args:
+        model: a multimodal model of transformers.
+        ids: the prompt up to its last visual token.
+        visual_token_id: id that stands for a visual token.
+        inputs: the clip, on the model's device.
+
+    Raises:
+        TokenLayoutError: the vision tower gives another number of tokens than the layout says.
+        ModelError: the model never calls its language model.
+    """
+    visual = ids == visual_token_id
+    positions = as_position_ids(inputs.positions(visual))
+    handle = language_model_of(model).register_forward_pre_hook(_stop, with_kwargs=True)
+    try:
+        with torch.no_grad():
+            model(input_ids=ids[None], position_ids=positions, use_cache=False, **inputs.tensors)
+    except _Intercepted as intercepted:
+        return intercepted.embeddings[0].index_select(0, visual.nonzero()[:, 0])
+    except ValueError as error:
+        raise TokenLayoutError(f"the vision tower and the layout {inputs.layout.shape} disagree: {error}") from error
+    finally:
+        handle.remove()
+    raise ModelError(f"{type(model).__name__} did not call its language model; check the transformers version")
+
+
+def as_position_ids(positions: Int[Tensor, "axis token"]) -> Int[Tensor, "..."]:
+    """Return positions as language models take them: (1, token), or (axis, 1, token) for several axes."""
+    return positions if positions.shape[0] == 1 else positions[:, None]
+
+
+def _stop(_module: nn.Module, _arguments: tuple[Any, ...], keywords: Mapping[str, Any]) -> None:
+    raise _Intercepted(keywords["inputs_embeds"])
+
+
+@dataclass(frozen=True)
+class PerFrameFamily(ABC):
+    """Implements `FamilyDifferences`, but for what a family must say itself."""
+
+    architectures: tuple[str, ...]
+    token_position: int
+    options: type[FamilyOptions] = FamilyOptions
+    reversal: Literal["flip", "encode"] = "flip"
+    content_type: Literal["video", "image"] = "video"
+
+    @abstractmethod
+    def frame_size_pixels(self, config: PreTrainedConfig, requested: int | None) -> int:
+        """Return the side of the square that frames are squashed to; None: the family's default."""
+
+    @abstractmethod
+    def cells_per_side(self, config: PreTrainedConfig, size_pixels: int, settings: InputSettings) -> int:
+        """Return the number of visual tokens along one side of a frame."""
+
+    @abstractmethod
+    def pixel_tensors(
+        self, config: PreTrainedConfig, pixels: Float[Tensor, "frame 3 size size"], settings: InputSettings
+    ) -> Mapping[str, Tensor]:
+        """Return the pixels under the name and in the shape that the model's forward takes."""
+
+    def visual_token_id(self, config: PreTrainedConfig) -> int:
+        """Return the id of the video token."""
+        token: int = config.video_token_id
+        return token
+
+    def placeholder(self, config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase) -> str:
+        """Return what the chat template writes for a video: the visual token."""
+        return marker_text(tokenizer, self.visual_token_id(config))
+
+    def layout(
+        self, config: PreTrainedConfig, frame_count: int, size_pixels: int, settings: InputSettings
+    ) -> TokenLayout:
+        """Return one grid per frame."""
+        side = self.cells_per_side(config, size_pixels, settings)
+        return TokenLayout(frame_count, side, side, tuple(range(frame_count)))
+
+    def clip_text(self, config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase, layout: TokenLayout) -> str:
+        """Return all visual tokens in one row."""
+        return marker_text(tokenizer, self.visual_token_id(config)) * layout.cell_count
+
+    def positions(
+        self,
+        config: PreTrainedConfig,
+        layout: TokenLayout,
+        seconds: Float64[np.ndarray, " frame"],
+        settings: InputSettings,
+    ) -> PositionRule:
+        """Return ordinary positions."""
+        return SequentialPositions()
+
+    def visual_tokens(
+        self, model: PreTrainedModel, ids: Int[Tensor, " token"], inputs: VisualInputs, settings: InputSettings
+    ) -> Float[Tensor, "clip_token width"]:
+        """Return the clip's tokens as the language model receives them."""
+        return intercept_visual_tokens(model, ids, self.visual_token_id(model.config), inputs)

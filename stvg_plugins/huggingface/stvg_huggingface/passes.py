@@ -1,6 +1,7 @@
-"""One packed pass through a decoder, as a function of tensors: nothing else decides what it computes.
+"""One packed pass through a decoder, as a pure function of tensors.
 
-So a pass can be recorded and replayed on other tensors of the same shapes (`replay.py`).
+Nothing else decides what it computes, so a pass can be recorded and replayed with other tensors of the same shapes
+(`stvg_huggingface.acceleration.replay`).
 """
 
 from contextlib import nullcontext, suppress
@@ -11,24 +12,25 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from stvg_huggingface.acceleration.recompute import Recompute, lean_layers
+from stvg_huggingface.acceleration.trimming import last_layer_of_rows
 from stvg_huggingface.capture import AttentionCapture, LastLayerReached, PackedPass
-from stvg_huggingface.interception import as_position_ids
-from stvg_huggingface.recompute import Recompute, lean_layers
-from stvg_huggingface.trimming import last_layer_of_rows
+from stvg_huggingface.family import as_position_ids
+from stvg_huggingface.questions import PackedQuestions
 
 
 @dataclass(frozen=True, eq=False)
 class QuestionTensors:
-    """What a pass reads beside the clip.
+    """Inputs of a pass beside the clip.
 
     Attributes:
         ids: tokens of the packed sequence.
-        places: where the clip's tokens lie in it.
+        places: indices of the clip's tokens in it.
         positions: rotary positions of the packed sequence.
-        mask: what each token behind the prefix sees.
-        last_tokens: where each prompt ends.
-        rows: where the tokens lie whose attention may be wanted.
-        columns: where the clip's cells lie, in raster order.
+        mask: which keys each token after the prefix attends to.
+        last_tokens: index of each prompt's last token.
+        rows: indices of the tokens whose attention may be requested.
+        columns: indices of the clip's cells, in raster order.
     """
 
     ids: Int[Tensor, " token"]
@@ -48,13 +50,13 @@ class QuestionTensors:
         return tuple(getattr(self, field.name) for field in fields(self))
 
     def clone(self) -> "QuestionTensors":
-        """Return the same on memory of its own."""
+        """Return a deep copy."""
         return QuestionTensors(*(tensor.clone() for tensor in self.all()))
 
     def copy_(self, other: "QuestionTensors") -> None:
-        """Take another set's numbers; the shapes must be the same."""
-        for own, given in zip(self.all(), other.all(), strict=True):
-            own.copy_(given)
+        """Copy another set's values; the shapes must be equal."""
+        for target, source in zip(self.all(), other.all(), strict=True):
+            target.copy_(source)
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,7 @@ def run_pass(
         decoder: its language model without the head.
         shown: what the language model receives for the clip, in the embeddings' dtype.
         tensors: the questions.
-        kind: what is wanted; a pass for attention has no gradients, and one for attention alone ends inside its
+        kind: what to compute; a pass for attention has no gradients, and one for attention alone ends inside its
             last layer.
     """
     text = model.get_input_embeddings()(tensors.ids)
@@ -133,3 +135,20 @@ def split_result(
     rows, cells = tensors.rows.numel(), tensors.columns.numel()
     shares, hidden = result[: rows * cells], result[rows * cells :]
     return shares.reshape(rows, cells), hidden.reshape(tensors.last_tokens.numel(), -1)
+
+
+@dataclass(frozen=True, eq=False)
+class PreparedQuestions:
+    """What every pass with the same questions has in common.
+
+    Attributes:
+        packed: the prompts behind their shared prefix.
+        tensors: inputs of a pass beside the clip, on the clip's device.
+        kind: of a pass that answers them.
+        row_counts: how many rows are each question's, question after question.
+    """
+
+    packed: PackedQuestions
+    tensors: QuestionTensors
+    kind: PassKind
+    row_counts: list[int]

@@ -1,7 +1,7 @@
 """Frames to normalised pixels, in torch alone: no torchvision, no video processors.
 
 Frames are squashed to a square, as the released research code does. Resizing equals
-torchvision's antialiased bicubic on uint8. This module knows no patches and no families.
+torchvision's antialiased bicubic on uint8. Independent of patches and of families.
 """
 
 import math
@@ -63,8 +63,8 @@ def square_frames(
 ) -> UInt8[Tensor, "frame 3 size_pixels size_pixels"]:
     """Return frames squashed to a square, frame by frame to bound memory."""
     squares = torch.empty(len(pixels), _CHANNELS, size_pixels, size_pixels, dtype=torch.uint8)
-    for number, picture in enumerate(pixels):
-        channels_first = torch.tensor(picture).permute(2, 0, 1)[None]
+    for number, frame in enumerate(pixels):
+        channels_first = torch.tensor(frame).permute(2, 0, 1)[None]
         if channels_first.shape[-2:] == (size_pixels, size_pixels):
             squares[number] = channels_first[0]
         else:

@@ -24,13 +24,13 @@ def is_quantized(config: PreTrainedConfig, options: LoadOptions) -> bool:
 def quantization_arguments(
     reference: ModelReference, config: PreTrainedConfig, options: LoadOptions, dtype: torch.dtype | None
 ) -> dict[str, Any]:
-    """Return what `from_pretrained` must be told of quantization; nothing where none is wanted.
+    """Return the arguments of `from_pretrained` for quantization; empty without quantization.
 
     Args:
         reference: for messages.
         config: the checkpoint's configuration.
-        options: what is wanted.
-        dtype: of the weights that stay as they are; None: the checkpoint's own.
+        options: how to load the model.
+        dtype: of weights that are not quantized; None: the checkpoint's.
 
     Raises:
         ModelError: bitsandbytes or accelerate is missing, the dtype is too wide, or the checkpoint is
@@ -53,18 +53,18 @@ def quantization_arguments(
             f"quantization {options.quantization!r} needs {' and '.join(absent)}; "
             'pip install "stvg-huggingface[quantization]"'
         )
-    kept = unquantized_modules(config)
+    unquantized = unquantized_modules(config)
     make: Any = BitsAndBytesConfig
     if options.quantization == "8bit":
-        # Said on every call of every layer; here the cast is what was asked for.
+        # It warns on every call of every layer about a cast that is intended here.
         logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
-        return {"quantization_config": make(load_in_8bit=True, llm_int8_skip_modules=kept)}
+        return {"quantization_config": make(load_in_8bit=True, llm_int8_skip_modules=unquantized)}
     return {
         "quantization_config": make(
             load_in_4bit=True,
             bnb_4bit_quant_type="nf4",
-            bnb_4bit_compute_dtype=dtype or _own_dtype(config),
-            llm_int8_skip_modules=kept,
+            bnb_4bit_compute_dtype=dtype or _checkpoint_dtype(config),
+            llm_int8_skip_modules=unquantized,
         )
     }
 
@@ -72,7 +72,7 @@ def quantization_arguments(
 def unquantized_modules(config: PreTrainedConfig) -> list[str]:
     """Return the names of all modules but the decoder: vision tower, projector, head.
 
-    They are small beside the decoder; the adapter reads rows of the head, and errors of the
+    They are small beside the decoder; the adapter uses rows of the head, and errors of the
     vision tower would reach every visual token.
     """
     make: Any = AutoModelForImageTextToText
@@ -95,6 +95,6 @@ def keep_gradients(model: nn.Module) -> None:
             setattr(module, _REPACKS, False)
 
 
-def _own_dtype(config: PreTrainedConfig) -> torch.dtype:
-    own: Any = getattr(config, "dtype", None) or getattr(config.get_text_config(), "dtype", None)
-    return own if isinstance(own, torch.dtype) else _FALLBACK
+def _checkpoint_dtype(config: PreTrainedConfig) -> torch.dtype:
+    dtype: Any = getattr(config, "dtype", None) or getattr(config.get_text_config(), "dtype", None)
+    return dtype if isinstance(dtype, torch.dtype) else _FALLBACK

@@ -1,4 +1,4 @@
-"""Weights read into a frozen model, and what transformers says on the way, kept off the terminal."""
+"""Load weights into a frozen model, without transformers' messages on the terminal."""
 
 import logging
 from collections.abc import Iterator, Mapping
@@ -13,8 +13,8 @@ from transformers.utils import logging as transformers_logging
 from stvg_core._internal.out_of_memory import LOADING_CURE, memory_errors
 from stvg_core.errors import ModelError
 from stvg_core.plugin.model_reference import ModelReference
-from stvg_huggingface.damage import DAMAGE, download_again, one_line
-from stvg_huggingface.placement import refuse_offloading
+from stvg_huggingface.devices import refuse_offloading
+from stvg_huggingface.files import LOAD_ERRORS, download_again, one_line
 
 _LOG: Final = logging.getLogger(__name__)
 _JOB: Final = "loading the model"
@@ -64,7 +64,7 @@ def read_weights(
         DeviceMemoryError: memory ran out.
     """
     try:
-        with memory_errors(_JOB, LOADING_CURE), _listening() as told:
+        with memory_errors(_JOB, LOADING_CURE), _collected_messages() as messages:
             try:
                 model, report = loader.from_pretrained(
                     str(folder),
@@ -75,10 +75,10 @@ def read_weights(
                     **arguments,
                 )
             except (OSError, RuntimeError) as error:
-                if any(mark in text for mark in _NO_MEMORY for text in (str(error), *told)):
+                if any(mark in text for mark in _NO_MEMORY for text in (str(error), *messages)):
                     raise MemoryError(one_line(error)) from error
                 raise
-    except DAMAGE as error:
+    except LOAD_ERRORS as error:
         cure = "install what it names" if isinstance(error, ImportError) else download_again(reference, damaged=True)
         raise ModelError(f"cannot load {reference.id} ({one_line(error)}); {cure}") from error
     absent, unknown = sorted(report["missing_keys"]), sorted(report["unexpected_keys"])
@@ -116,21 +116,21 @@ def _check_head(reference: ModelReference, model: Any) -> None:  # noqa: ANN401 
 
 
 class _Listener(logging.Handler):
-    """Keeps what is said."""
+    """Collects messages."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.told: list[str] = []
+        self.messages: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.told.append(record.getMessage())
+        self.messages.append(record.getMessage())
 
 
 @contextmanager
-def _listening() -> Iterator[list[str]]:
+def _collected_messages() -> Iterator[list[str]]:
     """Collect transformers' bar and report instead of showing them: stderr belongs to the command line.
 
-    Its records must not go up to the root logger either, where it lets them once `CI` stands in the environment.
+    Its records must not propagate to the root logger either, which transformers allows if `CI` is set.
     """
     voice: Any = transformers_logging
     shown, listener, library = voice.is_progress_bar_enabled(), _Listener(), voice.get_logger("transformers")
@@ -138,7 +138,7 @@ def _listening() -> Iterator[list[str]]:
     voice.disable_progress_bar()
     library.handlers, library.propagate = [listener], False
     try:
-        yield listener.told
+        yield listener.messages
     finally:
         library.handlers, library.propagate = handlers, propagate
         if shown:

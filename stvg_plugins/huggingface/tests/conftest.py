@@ -15,9 +15,9 @@ from transformers import PreTrainedTokenizerBase
 
 from stvg_core.plugin.model_reference import ModelReference
 from stvg_huggingface.family import FamilyDifferences
+from stvg_huggingface.loading import load_tokenizer
 from stvg_huggingface.testing import INTERNVL_TEMPLATE, LLAVA_TEMPLATE, QWEN_TEMPLATE
 from stvg_huggingface.testing.sessions import CONFIGS
-from stvg_huggingface.tokenizer import load_tokenizer
 
 VOCABULARIES: Final = Path(__file__).parent / "data" / "vocabularies"
 FULL_SIZE: Final = Path(__file__).parent / "data" / "full_size"

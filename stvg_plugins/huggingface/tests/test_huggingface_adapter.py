@@ -18,7 +18,7 @@ from stvg_core.plugin.model_reference import LoadOptions, ModelReference
 from stvg_core.settings import InputSettings
 from stvg_core.values import Frames, VideoInfo
 from stvg_huggingface.adapter import HuggingFaceAdapter
-from stvg_huggingface.testing import save_tiny_qwen2_vl
+from stvg_huggingface.testing import save_tiny_model
 from stvg_qwen2_vl.family import Qwen2VLBackend
 
 SIZE = 24
@@ -29,7 +29,7 @@ SETTINGS = InputSettings(frame_size_pixels=SIZE)
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_tiny_qwen2_vl(tmp_path_factory.mktemp("adapter"), layers=2)
+    return save_tiny_model("qwen2-vl", tmp_path_factory.mktemp("adapter"), layers=2)
 
 
 def opened(folder: Path, options: LoadOptions | None = None, context: int | None = None) -> HuggingFaceAdapter:
@@ -50,7 +50,7 @@ def clip_of(adapter: HuggingFaceAdapter, count: int, settings: InputSettings = S
 
 def test_added_words_without_an_embedding_are_refused_where_a_question_holds_them(tmp_path: Path) -> None:
     """The checkpoint opens all the same: no other question needs them."""
-    folder = save_tiny_qwen2_vl(tmp_path, layers=1)
+    folder = save_tiny_model("qwen2-vl", tmp_path, layers=1)
     tokenizer = AutoTokenizer.from_pretrained(folder)
     tokenizer.add_tokens([f"<late{number}>" for number in range(600 - len(tokenizer))])
     tokenizer.save_pretrained(folder)
@@ -66,7 +66,7 @@ def test_added_words_without_an_embedding_are_refused_where_a_question_holds_the
 
 
 def test_answers_without_a_logit_are_refused(tmp_path: Path) -> None:
-    folder = save_tiny_qwen2_vl(tmp_path, layers=1)
+    folder = save_tiny_model("qwen2-vl", tmp_path, layers=1)
     tokenizer = AutoTokenizer.from_pretrained(folder)
     tokenizer.add_tokens([*(f"<late{number}>" for number in range(512 - len(tokenizer))), "Yes"])
     tokenizer.save_pretrained(folder)
@@ -77,7 +77,7 @@ def test_answers_without_a_logit_are_refused(tmp_path: Path) -> None:
 
 
 def test_more_frames_than_the_context_holds_are_refused_and_the_advice_fits(tmp_path: Path) -> None:
-    adapter = opened(save_tiny_qwen2_vl(tmp_path, layers=1), context=400)
+    adapter = opened(save_tiny_model("qwen2-vl", tmp_path, layers=1), context=400)
     with pytest.raises(SettingsError, match=r"at most 400 tokens .* 60 frames make 540 and the text") as raised:
         clip_of(adapter, 60)
     advised = re.search(r"with (\d+) frames", str(raised.value))
@@ -101,7 +101,7 @@ def test_a_clip_that_is_far_too_long_is_refused_before_its_pixels_are_touched(
 
 
 def test_a_question_that_no_longer_fits_is_refused_too(tmp_path: Path) -> None:
-    adapter = opened(save_tiny_qwen2_vl(tmp_path, layers=1), context=200)
+    adapter = opened(save_tiny_model("qwen2-vl", tmp_path, layers=1), context=200)
     clip = clip_of(adapter, 10)
     adapter.answer_logits(clip, [QUESTION], None)
     with pytest.raises(SettingsError, match="at most 200 tokens"):

@@ -17,7 +17,7 @@ from stvg_huggingface.capture import (
     register_attention,
     stvg_attention,
 )
-from stvg_huggingface.packing import suffix_mask
+from stvg_huggingface.questions import suffix_mask
 
 
 class Layer(nn.Module):

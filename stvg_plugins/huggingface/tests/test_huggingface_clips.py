@@ -18,8 +18,7 @@ from stvg_core.values import TokenLayout
 from stvg_huggingface.answers import AnswerTokens
 from stvg_huggingface.chat import PromptFrame
 from stvg_huggingface.clips import STATE, ClipPrompt, clip_embeddings, split_clip_tokens
-from stvg_huggingface.family import SequentialPositions, cells_of_clip
-from stvg_huggingface.per_frame import PerFrameFamily
+from stvg_huggingface.family import PerFrameFamily, SequentialPositions, cells_of_clip
 
 PATTERNS = st.lists(st.booleans(), min_size=1, max_size=12).filter(any)
 
@@ -71,7 +70,7 @@ class Plain(PerFrameFamily):
     architectures: tuple[str, ...] = ()
     token_position: int = -1
 
-    def frame_size_pixels(self, config: PreTrainedConfig, wanted: int | None) -> int:
+    def frame_size_pixels(self, config: PreTrainedConfig, requested: int | None) -> int:
         return 8
 
     def cells_per_side(self, config: PreTrainedConfig, size_pixels: int, settings: InputSettings) -> int:

@@ -25,13 +25,11 @@ from stvg_core.errors import DeviceMemoryError, ModelError, QueryError
 from stvg_core.plugin.model_reference import LoadOptions, ModelReference
 from stvg_core.settings import InputSettings
 from stvg_huggingface.adapter import HuggingFaceAdapter
-from stvg_huggingface.configuration import load_config
 from stvg_huggingface.files import read_chat_template
-from stvg_huggingface.loading import LoadedCheckpoint, load_checkpoint
+from stvg_huggingface.loading import LoadedCheckpoint, load_checkpoint, load_config, refuse_foreign_vocabulary
 from stvg_huggingface.pixels import PixelStatistics
 from stvg_huggingface.questions import tokenize_question
-from stvg_huggingface.testing import save_tiny_qwen2_vl
-from stvg_huggingface.tokenizer import refuse_foreign_vocabulary
+from stvg_huggingface.testing import save_tiny_model
 
 DATA = Path(__file__).parent / "data" / "full_size"
 FACTS: dict[str, dict[str, Any]] = json.loads((DATA / "facts.json").read_text())
@@ -270,7 +268,7 @@ def test_memory_really_runs_out(quantized: bool, tmp_path: Path) -> None:
         pytest.importorskip("bitsandbytes")
         pytest.importorskip("accelerate")
     there = 1024 * sum(int(size) for size in re.findall(r"(?:MemTotal|SwapTotal): +(\d+)", memory.read_text()))
-    folder = save_tiny_qwen2_vl(tmp_path, layers=1)
+    folder = save_tiny_model("qwen2-vl", tmp_path, layers=1)
     with safe_open(folder / "model.safetensors", "pt") as file:
         shapes = {name: list(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 - no mapping
     embedding = next(name for name in shapes if "embed_tokens" in name)

@@ -16,16 +16,15 @@ from transformers import AutoTokenizer, MistralConfig
 from stvg_core.errors import ModelError
 from stvg_core.plugin.model_reference import LoadOptions, ModelReference
 from stvg_huggingface.capture import ATTENTION_NAME
-from stvg_huggingface.configuration import refuse_windows
-from stvg_huggingface.loading import LoadedCheckpoint, load_checkpoint
-from stvg_huggingface.testing import save_tiny_qwen2_vl, tiny_internvl
+from stvg_huggingface.loading import LoadedCheckpoint, load_checkpoint, refuse_windows
+from stvg_huggingface.testing import save_tiny_model, tiny_internvl
 
 QWEN = ("Qwen2VLForConditionalGeneration",)
 
 
 @pytest.fixture(scope="module")
 def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_tiny_qwen2_vl(tmp_path_factory.mktemp("good"), layers=1)
+    return save_tiny_model("qwen2-vl", tmp_path_factory.mktemp("good"), layers=1)
 
 
 def load(folder: Path, **options: str) -> LoadedCheckpoint:

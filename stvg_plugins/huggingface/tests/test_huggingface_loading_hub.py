@@ -28,7 +28,7 @@ from stvg_core.errors import ModelError
 from stvg_core.host.models import resolve_model
 from stvg_core.plugin.model_reference import LoadOptions, ModelReference
 from stvg_huggingface.loading import LoadedCheckpoint, load_checkpoint
-from stvg_huggingface.testing import save_tiny_qwen2_vl
+from stvg_huggingface.testing import save_tiny_model
 
 QWEN = ("Qwen2VLForConditionalGeneration",)
 ID = "Some-Org/Tiny-VL"
@@ -37,12 +37,12 @@ FIRST, SECOND = "1" * 40, "2" * 40
 
 @pytest.fixture(scope="module")
 def first(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_tiny_qwen2_vl(tmp_path_factory.mktemp("first"), layers=1, seed=1)
+    return save_tiny_model("qwen2-vl", tmp_path_factory.mktemp("first"), layers=1, seed=1)
 
 
 @pytest.fixture(scope="module")
 def second(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_tiny_qwen2_vl(tmp_path_factory.mktemp("second"), layers=1, seed=2)
+    return save_tiny_model("qwen2-vl", tmp_path_factory.mktemp("second"), layers=1, seed=2)
 
 
 @pytest.fixture
@@ -132,7 +132,7 @@ def test_pickled_weights(cache: Path, first: Path, tmp_path: Path) -> None:
     pickled = Path(shutil.copytree(first, tmp_path / "pickled"))
     (pickled / "model.safetensors").rename(pickled / "pytorch_model.bin")
     put(cache, FIRST, pickled, refs=("main",))
-    with pytest.raises(ModelError, match=r"pickled ones alone \(pytorch_model\.bin\), which can run code"):
+    with pytest.raises(ModelError, match=r"only pickled ones \(pytorch_model\.bin\), which can run code"):
         load()
 
 
@@ -471,7 +471,7 @@ def test_a_hub_without_the_configuration(
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("pytorch_model.bin", r"found pickled ones alone \(pytorch_model\.bin\)"),
+        ("pytorch_model.bin", r"found only pickled ones \(pytorch_model\.bin\)"),
         ("m.gguf", r"found none; it holds GGUF files"),
         ("README.md", f"found none; run `hf download {ID}`"),
     ],

@@ -21,11 +21,10 @@ from stvg_core.settings import InputSettings
 from stvg_core.values import Frames, VideoInfo
 from stvg_huggingface.adapter import HuggingFaceAdapter
 from stvg_huggingface.capture import ATTENTION_NAME
-from stvg_huggingface.devices import choose_dtype
+from stvg_huggingface.devices import choose_dtype, refuse_offloading
 from stvg_huggingface.loading import LoadedCheckpoint, load_checkpoint
-from stvg_huggingface.placement import refuse_offloading
 from stvg_huggingface.quantization import quantization_arguments, unquantized_modules
-from stvg_huggingface.testing import save_tiny_model, save_tiny_qwen2_vl
+from stvg_huggingface.testing import save_tiny_model
 from stvg_qwen2_vl.family import Qwen2VLFamily
 
 QWEN = Qwen2VLFamily()
@@ -34,7 +33,7 @@ QUESTIONS = ("Is there a man in this video?", "Is there a car in this video?")
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_tiny_qwen2_vl(tmp_path_factory.mktemp("options"), layers=2)
+    return save_tiny_model("qwen2-vl", tmp_path_factory.mktemp("options"), layers=2)
 
 
 def load(folder: Path, **options: Any) -> LoadedCheckpoint:
@@ -197,7 +196,7 @@ def test_a_quantized_model_computes_with_its_numbers(
     pytest.importorskip("bitsandbytes")
     pytest.importorskip("accelerate")
     device = "auto" if device_map else "cpu"
-    folder = save_tiny_qwen2_vl(tmp_path, version, layers=2)
+    folder = save_tiny_model(f"qwen{version}-vl", tmp_path, layers=2)
     checkpoint = load(folder, device=device, quantization=quantization, device_map=device_map, dtype="float32")
     quantized = {name: weight for name, weight in checkpoint.model.named_parameters() if weight.dtype == packed}
     assert len(quantized) == 2 * 7

@@ -5,8 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stvg_core.errors import TokenLayoutError
-from stvg_huggingface.packing import pack, suffix_mask
-from stvg_huggingface.questions import TokenizedPrompt
+from stvg_huggingface.questions import TokenizedPrompt, pack, suffix_mask
 
 
 @given(st.integers(0, 5), st.lists(st.integers(1, 5), min_size=1, max_size=4))

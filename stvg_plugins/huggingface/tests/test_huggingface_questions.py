@@ -11,9 +11,9 @@ from transformers import PreTrainedTokenizerFast
 from stvg_core.errors import ModelError, QueryError, SettingsError
 from stvg_huggingface.answers import AnswerTokens, answer_tokens
 from stvg_huggingface.chat import PromptFrame, render_frame
-from stvg_huggingface.questions import refuse_markers, refuse_rowless, tokenize_question
+from stvg_huggingface.questions import check_embeddings, refuse_markers, tokenize_question
 from stvg_huggingface.testing import QWEN_TEMPLATE, tiny_tokenizer
-from stvg_huggingface.testing.templates import INTERNVL_TEMPLATE, LLAVA_TEMPLATE
+from stvg_huggingface.testing.tokenizers import INTERNVL_TEMPLATE, LLAVA_TEMPLATE
 
 FRAME = PromptFrame("<|im_start|>user\n", "<|im_end|>\n<|im_start|>assistant\n", add_special_tokens=True)
 BYTES = tiny_tokenizer(trained=False)
@@ -106,11 +106,11 @@ def test_a_word_without_an_embedding_is_refused() -> None:
     tokenizer = tiny_tokenizer()
     rows = len(tokenizer)
     tokenizer.add_tokens(["<tool_call>"])
-    refuse_rowless(tokenizer, tokenize_question(tokenizer, FRAME, "a tool call").ids, rows)
+    check_embeddings(tokenizer, tokenize_question(tokenizer, FRAME, "a tool call").ids, rows)
     asked = tokenize_question(tokenizer, FRAME, "a <tool_call> on a screen")
-    refuse_rowless(tokenizer, asked.ids, rows + 1)
+    check_embeddings(tokenizer, asked.ids, rows + 1)
     with pytest.raises(QueryError, match=rf"\({rows} rows\), got token {rows} \('<tool_call>'\); leave it out"):
-        refuse_rowless(tokenizer, asked.ids, rows)
+        check_embeddings(tokenizer, asked.ids, rows)
 
 
 def test_frame_of_a_template() -> None:

@@ -13,7 +13,6 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 import stvg_huggingface.passes
-import stvg_huggingface.recompute
 from stvg_core.errors import UsageError
 from stvg_core.host.session import Session
 from stvg_core.method.prompts import learn_prompts
@@ -22,9 +21,10 @@ from stvg_core.plugin.adapter import AttentionRequest, EncodedClip
 from stvg_core.plugin.model_reference import LoadOptions
 from stvg_core.settings import InputSettings, PromptSettings
 from stvg_core.values import Frames, VideoInfo
+from stvg_huggingface.acceleration import recompute
+from stvg_huggingface.acceleration.fused import forward_replaced, gated_mlp, is_gated
+from stvg_huggingface.acceleration.recompute import LEVELS, Recompute, choose_recompute, kept_bytes, lean_layers
 from stvg_huggingface.adapter import HuggingFaceAdapter
-from stvg_huggingface.gated_mlp import forward_replaced, gated_mlp, is_gated
-from stvg_huggingface.recompute import LEVELS, Recompute, choose_recompute, kept_bytes, lean_layers
 from stvg_huggingface.testing import TINY_FAMILIES
 from stvg_huggingface.testing.models import MIDDLE, TINY, ModelSize
 from stvg_huggingface.testing.sessions import random_session
@@ -186,16 +186,16 @@ def test_auto_is_the_first_level_that_fits(monkeypatch: pytest.MonkeyPatch) -> N
         (0, "layer"),
         (None, "none"),
     ):
-        monkeypatch.setattr(stvg_huggingface.recompute, "free_bytes", lambda _device, free=free: free)
+        monkeypatch.setattr(recompute, "free_bytes", lambda _device, free=free: free)
         assert choose_recompute("auto", loaded, 500) == level
         assert [choose_recompute(wish, loaded, 500) for wish in LEVELS] == list(LEVELS)
 
 
 def test_free_memory_of_this_machine_is_told_or_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
-    free = stvg_huggingface.recompute.free_bytes(torch.device("cpu"))
+    free = recompute.free_bytes(torch.device("cpu"))
     assert free is None or free > 2**20
-    monkeypatch.setattr(stvg_huggingface.recompute, "_MEMINFO", stvg_huggingface.recompute._MEMINFO / "absent")
-    assert stvg_huggingface.recompute.free_bytes(torch.device("cpu")) is None
+    monkeypatch.setattr(recompute, "_MEMINFO", recompute._MEMINFO / "absent")
+    assert recompute.free_bytes(torch.device("cpu")) is None
 
 
 def test_an_unknown_level_is_refused() -> None:
@@ -208,7 +208,7 @@ def test_other_layouts_are_computed_again_as_a_whole(monkeypatch: pytest.MonkeyP
     clip = clip_of(session)
     expected, slope = answers(session, clip)
     runs: list[int] = []
-    monkeypatch.setattr(stvg_huggingface.recompute, "is_gated", lambda _layer: False)
+    monkeypatch.setattr(recompute, "is_gated", lambda _layer: False)
     for number, layer in enumerate(layers_of(session)):
         layer.self_attn.register_forward_pre_hook(lambda *_, number=number: runs.append(number))
     margins, gradient = answers(session, clip)
@@ -246,7 +246,7 @@ def test_a_gated_mlp_equals_autograd(bias: bool, keep_factors: bool, monkeypatch
     torch.manual_seed(0)
     config = LlamaConfig(hidden_size=8, intermediate_size=24, num_attention_heads=2, mlp_bias=bias)
     layer = LlamaDecoderLayer(config, 0).double().requires_grad_(False)
-    monkeypatch.setattr("stvg_huggingface.gated_mlp._BLOCK_ROWS", {"cpu": 3})
+    monkeypatch.setattr("stvg_huggingface.acceleration.fused._BLOCK_ROWS", {"cpu": 3})
 
     def run(hidden: Tensor) -> Tensor:
         result: Tensor = layer.mlp(layer.post_attention_layernorm(hidden))

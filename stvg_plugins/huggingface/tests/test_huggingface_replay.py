@@ -14,12 +14,11 @@ from stvg_core.plugin.adapter import AttentionRequest, EncodedClip
 from stvg_core.plugin.model_reference import LoadOptions
 from stvg_core.settings import InputSettings, load_settings
 from stvg_core.values import Frames, SubQueries, VideoInfo
+from stvg_huggingface.acceleration.fused import FusedNorm, fuse_norms, is_gated
+from stvg_huggingface.acceleration.recompute import LEVELS, kept_bytes
+from stvg_huggingface.acceleration.replay import RecordedPass, Replays, RunPass, recording_bytes, rotary_waits
 from stvg_huggingface.adapter import HuggingFaceAdapter
-from stvg_huggingface.gated_mlp import is_gated
-from stvg_huggingface.norms import FusedNorm, fuse_norms
 from stvg_huggingface.passes import PassKind, QuestionTensors
-from stvg_huggingface.recompute import LEVELS, kept_bytes
-from stvg_huggingface.replay import RecordedPass, Replays, RunPass, recording_bytes, rotary_waits
 from stvg_huggingface.testing import TINY_FAMILIES
 from stvg_huggingface.testing.models import TINY
 from stvg_huggingface.testing.sessions import _published, published_sizes, random_session

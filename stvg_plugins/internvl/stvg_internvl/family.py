@@ -11,9 +11,8 @@ from transformers import PreTrainedConfig, PreTrainedTokenizerBase
 from stvg_core.errors import ModelError
 from stvg_core.settings import InputSettings
 from stvg_core.values import TokenLayout
-from stvg_huggingface.family import marker_text
+from stvg_huggingface.family import PerFrameFamily, marker_text
 from stvg_huggingface.hooks import HuggingFaceBackend
-from stvg_huggingface.per_frame import PerFrameFamily
 
 _VIDEO: Final = "<video>"
 _IMAGE_START: Final = "<img>"
@@ -36,13 +35,13 @@ class InternVLFamily(PerFrameFamily):
         """Return `<video>`."""
         return _VIDEO
 
-    def frame_size_pixels(self, config: PreTrainedConfig, wanted: int | None) -> int:
-        """Return the wanted side (by default the checkpoint's, 448) rounded to whole tokens.
+    def frame_size_pixels(self, config: PreTrainedConfig, requested: int | None) -> int:
+        """Return the requested side (by default the checkpoint's, 448) rounded to whole tokens.
 
         The vision tower interpolates its positions for sizes that it was not trained on.
         """
         token = _token_pixels(config)
-        size = config.vision_config.image_size[0] if wanted is None else wanted
+        size = config.vision_config.image_size[0] if requested is None else requested
         return max(1, round(size / token)) * token
 
     def cells_per_side(self, config: PreTrainedConfig, size_pixels: int, settings: InputSettings) -> int:

@@ -3,21 +3,33 @@
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Literal
 
 from jaxtyping import Float, Int
+from pydantic import Field
 from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from stvg_core.errors import SettingsError
-from stvg_core.settings import InputSettings
-from stvg_huggingface.family import VisualInputs
+from stvg_core.settings import FamilyOptions, InputSettings
+from stvg_huggingface.family import PerFrameFamily, VisualInputs
 from stvg_huggingface.hooks import HuggingFaceBackend
-from stvg_huggingface.per_frame import PerFrameFamily
 from stvg_llava_next.pooling import pool_frames
 
-DEFAULT_POOLING_STRIDE: Final = 4
-"""Released research code: 24 x 24 patches of a frame become 6 x 6 tokens."""
+
+class LlavaNextVideoOptions(FamilyOptions):
+    """Options of `input.family`."""
+
+    pooling_stride: int = Field(
+        4,
+        ge=1,
+        le=64,
+        description="patches per token side; 4: 24 x 24 patches of a frame become 6 x 6 tokens (C); transformers and "
+        "the checkpoints' training: 2",
+    )
+    pooling_order: Literal["before_projector", "after_projector"] = Field(
+        "before_projector", description="tokens are pooled before the projector (transformers) or after it (C)"
+    )
 
 
 @dataclass(frozen=True)
@@ -25,18 +37,19 @@ class LlavaNextVideoFamily(PerFrameFamily):
     """The family's table of differences."""
 
     architectures: tuple[str, ...] = ("LlavaNextVideoForConditionalGeneration",)
+    options: type[FamilyOptions] = LlavaNextVideoOptions
     token_position: int = -5
 
-    def frame_size_pixels(self, config: PreTrainedConfig, wanted: int | None) -> int:
+    def frame_size_pixels(self, config: PreTrainedConfig, requested: int | None) -> int:
         """Return the one side that the vision tower has positions for (336).
 
         Raises:
-            SettingsError: another one is wanted.
+            SettingsError: another one is requested.
         """
         size: int = config.vision_config.image_size
-        if wanted not in (None, size):
+        if requested not in (None, size):
             raise SettingsError(
-                f"expected input.frame_size_pixels={size}, the only size that this LLaVA-NeXT-Video reads, got {wanted}"
+                f"expected input.frame_size_pixels={size}, the only size of this LLaVA-NeXT-Video, got {requested}"
             )
         return size
 
@@ -46,9 +59,10 @@ class LlavaNextVideoFamily(PerFrameFamily):
         Raises:
             SettingsError: the stride does not divide the patches.
         """
-        patches, stride = int(size_pixels // config.vision_config.patch_size), pooling_stride(settings)
+        patches = int(size_pixels // config.vision_config.patch_size)
+        stride = LlavaNextVideoOptions.of(settings).pooling_stride
         if patches % stride:
-            raise SettingsError(f"expected an input.pooling_stride that divides {patches} patches, got {stride}")
+            raise SettingsError(f"expected an input.family.pooling_stride that divides {patches} patches, got {stride}")
         return patches // stride
 
     def pixel_tensors(
@@ -61,7 +75,7 @@ class LlavaNextVideoFamily(PerFrameFamily):
         self, model: PreTrainedModel, ids: Int[Tensor, " token"], inputs: VisualInputs, settings: InputSettings
     ) -> Float[Tensor, "cell width"]:
         """Return the visual tokens at the language model's door, pooled as the settings say."""
-        with _pooling(model, settings):
+        with _pooling(model, LlavaNextVideoOptions.of(settings)):
             return super().visual_tokens(model, ids, inputs, settings)
 
 
@@ -73,26 +87,21 @@ class LlavaNextVideoBackend(HuggingFaceBackend):
         super().__init__(LlavaNextVideoFamily())
 
 
-def pooling_stride(settings: InputSettings) -> int:
-    """Return patches per token side: the setting's, by default the released research code's."""
-    return DEFAULT_POOLING_STRIDE if settings.pooling_stride is None else settings.pooling_stride
-
-
 @contextmanager
-def _pooling(model: PreTrainedModel, settings: InputSettings) -> Iterator[None]:
+def _pooling(model: PreTrainedModel, options: LlavaNextVideoOptions) -> Iterator[None]:
     """Let the model's own forward pool with another stride, or behind its projector, while inside.
 
     Raises:
         SettingsError: the checkpoint pools by a trained convolution, which has one stride and one place.
     """
-    mode, stride, order = model.config.spatial_pool_mode, pooling_stride(settings), settings.pooling_order
+    mode, stride, order = model.config.spatial_pool_mode, options.pooling_stride, options.pooling_order
     if stride == model.config.spatial_pool_stride and order == "before_projector":
         yield
         return
     if mode == "conv":
         raise SettingsError(
-            f"expected input.pooling_stride={model.config.spatial_pool_stride} before the projector, the only pooling "
-            f"that this checkpoint was trained for, got {stride}, {order}"
+            f"expected input.family.pooling_stride={model.config.spatial_pool_stride} before the projector, the only "
+            f"pooling that this checkpoint was trained for, got {stride}, {order}"
         )
     inner: Any = model.model
     with ExitStack() as hooks:

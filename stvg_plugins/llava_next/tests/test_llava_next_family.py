@@ -40,8 +40,11 @@ def frames() -> Frames:
     return Frames(info, np.arange(2), pixels)
 
 
-def encode(adapter: HuggingFaceAdapter, frames: Frames, **settings: object) -> torch.Tensor:
-    return adapter.encode(frames, InputSettings.model_validate(settings), (0, 1)).visual_tokens
+def encode(
+    adapter: HuggingFaceAdapter, frames: Frames, frame_size_pixels: int | None = None, **options: object
+) -> torch.Tensor:
+    settings = InputSettings(frame_size_pixels=frame_size_pixels, family=options)
+    return adapter.encode(frames, settings, (0, 1)).visual_tokens
 
 
 def hooks_of(model: Any) -> int:
@@ -52,7 +55,7 @@ def hooks_of(model: Any) -> int:
 
 @pytest.mark.parametrize(("stride", "side"), [(None, 3), (4, 3), (3, 4), (2, 6), (1, 12), (12, 1)])
 def test_grids(adapter: HuggingFaceAdapter, frames: Frames, stride: int | None, side: int) -> None:
-    clip = adapter.encode(frames, InputSettings(pooling_stride=stride), (0, 1))
+    clip = adapter.encode(frames, InputSettings(family={} if stride is None else {"pooling_stride": stride}), (0, 1))
     assert clip.layout.shape == (2, side, side)
     assert clip.layout.time_step_of_frame == (0, 1)
 
@@ -113,9 +116,9 @@ def test_maximum_pooling_of_a_checkpoint_is_kept(adapter: HuggingFaceAdapter, mo
 
 def test_trained_pooling_cannot_be_changed(adapter: HuggingFaceAdapter, model: Any, frames: Frames) -> None:
     model.config.spatial_pool_mode = "conv"
-    for settings in ({}, {"pooling_stride": 2, "pooling_order": "after_projector"}):
+    for options in ({}, {"pooling_stride": 2, "pooling_order": "after_projector"}):
         with pytest.raises(SettingsError, match="pooling_stride=2 before the projector"):
-            encode(adapter, frames, **settings)
+            encode(adapter, frames, **options)
     encode(adapter, frames, pooling_stride=2)
 
 

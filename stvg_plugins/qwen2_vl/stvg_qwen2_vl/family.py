@@ -11,14 +11,14 @@ from typing import Final, Literal
 import numpy as np
 import torch
 from jaxtyping import Float, Float64, Int
+from pydantic import Field
 from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from stvg_core.settings import InputSettings
+from stvg_core.settings import FamilyOptions, InputSettings
 from stvg_core.values import TokenLayout
-from stvg_huggingface.family import PositionRule, VisualInputs, marker_text
+from stvg_huggingface.family import PositionRule, VisualInputs, intercept_visual_tokens, marker_text
 from stvg_huggingface.hooks import HuggingFaceBackend
-from stvg_huggingface.interception import intercept_visual_tokens
 from stvg_qwen2_vl.frame_sizes import DEFAULT_TOKENS_PER_SIDE, token_aligned_size
 from stvg_qwen2_vl.patches import cut_patches, merge_in_time
 from stvg_qwen2_vl.positions import MultimodalPositions
@@ -27,11 +27,27 @@ QWEN2_VL: Final = "Qwen2VLForConditionalGeneration"
 QWEN2_5_VL: Final = "Qwen2_5_VLForConditionalGeneration"
 
 
+class Qwen2VLOptions(FamilyOptions):
+    """Options of `input.family`."""
+
+    temporal_merge: Literal["duplicate", "merge"] = Field(
+        "duplicate",
+        description="duplicate: each sampled frame is shown twice and has its own time step (C); merge: two "
+        "neighbours share one, an odd last frame is shown twice",
+    )
+    position_rule: Literal["original", "transformers", "sequential"] = Field(
+        "original",
+        description="rotary positions on three axes: the family's own rule, transformers 5.x's (another place for "
+        "text after a video), or 0, 1, 2, ... on every axis (C)",
+    )
+
+
 @dataclass(frozen=True)
 class Qwen2VLFamily:
     """The family's table of differences."""
 
     architectures: tuple[str, ...] = (QWEN2_VL, QWEN2_5_VL)
+    options: type[FamilyOptions] = Qwen2VLOptions
     token_position: int = -3
     reversal: Literal["flip", "encode"] = "encode"
     content_type: Literal["video", "image"] = "video"
@@ -49,17 +65,17 @@ class Qwen2VLFamily:
         """
         return marker_text(tokenizer, self.visual_token_id(config))
 
-    def frame_size_pixels(self, config: PreTrainedConfig, wanted: int | None) -> int:
-        """Return the wanted side (by default 8 tokens: 224 in published checkpoints) rounded to whole tokens."""
+    def frame_size_pixels(self, config: PreTrainedConfig, requested: int | None) -> int:
+        """Return the requested side (by default 8 tokens: 224 in published checkpoints) rounded to whole tokens."""
         token = config.vision_config.patch_size * config.vision_config.spatial_merge_size
-        return token_aligned_size(DEFAULT_TOKENS_PER_SIDE * token if wanted is None else wanted, token)
+        return token_aligned_size(DEFAULT_TOKENS_PER_SIDE * token if requested is None else requested, token)
 
     def layout(
         self, config: PreTrainedConfig, frame_count: int, size_pixels: int, settings: InputSettings
     ) -> TokenLayout:
         """Return one grid per time step; with temporal merging a step covers several frames."""
         vision = config.vision_config
-        _, steps = merge_in_time(frame_count, vision.temporal_patch_size, settings.temporal_merge)
+        _, steps = merge_in_time(frame_count, vision.temporal_patch_size, Qwen2VLOptions.of(settings).temporal_merge)
         cells = size_pixels // vision.patch_size // vision.spatial_merge_size
         return TokenLayout(max(steps) + 1, cells, cells, steps)
 
@@ -75,8 +91,9 @@ class Qwen2VLFamily:
         settings: InputSettings,
     ) -> PositionRule:
         """Return three-axis positions; a duplicated frame is a time step of its own."""
-        frames_apart = 1 if settings.temporal_merge == "duplicate" else config.vision_config.temporal_patch_size
-        return MultimodalPositions(layout, time_interval(config, seconds, frames_apart), settings.position_rule)
+        options = Qwen2VLOptions.of(settings)
+        frames_apart = 1 if options.temporal_merge == "duplicate" else config.vision_config.temporal_patch_size
+        return MultimodalPositions(layout, time_interval(config, seconds, frames_apart), options.position_rule)
 
     def pixel_tensors(
         self, config: PreTrainedConfig, pixels: Float[Tensor, "frame 3 size size"], settings: InputSettings
@@ -84,7 +101,7 @@ class Qwen2VLFamily:
         """Return patches of all time steps, and their grid."""
         vision = config.vision_config
         per_step, patch = vision.temporal_patch_size, vision.patch_size
-        shown, _ = merge_in_time(len(pixels), per_step, settings.temporal_merge)
+        shown, _ = merge_in_time(len(pixels), per_step, Qwen2VLOptions.of(settings).temporal_merge)
         side = pixels.shape[2] // patch
         return {
             "pixel_values_videos": cut_patches(pixels[list(shown)], per_step, patch, vision.spatial_merge_size),

@@ -13,7 +13,7 @@ from stvg_core.plugin.model_reference import LoadOptions, ModelReference
 from stvg_core.settings import InputSettings
 from stvg_core.values import Frames, VideoInfo
 from stvg_huggingface.adapter import HuggingFaceAdapter
-from stvg_huggingface.testing import save_tiny_qwen2_vl
+from stvg_huggingface.testing import save_tiny_model
 from stvg_qwen2_vl.family import Qwen2VLBackend
 
 SIZE = 24
@@ -38,7 +38,7 @@ def open_adapter(folder: Path, **options: str) -> HuggingFaceAdapter:
 
 @pytest.fixture(scope="session", params=["2", "2.5"])
 def subject(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Subject:
-    folder = save_tiny_qwen2_vl(tmp_path_factory.mktemp("qwen"), request.param)
+    folder = save_tiny_model(f"qwen{request.param}-vl", tmp_path_factory.mktemp("qwen"))
     return Subject(request.param, open_adapter(folder))
 
 
@@ -53,7 +53,7 @@ def frames() -> Frames:
 def test_layouts_of_both_merges(subject: Subject, frames: Frames) -> None:
     order = (0, 1, 2, 3, 4)
     assert subject.adapter.encode(frames, SETTINGS, order).layout.time_step_of_frame == (0, 1, 2, 3, 4)
-    merged = InputSettings(frame_size_pixels=SIZE, temporal_merge="merge")
+    merged = InputSettings(frame_size_pixels=SIZE, family={"temporal_merge": "merge"})
     layout = subject.adapter.encode(frames, merged, order).layout
     assert layout.time_step_of_frame == (0, 0, 1, 1, 2)
     assert layout.shape == (3, 3, 3)
@@ -65,7 +65,7 @@ def test_default_size_is_the_familys(subject: Subject, frames: Frames) -> None:
 
 
 def test_template_beside_the_tokenizer(tmp_path: Path, subject: Subject, frames: Frames) -> None:
-    folder = save_tiny_qwen2_vl(tmp_path, subject.version, template_file="chat_template.json")
+    folder = save_tiny_model(f"qwen{subject.version}-vl", tmp_path, template_file="chat_template.json")
     adapter = open_adapter(folder)
     results = [
         one.answer_logits(one.encode(frames, SETTINGS, (0, 1, 2, 3, 4)), ["Is there a man?"], None).margins

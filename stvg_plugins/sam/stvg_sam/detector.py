@@ -12,7 +12,7 @@ from transformers.models.grounding_dino.image_processing_pil_grounding_dino impo
 
 from stvg_core.inputs.tracks.boxes import keep_best
 from stvg_core.plugin import ModelError
-from stvg_huggingface.damage import DAMAGE, one_line
+from stvg_huggingface.files import LOAD_ERRORS, one_line
 from stvg_sam.loading import LoadedModel, load
 
 MODEL_TYPES: Final = ("grounding-dino", "mm-grounding-dino")
@@ -64,7 +64,7 @@ class GroundingDinoDetector:
             images = GroundingDinoImageProcessorPil.from_pretrained(str(loaded.folder))
             make: Any = GroundingDinoProcessor
             self._processor = make(images, loaded.tokenizer())
-        except DAMAGE as error:
+        except LOAD_ERRORS as error:
             raise ModelError(
                 f"cannot read the processor of {loaded.id} ({one_line(error)}); download it again"
             ) from error

@@ -14,11 +14,9 @@ from transformers import (
 )
 
 from stvg_core.plugin import LoadOptions, ModelError, ModelReference
-from stvg_huggingface.damage import DAMAGE, download_again, one_line
 from stvg_huggingface.devices import choose_device, choose_dtype
-from stvg_huggingface.files import read_preprocessors
+from stvg_huggingface.files import LOAD_ERRORS, checkpoint_folder, download_again, one_line, read_preprocessors
 from stvg_huggingface.pixels import PixelStatistics, read_statistics
-from stvg_huggingface.snapshots import checkpoint_folder
 from stvg_huggingface.weights import move_model, read_weights
 
 _OWN_WORDS: Final = "name a folder or hub id of that kind in the tracker's settings"
@@ -50,7 +48,7 @@ class LoadedModel:
         """
         try:
             found: Any = AutoTokenizer.from_pretrained(str(self.folder), trust_remote_code=False)
-        except DAMAGE as error:
+        except LOAD_ERRORS as error:
             raise ModelError(
                 f"cannot read the tokenizer of {self.id} ({one_line(error)}); download it again"
             ) from error
@@ -104,7 +102,7 @@ def load(
 def _config(reference: ModelReference, folder: Path, model_types: tuple[str, ...]) -> PreTrainedConfig:
     try:
         config: PreTrainedConfig = AutoConfig.from_pretrained(str(folder), trust_remote_code=False)
-    except DAMAGE as error:
+    except LOAD_ERRORS as error:
         raise ModelError(
             f"cannot read config.json in {folder} ({one_line(error)}); {download_again(reference, damaged=True)}"
         ) from error

@@ -12,7 +12,7 @@ from transformers.models.sam3_video import modeling_sam3_video
 from transformers.models.sam3_video.modeling_sam3_video import Sam3VideoInferenceSession
 
 from stvg_core.plugin import ModelError, RunLengthMask, Track, TrackRequest
-from stvg_huggingface.damage import DAMAGE, one_line
+from stvg_huggingface.files import LOAD_ERRORS, one_line
 from stvg_sam.loading import LoadedModel, load
 from stvg_sam.objects import FollowedObject, as_tracks, merge_duplicates
 from stvg_sam.pictures import Pictures
@@ -124,7 +124,7 @@ def _ask(session: Any, tokenizer: PreTrainedTokenizerBase, word: str) -> None:  
     number = session.add_prompt(word)
     try:
         encoded = tokenizer(word, return_tensors="pt", padding="max_length", max_length=_PROMPT_TOKENS, truncation=True)
-    except DAMAGE as error:
+    except LOAD_ERRORS as error:
         raise ModelError(f"cannot read the class {word!r} ({one_line(error)}); download the model again") from error
     ids: Int[Tensor, "question=1 token"] = encoded["input_ids"]
     session.prompt_input_ids[number] = ids.to(session.inference_device)

@@ -16,7 +16,7 @@ from stvg_core.method.pipeline import Pipeline
 from stvg_core.method.prompts import learn_prompts
 from stvg_core.method.reversed_view import flip_time
 from stvg_core.plugin.adapter import AnswerLogits, AttentionRequest, EncodedClip
-from stvg_core.settings import PromptSettings
+from stvg_core.settings import InputSettings, PromptSettings
 from stvg_core.values import SubQueries
 
 from .plain_method import plain_loss, plain_maps, plain_prompt, plain_rows
@@ -147,10 +147,18 @@ def method_difference(subject: Subject, case: Case) -> float:
     """
     released = settings_of(subject.session, "released")
     qwen, llava = subject.family.startswith("qwen"), subject.family == "llava-next-video"
-    if (released.input.system_prompt is None) != qwen or (released.input.position_rule == "sequential") != qwen:
+    rule = released.input.family.get("position_rule")
+    if (released.input.system_prompt is None) != qwen or (rule == "sequential") != qwen:
         raise AssertionError(f"the family's preset is not the authors': {released.input}")
-    authors = {name: getattr(released.input, name) for name in ("system_prompt", "position_rule")}
-    case = replace(case, settings=case.settings.model_copy(update=authors))
+    family = {**case.settings.family, **({"position_rule": rule} if qwen else {})}
+    case = replace(
+        case,
+        settings=InputSettings(
+            frame_size_pixels=case.settings.frame_size_pixels,
+            system_prompt=released.input.system_prompt,
+            family=family,
+        ),
+    )
     prompting = PromptSettings(objective="linear", contrast_neutral=True, momentum=0.5, steps=2)
     prompting = telling_step(subject, case, prompting)
     settings = released.model_copy(update={"input": case.settings, "prompt": prompting})
@@ -187,10 +195,12 @@ def packing_difference(subject: Subject, case: Case, questions: Sequence[str]) -
 def padding_difference(subject: Subject, case: Case) -> float:
     """Largest difference of logits: a left-padded batch under our attention against plain single runs."""
     pictures = frames(case).pixels
-    settings = case.settings.model_copy(update={"position_rule": "transformers"})
+    family: dict[str, object] = {}
     if subject.family == "llava-next-video":
-        stride = subject.model.config.spatial_pool_stride
-        settings = settings.model_copy(update={"pooling_stride": stride, "pooling_order": "before_projector"})
+        family = {"pooling_stride": subject.model.config.spatial_pool_stride, "pooling_order": "before_projector"}
+    elif subject.family.startswith("qwen"):
+        family = {**case.settings.family, "position_rule": "transformers"}
+    settings = case.settings.model_copy(update={"family": family})
     singles = [subject.plain.inputs(pictures, question, settings) for question in QUESTIONS[:2]]
     longest = max(single["input_ids"].shape[1] for single in singles)
     batch: dict[str, Tensor] = {}

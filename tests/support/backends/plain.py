@@ -172,11 +172,12 @@ class PlainLlava(PlainModel):
         return {"pixel_values_videos": torch.tensor(normalized(pictures).transpose(0, 3, 1, 2))[None]}
 
     def grid(self, frame_count: int, size: int, settings: InputSettings) -> tuple[int, int]:
-        return frame_count, size // PATCH // (settings.pooling_stride or 4)
+        return frame_count, size // PATCH // (settings.family.get("pooling_stride", 4))
 
     def visual_tokens(self, pictures: np.ndarray, settings: InputSettings) -> Tensor | None:
-        stride, config = settings.pooling_stride or 4, self.model.config
-        if stride == config.spatial_pool_stride and settings.pooling_order == "before_projector":
+        stride, config = settings.family.get("pooling_stride", 4), self.model.config
+        before = settings.family.get("pooling_order", "before_projector") == "before_projector"
+        if stride == config.spatial_pool_stride and before:
             return None
         inner, patches = self.model.model, pictures.shape[1] // PATCH
         found = []
@@ -185,12 +186,11 @@ class PlainLlava(PlainModel):
                 shown = picture[None].to(self.model.device, self.model.dtype)
                 states = inner.vision_tower(shown, output_hidden_states=True).hidden_states[-2][0]
                 grid = states[1:].reshape(patches, patches, -1)
-                if settings.pooling_order == "after_projector":
+                if not before:
                     grid = inner.multi_modal_projector(grid)
                 for row, column in itertools.product(range(0, patches, stride), repeat=2):
                     block = grid[row : row + stride, column : column + stride]
                     pooled = sum(block[y, x] for y in range(stride) for x in range(stride)) / stride**2
-                    before = settings.pooling_order == "before_projector"
                     found.append(inner.multi_modal_projector(pooled[None])[0] if before else pooled)
         return torch.stack(found)
 
@@ -215,7 +215,7 @@ class PlainQwen(PlainModel):
         inputs = super().inputs(pictures, question, settings)
         inputs["mm_token_type_ids"] = (inputs["input_ids"] == self.visual_id).int() * 2
         if self.model.config.model_type == "qwen2_5_vl":
-            seconds = SECONDS_APART * (1 if settings.temporal_merge == "duplicate" else 2)
+            seconds = SECONDS_APART * (1 if settings.family.get("temporal_merge", "duplicate") == "duplicate" else 2)
             inputs["second_per_grid_ts"] = torch.tensor([seconds], device=self.model.device)
         return inputs
 
@@ -233,9 +233,10 @@ class PlainQwen(PlainModel):
         return {"pixel_values_videos": torch.tensor(np.stack(patches)), "video_grid_thw": torch.tensor(grid)}
 
     def positions(self, inputs: Mapping[str, Tensor], settings: InputSettings) -> Tensor | None:
-        if settings.position_rule == "transformers":
+        rule = settings.family.get("position_rule", "original")
+        if rule == "transformers":
             return None
-        if settings.position_rule == "sequential":
+        if rule == "sequential":
             return torch.arange(inputs["input_ids"].shape[1], device=self.model.device).expand(3, 1, -1)
         steps, rows, columns = inputs["video_grid_thw"][0].tolist()
         rows, columns = rows // MERGE, columns // MERGE
@@ -299,6 +300,6 @@ def load_plain(family: str, folder: Path, dtype: torch.dtype, device: str = "cpu
 
 def _shown(frame_count: int, settings: InputSettings) -> list[int]:
     """Return which frame stands at each place of a clip whose tokens cover two."""
-    if settings.temporal_merge == "duplicate":
+    if settings.family.get("temporal_merge", "duplicate") == "duplicate":
         return [frame for frame in range(frame_count) for _ in range(2)]
     return [*range(frame_count), *[frame_count - 1] * (frame_count % 2)]

@@ -90,5 +90,5 @@ def plain_maps(
     )
     steps, side = subject.plain.grid(len(pictures), pictures.shape[1], case.settings)
     by_step = (asked / (neutral + 1e-4)).reshape(steps, side, side).double().cpu().numpy()
-    frames_per_step = 2 if case.settings.temporal_merge == "merge" else 1
+    frames_per_step = 2 if case.settings.family.get("temporal_merge") == "merge" else 1
     return np.stack([by_step[frame // frames_per_step] for frame in range(len(pictures))])

@@ -34,6 +34,7 @@ class Case:
 
     def __str__(self) -> str:
         changed = self.settings.model_dump(exclude_unset=True)
+        changed |= changed.pop("family", {})
         return "-".join([self.family, *(str(value) for value in changed.values())])
 
 
@@ -42,14 +43,14 @@ def _cases(family: str, *changes: dict[str, Any]) -> list[Case]:
 
 
 _QWEN: Final = [
-    {"frame_size_pixels": 24, "temporal_merge": merge, "position_rule": rule}
+    {"frame_size_pixels": 24, "family": {"temporal_merge": merge, "position_rule": rule}}
     for merge in ("duplicate", "merge")
     for rule in ("original", "transformers")
 ]
 _SYSTEM: Final = {"system_prompt": "A man talks to Is there the man."}
-_AS_THE_AUTHORS: Final = {"frame_size_pixels": 24, "position_rule": "sequential"}
+_AS_THE_AUTHORS: Final = {"frame_size_pixels": 24, "family": {"position_rule": "sequential"}}
 _LLAVA: Final = [
-    {"pooling_stride": stride, "pooling_order": order}
+    {"family": {"pooling_stride": stride, "pooling_order": order}}
     for stride in (2, 4)
     for order in ("before_projector", "after_projector")
 ]
@@ -61,7 +62,7 @@ CASES: Final = (
 )
 """Every way to show a clip; InternVL's second size is not the one it has positions for."""
 ONE_CASE: Final = (
-    *_cases("llava-next-video", {"pooling_stride": 4}),
+    *_cases("llava-next-video", {"family": {"pooling_stride": 4}}),
     *_cases("qwen2-vl", {"frame_size_pixels": 24}),
     *_cases("qwen2.5-vl", {"frame_size_pixels": 24}),
     *_cases("internvl", {"frame_size_pixels": 24}),

@@ -154,7 +154,7 @@ class OneAnswer(Bent):
         return replace(self.inner.description, yes_id=self.inner.description.no_id)
 
 
-@planted("positions counted as ordinary text, whatever input.position_rule says", "answer-logits")
+@planted("positions counted as ordinary text, whatever input.family.position_rule says", "answer-logits")
 class OrdinaryPositions(Bent):
     def encode(self, frames: Frames, settings: InputSettings, frame_order: tuple[int, ...]) -> EncodedClip:
         clip = super().encode(frames, settings, frame_order)

@@ -10,9 +10,10 @@ from typing import Any, Final
 from stvg_core.devtools.testing.check import Findings, NotApplicable, check
 from stvg_core.devtools.testing.context import QUESTIONS, ConformanceContext
 from stvg_core.errors import SettingsError, StvgError
+from stvg_core.host.model_settings import family_presets
 from stvg_core.plugin.adapter import AttentionRequest, MLLMAdapter
 from stvg_core.plugin.model_reference import HOOK_API
-from stvg_core.settings import FamilyPresets, load_settings
+from stvg_core.settings import load_settings
 
 _LISTING: Final = """
 import json, sys
@@ -60,7 +61,7 @@ def manifest(context: ConformanceContext, findings: Findings) -> None:
     told = tomllib.loads(file.read_text(encoding="utf-8"))
     for preset in context.found.presets:
         try:
-            load_settings(preset, family=FamilyPresets(context.found.selector, context.found.presets))
+            load_settings(preset, family=family_presets(context.found))
         except SettingsError as error:
             findings.expect(False, str(error))
     findings.expect(

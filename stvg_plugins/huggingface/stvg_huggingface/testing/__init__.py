@@ -3,7 +3,6 @@
 `python -m stvg_huggingface.testing FAMILY FOLDER` writes one.
 """
 
-from stvg_huggingface.testing.files import save_tiny_model, save_tiny_qwen2_vl
 from stvg_huggingface.testing.models import (
     FRAMES_PER_STEP,
     IMAGE_PIXELS,
@@ -11,12 +10,19 @@ from stvg_huggingface.testing.models import (
     PATCH_PIXELS,
     TINY_FAMILIES,
     TOKENS_PER_SECOND,
+    save_tiny_model,
     tiny_internvl,
     tiny_llava_next_video,
     tiny_qwen2_vl,
 )
-from stvg_huggingface.testing.templates import INTERNVL_TEMPLATE, LLAVA_TEMPLATE, QWEN_TEMPLATE
-from stvg_huggingface.testing.tokenizers import tiny_internvl_tokenizer, tiny_llava_tokenizer, tiny_tokenizer
+from stvg_huggingface.testing.tokenizers import (
+    INTERNVL_TEMPLATE,
+    LLAVA_TEMPLATE,
+    QWEN_TEMPLATE,
+    tiny_internvl_tokenizer,
+    tiny_llava_tokenizer,
+    tiny_tokenizer,
+)
 
 __all__ = [
     "FRAMES_PER_STEP",
@@ -29,7 +35,6 @@ __all__ = [
     "TINY_FAMILIES",
     "TOKENS_PER_SECOND",
     "save_tiny_model",
-    "save_tiny_qwen2_vl",
     "tiny_internvl",
     "tiny_internvl_tokenizer",
     "tiny_llava_next_video",

@@ -8,8 +8,7 @@ from typing import Any
 from transformers.utils import logging as transformers_logging
 
 from stvg_core.errors import UsageError
-from stvg_huggingface.testing.files import save_tiny_model
-from stvg_huggingface.testing.models import TINY_FAMILIES
+from stvg_huggingface.testing.models import TINY_FAMILIES, save_tiny_model
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -1,10 +1,12 @@
-"""Tiny random models of real architectures; they know nothing and answer noise.
+"""Tiny random models of real architectures, in memory or as files in hub layout; they know nothing.
 
 Weights are scaled up, or attention would be uniform and tests would prove nothing.
 """
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, Literal
 
@@ -27,6 +29,7 @@ from transformers import (
     Qwen2VLForConditionalGeneration,
 )
 
+from stvg_core.errors import UsageError
 from stvg_huggingface.testing.tokenizers import (
     VOCABULARY_SIZE,
     tiny_internvl_tokenizer,
@@ -34,6 +37,10 @@ from stvg_huggingface.testing.tokenizers import (
     tiny_tokenizer,
 )
 
+TemplateFile = Literal["chat_template.jinja", "chat_template.json", "none"]
+
+_STATISTICS: Final = {"image_mean": [0.5, 0.4, 0.3], "image_std": [0.25, 0.3, 0.35]}
+"""Other numbers in every channel and no family's own, so that a mix-up shows."""
 PATCH_PIXELS: Final = 4
 """Side of a patch, in every tiny model."""
 MERGE_PATCHES: Final = 2
@@ -239,3 +246,40 @@ def _random(make: Callable[[Any], PreTrainedModel], config: object, seed: int, s
                 weight.normal_()
     model.train(False)
     return model
+
+
+def save_tiny_model(
+    family: str,
+    folder: Path,
+    *,
+    layers: int = 4,
+    seed: int = 0,
+    template_file: TemplateFile = "chat_template.jinja",
+    prepare: Callable[[PreTrainedModel], None] | None = None,
+) -> Path:
+    """Write a tiny random model in hub layout and return its folder.
+
+    Args:
+        family: one of TINY_FAMILIES.
+        folder: made where it is not there.
+        layers: decoder layers.
+        seed: of the weights.
+        template_file: where the chat template stands (older repositories: chat_template.json).
+        prepare: given the model before it is written, to change its weights.
+
+    Raises:
+        UsageError: there is no such family.
+    """
+    if family not in TINY_FAMILIES:
+        raise UsageError(f"expected a family of {', '.join(TINY_FAMILIES)}, got {family!r}")
+    model, tokenizer = TINY_FAMILIES[family](layers=layers, seed=seed)
+    if prepare is not None:
+        prepare(model)
+    template: Any = tokenizer.chat_template
+    tokenizer.chat_template = template if template_file == "chat_template.jinja" else None
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    if template_file == "chat_template.json":
+        (folder / "chat_template.json").write_text(json.dumps({"chat_template": template}), encoding="utf-8")
+    (folder / "preprocessor_config.json").write_text(json.dumps(_STATISTICS), encoding="utf-8")
+    return folder

@@ -26,8 +26,8 @@ from stvg_core.settings import BranchSettings, Settings
 from stvg_core.values import FrameMaps, SubQueries
 from stvg_huggingface.adapter import HuggingFaceAdapter
 from stvg_huggingface.capture import ATTENTION_NAME
-from stvg_huggingface.clips import clip_embeddings, clip_frame, clip_positions, clip_prompt
-from stvg_huggingface.interception import as_position_ids
+from stvg_huggingface.clips import clip_embeddings, clip_prompt
+from stvg_huggingface.family import as_position_ids
 from stvg_huggingface.questions import tokenize_question
 
 
@@ -140,7 +140,7 @@ class PlainProcedure:
         """Generate greedily, as `generate` does: a prefill, then token by token from the cache."""
         checkpoint = self._adapter.checkpoint
         model: Any = checkpoint.model
-        prompt = tokenize_question(checkpoint.tokenizer, clip_frame(clip), question)
+        prompt = tokenize_question(checkpoint.tokenizer, clip_prompt(clip).frame, question)
         ids = torch.tensor(prompt.ids)
         visual = ids == self._adapter.visual_token_id
         places = visual.nonzero()[:, 0]
@@ -149,7 +149,7 @@ class PlainProcedure:
         text = embed(ids.to(device))
         shown = clip_embeddings(clip, added)
         longer = torch.cat([visual, visual.new_zeros(length)])
-        positions = clip_positions(clip)(longer)
+        positions = clip_prompt(clip).positions(longer)
         cache = DynamicCache(config=checkpoint.text_config)
         given = text.index_put((places.to(device),), shown.to(text.dtype))[None]
         first, kept, start = None, None, 0

@@ -1,4 +1,7 @@
-"""Tiny tokenizers, made in place: a byte-level one as Qwen's, and one with metaspaces as LLaMA's."""
+"""Tokenizers of the tiny models (byte-level as Qwen's, metaspaces as LLaMA's), and their chat templates.
+
+The templates write what the families' own do, without tools and counters.
+"""
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
@@ -7,7 +10,37 @@ from typing import Any, Final
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaTokenizer, PreTrainedTokenizerFast
 
-from stvg_huggingface.testing.templates import INTERNVL_TEMPLATE, LLAVA_TEMPLATE, QWEN_TEMPLATE
+QWEN_TEMPLATE: Final = (
+    "{% if messages[0]['role'] != 'system' %}<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n{% endif %}"
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
+    "{% if message['content'] is string %}{{ message['content'] }}{% else %}"
+    "{% for part in message['content'] %}"
+    "{% if part['type'] == 'video' %}<|vision_start|><|video_pad|><|vision_end|>"
+    "{% elif 'text' in part %}{{ part['text'] }}{% endif %}"
+    "{% endfor %}{% endif %}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+"""The template of Qwen2-VL and Qwen2.5-VL, without its images."""
+
+LLAVA_TEMPLATE: Final = (
+    "{% for message in messages %}"
+    "{% if message['role'] != 'system' %}{{ message['role'].upper() }}: {% endif %}"
+    "{% for part in message['content'] if part['type'] == 'video' %}<video>\n{% endfor %}"
+    "{% for part in message['content'] if part['type'] == 'text' %}{{ part['text'] }} {% endfor %}"
+    "{% endfor %}{% if add_generation_prompt %}ASSISTANT:{% endif %}"
+)
+"""The Vicuna template of LLaVA-NeXT-Video-7B: no begin token (the tokenizer adds it), videos before text."""
+
+INTERNVL_TEMPLATE: Final = (
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
+    "{% if message['content'] is string %}{{ message['content'] }}{% else %}"
+    "{% for part in message['content'] %}"
+    "{% if part['type'] == 'video' %}<video>\n{% elif part['type'] == 'text' %}{{ part['text'] }}{% endif %}"
+    "{% endfor %}{% endif %}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+"""The template of InternVL3's checkpoints for transformers, without its images; it writes no system turn."""
+
 
 VOCABULARY_SIZE: Final = 512
 """Rows of every tiny model's embedding; no tokenizer here knows more tokens."""

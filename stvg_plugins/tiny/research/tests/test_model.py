@@ -9,8 +9,7 @@ import pytest
 import torch
 from transformers import Qwen2VLImageProcessorPil
 
-from stvg_huggingface.family import VisualInputs
-from stvg_huggingface.interception import intercept_visual_tokens
+from stvg_huggingface.family import VisualInputs, intercept_visual_tokens
 from stvg_huggingface.loading import language_model_of
 from stvg_tiny.rendering import render
 from tiny_recipe.architectures import ARCHITECTURES

@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from stvg_huggingface.interception import as_position_ids
+from stvg_huggingface.family import as_position_ids
 from stvg_tiny.rendering import render
 from stvg_tiny.sampling import Split
 from stvg_tiny.scenes import Difficulty, frame_times

@@ -57,7 +57,7 @@ class PlainFamily(Protocol):
             config: the checkpoint's configuration.
             values: pixels in 0..1 minus mean over deviation, in the order that the model sees them.
             seconds: presentation times, in source order.
-            settings: temporal merging and pooling.
+            settings: the family's options are in `settings.family`.
         """
         ...
 
@@ -106,12 +106,13 @@ class PlainLlava(_ModelsOwnPositions):
         Raises:
             SettingsError: another pooling is wanted than the model's own.
         """
-        if settings.pooling_stride != config.spatial_pool_stride or settings.pooling_order != "before_projector":
+        stride, order = settings.family.get("pooling_stride"), settings.family.get("pooling_order", "before_projector")
+        if stride != config.spatial_pool_stride or order != "before_projector":
             raise SettingsError(
-                f"expected pooling_stride={config.spatial_pool_stride} before the projector, the model's own, got "
-                f"{settings.pooling_stride}, {settings.pooling_order}; leave other poolings to tests of their own"
+                f"expected input.family.pooling_stride={config.spatial_pool_stride} before the projector, the model's "
+                f"own, got {stride}, {order}; test other poolings elsewhere"
             )
-        side = values.shape[1] // config.vision_config.patch_size // settings.pooling_stride
+        side = values.shape[1] // config.vision_config.patch_size // stride
         frames = torch.tensor(values.transpose(0, 3, 1, 2))[None]
         return PlainClip("<video>", "<video>" * (len(values) * side * side), {"pixel_values_videos": frames})
 
@@ -154,7 +155,8 @@ class PlainQwen:
     ) -> PlainClip:
         """Return patches: blocks that become one token side by side, cut one by one."""
         count, patch = len(values), config.vision_config.patch_size
-        if settings.temporal_merge == "duplicate":
+        covers_one = settings.family.get("temporal_merge", "duplicate") == "duplicate"
+        if covers_one:
             shown = [frame for frame in range(count) for _ in range(FRAMES_PER_STEP)]
         else:
             shown = [*range(count), *[count - 1] * (count % FRAMES_PER_STEP)]
@@ -174,7 +176,7 @@ class PlainQwen:
         }
         if config.model_type == "qwen2_5_vl":
             apart = (seconds[-1] - seconds[0]) / (count - 1) if count > 1 else 0.0
-            covered = apart * (1 if settings.temporal_merge == "duplicate" else FRAMES_PER_STEP)
+            covered = apart * (1 if covers_one else FRAMES_PER_STEP)
             tensors["second_per_grid_ts"] = torch.tensor([covered], dtype=torch.float64)
         return PlainClip("<|video_pad|>", "<|video_pad|>" * (steps * blocks * blocks), tensors)
 
@@ -186,9 +188,10 @@ class PlainQwen:
         settings: InputSettings,
     ) -> Tensor | None:
         """Return the family's own positions, counted token by token; transformers' are the model's."""
-        if settings.position_rule == "transformers":
+        rule = settings.family.get("position_rule", "original")
+        if rule == "transformers":
             return None
-        if settings.position_rule == "sequential":
+        if rule == "sequential":
             return torch.arange(ids.shape[1]).expand(3, 1, -1)
         steps, rows, columns = (int(side) for side in clip.tensors["video_grid_thw"][0])
         rows, columns = rows // MERGE_PATCHES, columns // MERGE_PATCHES

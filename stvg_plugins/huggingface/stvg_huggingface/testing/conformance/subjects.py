@@ -17,7 +17,7 @@ from stvg_core.plugin.adapter import MLLMAdapter
 from stvg_core.settings import InputSettings
 from stvg_huggingface.testing.conformance.inputs import PlainFamily, PlainIntern, PlainLlava, PlainQwen
 from stvg_huggingface.testing.conformance.plain import PlainModel, load_plain, without_progress_bar
-from stvg_huggingface.testing.files import save_tiny_model
+from stvg_huggingface.testing.models import save_tiny_model
 
 _LAYERS: Final = 3
 _CALM: Final = 0.125
@@ -84,7 +84,7 @@ def calm_vision(model: PreTrainedModel) -> None:
 def llava_next() -> HuggingFaceSubject:
     """Return the subject of stvg-llava-next: tokens pooled as transformers pools them."""
     return HuggingFaceSubject(
-        "llava-next-video", PlainLlava(), (InputSettings(frame_size_pixels=48, pooling_stride=2),)
+        "llava-next-video", PlainLlava(), (InputSettings(frame_size_pixels=48, family={"pooling_stride": 2}),)
     )
 
 
@@ -107,8 +107,8 @@ def internvl() -> HuggingFaceSubject:
 
 def _qwen_settings() -> tuple[InputSettings, ...]:
     return (
-        InputSettings(frame_size_pixels=24, temporal_merge="duplicate", position_rule="transformers"),
-        InputSettings(frame_size_pixels=24, temporal_merge="merge", position_rule="transformers"),
-        InputSettings(frame_size_pixels=24, temporal_merge="duplicate", position_rule="original"),
-        InputSettings(frame_size_pixels=24, temporal_merge="duplicate", position_rule="sequential"),
+        InputSettings(frame_size_pixels=24, family={"temporal_merge": "duplicate", "position_rule": "transformers"}),
+        InputSettings(frame_size_pixels=24, family={"temporal_merge": "merge", "position_rule": "transformers"}),
+        InputSettings(frame_size_pixels=24, family={"temporal_merge": "duplicate", "position_rule": "original"}),
+        InputSettings(frame_size_pixels=24, family={"temporal_merge": "duplicate", "position_rule": "sequential"}),
     )

@@ -1,10 +1,13 @@
-"""The gated MLP of a decoder layer (SwiGLU) with its norm, of which only the input is kept, or both factors.
+"""Decoder modules whose forward is replaced by a fused one: gated MLPs (SwiGLU), and root-mean-square norms.
 
-Autograd keeps three tensors of such an MLP's width: more than half of what a gradient step holds. Two are enough:
-the activation is made again from what it was made of, which costs no matrix product. Or none, where the backward
-pass computes them again from the input of the norm, which the layer keeps anyway; the product of the last matrix is
-not needed for it and is not repeated. Rows are then worked through in blocks, so that no tensor of the MLP's width
-exists in full length. Weights are frozen: there is no gradient but the input's.
+Autograd keeps three tensors of a gated MLP's width: more than half of what a gradient step holds. Two are enough: the
+activation is recomputed from its input, which costs no matrix product. Or none: the backward pass recomputes all three
+from the norm's input, which the layer keeps anyway, without repeating the last matrix product. It does so in blocks of
+rows, so that no tensor of the MLP's width exists in full length. Weights are frozen: only the input has a gradient.
+
+transformers writes a root-mean-square norm as half a dozen operations in float32, of which autograd keeps two tensors
+of twice the width; torch has it as one operation that keeps its input. Norms are recognised by what they compute, not
+by their names.
 """
 
 from collections.abc import Callable, Iterator
@@ -17,10 +20,9 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-from stvg_huggingface.norms import FusedNorm
-
 _BLOCK_ROWS: Final = {"cpu": 512, "cuda": 4096}
 _CHILDREN: Final = {"self_attn", "mlp", "input_layernorm", "post_attention_layernorm"}
+_TRIED_ROWS = 4
 _SILU: Final = ("SiLU", "SiLUActivation")
 _PROJECTIONS: Final = ("gate_proj", "up_proj", "down_proj")
 
@@ -62,7 +64,7 @@ def is_gated(layer: Any) -> bool:  # noqa: ANN401 - layers of transformers have 
 
 @contextmanager
 def forward_replaced(module: Any, forward: Callable[..., Any]) -> Iterator[None]:  # noqa: ANN401 - torch's is untyped
-    """Let a module run another function than its own forward, while inside."""
+    """Replace a module's forward while inside."""
     before = vars(module).get("forward")
     module.forward = forward
     try:
@@ -91,11 +93,11 @@ class _Gated:
         return self._gate(normed), self._up(normed)
 
     def output(self, gate: Wide, up: Wide) -> Rows:
-        found: Tensor = self._down(functional.silu(gate).mul_(up))
-        return found
+        output: Tensor = self._down(functional.silu(gate).mul_(up))
+        return output
 
     def backward(self, rows: Rows, gradient: Rows, factors: tuple[Wide, Wide] | None = None) -> Rows:
-        """Return the gradient of the norm's input; factors that are given are left as they are."""
+        """Return the gradient of the norm's input; factors are not modified."""
         with torch.enable_grad():
             leaf = rows.detach().requires_grad_()
             normed = self.normed(leaf)
@@ -123,8 +125,8 @@ class _FactorsKept(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # noqa: ANN401 - the same
         hidden, gate, up = ctx.saved_tensors
-        found = ctx.layer.backward(_rows(hidden), _rows(gradient), (gate, up))
-        return found.reshape(hidden.shape), None
+        result = ctx.layer.backward(_rows(hidden), _rows(gradient), (gate, up))
+        return result.reshape(hidden.shape), None
 
 
 class _InputKept(torch.autograd.Function):
@@ -154,3 +156,45 @@ def _rows(tensor: Float[Tensor, "... width"]) -> Rows:
 def _blocks(tensor: Float[Tensor, "... width"]) -> tuple[Rows, ...]:
     rows = _rows(tensor)
     return torch.split(rows, _BLOCK_ROWS.get(tensor.device.type, len(rows)))
+
+
+class FusedNorm:
+    """A norm's forward as torch's own operation; stands in the place of the module's `forward`."""
+
+    def __init__(self, weight: Float[Tensor, " width"], epsilon: float) -> None:
+        """Remember the norm's weight, which stays the module's."""
+        self._weight, self._epsilon = weight, epsilon
+
+    def __call__(self, hidden: Float[Tensor, "... width"]) -> Float[Tensor, "... width"]:
+        """Return the normed rows."""
+        return functional.rms_norm(hidden, self._weight.shape, self._weight, self._epsilon)
+
+
+def fuse_norms(model: nn.Module) -> int:
+    """Let every root-mean-square norm of a model run as one operation; return how many there were.
+
+    The results are the same but for rounding: in half precision torch rounds once, transformers twice.
+    """
+    fused = 0
+    for module in model.modules():
+        replacement = _fused(module)
+        if replacement is not None:
+            module.forward = replacement
+            fused += 1
+    return fused
+
+
+def _fused(module: Any) -> FusedNorm | None:  # noqa: ANN401 - norms of transformers have no common type
+    weight, epsilon = getattr(module, "weight", None), getattr(module, "variance_epsilon", None)
+    # accelerate replaces `forward`, and must stay in its place.
+    if not isinstance(weight, Tensor) or not isinstance(epsilon, float) or "forward" in vars(module):
+        return None
+    if weight.ndim != 1 or not weight.is_floating_point() or list(module.children()):
+        return None
+    replacement = FusedNorm(weight, epsilon)
+    rows = torch.linspace(-3, 2, _TRIED_ROWS * weight.numel(), device=weight.device).reshape(_TRIED_ROWS, -1).sin()
+    with torch.no_grad():
+        expected, actual = module(rows.to(weight.dtype)), replacement(rows.to(weight.dtype))
+    tolerance = 4 * torch.finfo(weight.dtype).eps
+    same = expected.shape == actual.shape and torch.allclose(expected, actual, rtol=tolerance, atol=tolerance)
+    return replacement if same else None

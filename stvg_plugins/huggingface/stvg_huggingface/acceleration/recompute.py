@@ -1,7 +1,7 @@
 """What a backward pass computes again instead of keeping it, chosen from the memory that is free.
 
-Three levels: "none" keeps what each layer's gradient needs, and makes again what costs no matrix product; "mlp"
-computes the MLPs' wide tensors again, which are most of it; "layer" keeps each layer's input alone. All give the
+Three levels: "none" keeps what each layer's gradient needs, and recomputes what costs no matrix product; "mlp"
+recomputes the MLPs' wide tensors, which are most of it; "layer" keeps only each layer's input. All give the
 same gradients.
 """
 
@@ -15,7 +15,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedConfig
 
-from stvg_huggingface.gated_mlp import forward_replaced, gated_mlp, is_gated
+from stvg_huggingface.acceleration.fused import forward_replaced, gated_mlp, is_gated
 from stvg_huggingface.loading import LoadedCheckpoint
 
 Recompute = Literal["none", "mlp", "layer"]
@@ -29,16 +29,16 @@ _MEMINFO: Final = Path("/proc/meminfo")
 _WIDE_KEPT: Final = 3
 """Tensors of its width that autograd keeps of an MLP: both factors, and what the activation was made of."""
 _FACTORS: Final = 2
-"""Those that are kept of a gated MLP: the activation is made again."""
+"""Those that are kept of a gated MLP: the activation is recomputed."""
 
 
-def choose_recompute(wish: str, loaded: LoadedCheckpoint, token_count: int) -> Recompute:
-    """Return what a wish comes to for a sequence: "auto" is the first level whose need fits half of the free memory.
+def choose_recompute(option: str, loaded: LoadedCheckpoint, token_count: int) -> Recompute:
+    """Return the level for a sequence: "auto" is the first level whose need fits half of the free memory.
 
-    Where the free memory cannot be told, "auto" keeps everything.
+    Where the free memory is unknown, "auto" keeps everything.
     """
     for level in LEVELS:
-        if wish == level:
+        if option == level:
             return level
     free = free_bytes(loaded.device)
     needs = kept_bytes(loaded.text_config, loaded.dtype, token_count, gated=_all_gated(loaded.language_model))
@@ -77,7 +77,7 @@ def kept_bytes(
 
 
 def free_bytes(device: torch.device) -> int | None:
-    """Return how much memory a device has to give, or None where it cannot be told."""
+    """Return the free memory of a device in bytes; None if unknown."""
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         # What torch holds back for reuse is free as well.
@@ -86,15 +86,15 @@ def free_bytes(device: torch.device) -> int | None:
         lines = _MEMINFO.read_text(encoding="ascii").splitlines()
     except OSError:
         return None
-    found = [line.split() for line in lines if line.startswith("MemAvailable:")]
-    return int(found[0][1]) * 1024 if found else None
+    entries = [line.split() for line in lines if line.startswith("MemAvailable:")]
+    return int(entries[0][1]) * 1024 if entries else None
 
 
 @contextmanager
 def lean_layers(decoder: nn.Module, level: Recompute) -> Iterator[None]:
     """Let a decoder's layers keep no more than a level says for their backward pass, while inside.
 
-    A layer of another layout than the common one is computed again as a whole where "mlp" is wanted. The
+    A layer of another layout than the common one is recomputed as a whole for "mlp". The
     last layer is never computed again as a whole: it is the one that may be limited to a few rows.
     """
     layers = list(getattr(decoder, "layers", ()))
@@ -104,11 +104,11 @@ def lean_layers(decoder: nn.Module, level: Recompute) -> Iterator[None]:
             if gated and (level != "layer" or last):
                 stack.enter_context(gated_mlp(layer, keep_factors=level == "none"))
             elif level != "none" and not last:
-                stack.enter_context(forward_replaced(layer, _computed_again(layer)))
+                stack.enter_context(forward_replaced(layer, _recomputed(layer)))
         yield
 
 
-def _computed_again(layer: Any) -> Callable[..., Any]:  # noqa: ANN401 - torch's own are untyped
+def _recomputed(layer: Any) -> Callable[..., Any]:  # noqa: ANN401 - torch's own are untyped
     """Return a layer's forward that keeps its input alone; the wide tensors are not kept while it runs again."""
     forward, gated = layer.forward, is_gated(layer)
 

@@ -3,7 +3,7 @@
 Only the last token of each question leaves a decoder, so its last layer needs every token's
 keys and values but the output of those rows alone: no query, no output projection and no MLP of
 the prefix. The layer runs twice: once for its keys and values, stopped at its attention, and once
-as an ordinary layer that is given the wanted rows. Nothing here knows how a layer is built.
+as an ordinary layer on the selected rows. Independent of how a layer is built.
 """
 
 from collections.abc import Iterator, Mapping
@@ -44,9 +44,9 @@ class RowsPass:
     """Lets a few rows attend to keys that were computed before.
 
     Attributes:
-        key: of all tokens; a layer's own, of the few rows, are not read.
+        key: of all tokens; those that a layer computes for the few rows are ignored.
         value: the same.
-        visible: what each row sees.
+        visible: which keys each row attends to.
         exact: plain matrix products instead of the fastest kernel.
     """
 
@@ -99,7 +99,7 @@ def last_layer_of_rows(decoder: nn.Module, rows: Int[Tensor, " row"]) -> Iterato
 def _trimmed(
     layer: nn.Module, arguments: tuple[Any, ...], keywords: Mapping[str, Any], rows: Int[Tensor, " row"]
 ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
-    """Return a layer's arguments for the rows alone, or None where it cannot be told what belongs to a row."""
+    """Return a layer's arguments for the rows alone, or None where its inputs cannot be split by rows."""
     run, positions = keywords.get("stvg"), keywords.get(_POSITIONS)
     if not isinstance(run, PackedPass) or not isinstance(positions, tuple) or len(arguments) != 1:
         return None
@@ -110,11 +110,14 @@ def _trimmed(
     except _KeysReached as reached:
         mask = run.suffix_mask.to(hidden.device)
         visible = mask.index_select(2, places - run.prefix_length)
-        given = RowsPass(reached.key, reached.value, visible, run.exact)
+        rows_pass = RowsPass(reached.key, reached.value, visible, run.exact)
     else:
         return None
-    own = {_POSITIONS: tuple(part.index_select(-2, places.to(part.device)) for part in positions), "stvg": given}
+    selected = {
+        _POSITIONS: tuple(part.index_select(-2, places.to(part.device)) for part in positions),
+        "stvg": rows_pass,
+    }
     ids = keywords.get("position_ids")
     if isinstance(ids, torch.Tensor):
-        own["position_ids"] = ids.index_select(-1, places.to(ids.device))
-    return (hidden.index_select(1, places),), {**keywords, **own}
+        selected["position_ids"] = ids.index_select(-1, places.to(ids.device))
+    return (hidden.index_select(1, places),), {**keywords, **selected}

@@ -1,7 +1,7 @@
 """Passes that recur are recorded once and replayed: on CUDA a graph, launched whole.
 
 A 7B decoder's pass over a short clip is thousands of small launches, and on a fast card the host
-cannot keep up. A recorded pass runs again on memory of its own: questions and clip are copied
+cannot keep up. A recorded pass runs again on its own memory: questions and clip are copied
 in, results copied out. All recordings share one pool of memory, since only one runs at a time.
 """
 
@@ -15,9 +15,9 @@ from jaxtyping import Float
 from torch import Tensor
 from transformers import PreTrainedConfig
 
+from stvg_huggingface.acceleration.recompute import kept_bytes
 from stvg_huggingface.loading import LoadedCheckpoint
 from stvg_huggingface.passes import PassKind, QuestionTensors
-from stvg_huggingface.recompute import kept_bytes
 
 _LOG: Final = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ class RecordedPass(Protocol):
         ...
 
     def backward(self, gradient: Float[Tensor, "..."]) -> Float[Tensor, "clip_token width"]:
-        """Return the clip's gradient after a forward run, as often as wanted; the next call overwrites it."""
+        """Return the clip's gradient after a forward run, any number of times; the next call overwrites it."""
         ...
 
 
@@ -62,7 +62,7 @@ class Recorder(Protocol):
 
         Args:
             run: the pass.
-            shown: requires its gradient where backward runs are wanted.
+            shown: requires grad if backward passes are to be recorded.
             tensors: the questions.
             kind: what the pass does.
 
@@ -72,7 +72,7 @@ class Recorder(Protocol):
         ...
 
     def forget(self) -> None:
-        """Hear that all recordings are gone."""
+        """Release what all recordings shared; called when they are dropped."""
         ...
 
 
@@ -84,7 +84,7 @@ class _Clock:
 
 
 class _Recording:
-    """One recorded pass with the tensors that it reads."""
+    """One recorded pass with its input tensors."""
 
     def __init__(
         self, shown: Tensor, tensors: QuestionTensors, recorded: RecordedPass, clock: _Clock, need_bytes: int
@@ -156,7 +156,7 @@ class Replays:
     def run(
         self, shown: Float[Tensor, "clip_token width"], tensors: QuestionTensors, kind: PassKind
     ) -> Float[Tensor, "..."]:
-        """Return a pass's result, with gradients to the clip where it wants them and the pass has any."""
+        """Return a pass's result, with gradients to the clip if it requires them and the pass has any."""
         graded = shown.requires_grad and torch.is_grad_enabled() and kind.layers is None
         key = (kind, graded, shown.dtype, tuple(shown.shape), tensors.shapes())
         recording = self._recording(key, shown, tensors, kind, graded=graded)
@@ -183,10 +183,10 @@ class Replays:
         *,
         graded: bool,
     ) -> _Recording | None:
-        known = self._recordings.get(key)
-        if known is not None:
+        existing = self._recordings.get(key)
+        if existing is not None:
             self._recordings.move_to_end(key)
-            return known
+            return existing
         if len(self._seen) >= _COUNTED:
             self._seen.clear()
         self._seen[key] += 1
@@ -194,17 +194,17 @@ class Replays:
         taken = sum(recording.need_bytes for recording in self._recordings.values())
         if not self._able or self._seen[key] < self.record_at or taken + need > self._budget_bytes:
             return None
-        own = shown.detach().clone().requires_grad_(graded)
+        static = shown.detach().clone().requires_grad_(graded)
         questions = tensors.clone()
         try:
-            recorded = self._recorder.record(self._run, own, questions, kind)
+            recorded = self._recorder.record(self._run, static, questions, kind)
         except RuntimeError as error:
             # Not worth a failure: passes run unrecorded, only slower. Torch does not quite recover from a recording
             # that broke off, so that there is no second try.
             _LOG.warning("passes that recur could not be recorded and run as before (--cuda-graphs off): %s", error)
             self._able = False
             return None
-        self._recordings[key] = recording = _Recording(own, questions, recorded, self._clock, need)
+        self._recordings[key] = recording = _Recording(static, questions, recorded, self._clock, need)
         if len(self._recordings) > _KEPT:
             self._recordings.popitem(last=False)
         return recording
@@ -220,7 +220,7 @@ class CudaRecorder:
     def record(
         self, run: RunPass, shown: Float[Tensor, "clip_token width"], tensors: QuestionTensors, kind: PassKind
     ) -> RecordedPass:
-        """Record the pass, and its backward pass where the clip wants a gradient.
+        """Record the pass, and its backward pass if the clip requires a gradient.
 
         Raises:
             RuntimeError: an operation waits for the device, or memory ran out.
@@ -270,8 +270,8 @@ def can_record(checkpoint: LoadedCheckpoint) -> bool:
     """Return whether a model's passes may be recorded: plain weights on one CUDA device, unless the user says no."""
     options = checkpoint.options
     plain = options.device_map is None and options.quantization is None
-    wanted = options.cuda_graphs == "auto" and plain and checkpoint.device.type == "cuda"
-    return wanted and not rotary_waits(checkpoint.text_config)
+    enabled = options.cuda_graphs == "auto" and plain and checkpoint.device.type == "cuda"
+    return enabled and not rotary_waits(checkpoint.text_config)
 
 
 def rotary_waits(config: PreTrainedConfig) -> bool:
