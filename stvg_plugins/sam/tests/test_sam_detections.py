@@ -11,7 +11,7 @@ from stvg_core.values import Frames, VideoInfo
 from stvg_sam import detections
 from stvg_sam.detections import DetectionsTracker, link_detections, read_boxes
 from stvg_sam.settings import DetectionsSettings
-from stvg_sam.testing.painted import clip, moving, request
+from tests.support.sam.painted import clip, moving, request
 
 
 def info(count: int = 30) -> VideoInfo:

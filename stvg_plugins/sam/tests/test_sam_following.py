@@ -16,8 +16,8 @@ from stvg_sam.objects import FollowedObject, as_tracks, merge_duplicates
 from stvg_sam.pictures import Pictures
 from stvg_sam.sam2 import Sweep, load_sam2
 from stvg_sam.state import FrameInputs
-from stvg_sam.testing.models import save_sam2
-from stvg_sam.testing.painted import (
+from tests.support.sam.models import save_sam2
+from tests.support.sam.painted import (
     CPU,
     STATISTICS,
     PaintDetector,

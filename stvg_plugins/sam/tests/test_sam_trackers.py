@@ -27,8 +27,8 @@ from stvg_sam.loading import load
 from stvg_sam.pictures import BLOCK, Pictures
 from stvg_sam.sam3 import Sam3Tracker, follow_words
 from stvg_sam.settings import Sam3Settings, read_settings
-from stvg_sam.testing.models import save_grounding_dino, save_sam2, save_sam3
-from stvg_sam.testing.painted import clip, moving, request, write_video
+from tests.support.sam.models import save_grounding_dino, save_sam2, save_sam3
+from tests.support.sam.painted import clip, moving, request, write_video
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks.decomposition import Outcome, evaluate, load_sentences, main, share, table, token_f1
 from stvg_core.errors import QueryError
-from stvg_core.inputs.query.evaluate import Outcome, evaluate, load_sentences, main, share, table, token_f1
 from stvg_core.inputs.query.rules import RulesDecomposer
 from stvg_core.inputs.query.sentence import MAXIMUM_CHARACTERS, MAXIMUM_WORDS, as_sub_query, clean_sentence
 

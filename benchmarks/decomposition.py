@@ -1,6 +1,6 @@
 """Measures a decomposer against sentences that people split by hand.
 
-Run as `python -m stvg_core.inputs.query.evaluate FILE`. Knows no decomposer's inside.
+Run as `python -m benchmarks.decomposition FILE`. Knows no decomposer's inside.
 """
 
 import argparse
@@ -122,7 +122,7 @@ def share(outcomes: Sequence[Outcome], measure: Callable[[Outcome], float]) -> f
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the table, and with --misses what differs; return the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m stvg_core.inputs.query.evaluate", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.decomposition", description=__doc__)
     parser.add_argument("file", type=Path, help="labelled sentences (JSON)")
     parser.add_argument("--decomposer", default="rules", help="name, or file:PATH")
     parser.add_argument("--misses", metavar="SPLIT", help="also show what differs in this split")

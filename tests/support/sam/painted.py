@@ -91,7 +91,7 @@ class PaintSegmenter:
         self.steps: list[tuple[int, bool]] = []
         self._colors: dict[tuple[int, int], torch.Tensor] = {}
 
-    def __call__(self, session: Any, *, frame_idx: int, reverse: bool) -> SimpleNamespace:  # noqa: ANN401  # untyped there
+    def __call__(self, session: Any, *, frame_idx: int, reverse: bool) -> SimpleNamespace:  # untyped there
         """Return masks and scores of a frame, as `Sam2VideoModel` does."""
         self.steps.append((frame_idx, reverse))
         shown = session.get_frame(frame_idx)
