@@ -72,9 +72,9 @@ def attend(
 
     Args:
         video: a local file.
-        question: any text; a model's own markers are refused.
+        question: any text without special tokens of the model.
         model: a named checkpoint, a folder, or a hub id; a RunSpec; or an opened session, which stays open.
-        tokens: whose rows make the maps; see `TokenSelection`. Every token's row is in the result.
+        tokens: whose rows make the maps; see `TokenSelection`. The result has the rows of all tokens.
         layers: which decoder layers are averaged; see `LayerSelection`. None: those of the settings.
         mode: raw shares, or relative to the neutral question; None: as the settings say.
         trace: called with every hook call, in shapes and types.
@@ -85,7 +85,7 @@ def attend(
         StvgError: what was expected, what came, and the cure.
     """
     watch = Stopwatch(on_stage)
-    # Whatever can be wrong with the arguments is an error before a model is loaded.
+    # Check the arguments before a model is loaded.
     token_choice = TokenSelection(tokens) if isinstance(tokens, str) else tokens
     layer_choice = LayerSelection(layers) if isinstance(layers, str) else layers
     wording = clean_sentence(question)

@@ -414,12 +414,17 @@ class Grounder:
         # Trackers that do not depend on the query propose once.
         once = replace(self, tracker=VideoCache(self.tracker)) if len(queries) > 1 else self
         views = self.encode(frames, watch)
+        shared = {name: seconds / len(queries) for name, seconds in watch.seconds.items()}
         for start in range(0, len(queries), _QUERIES_PER_PASS):
             group = queries[start : start + _QUERIES_PER_PASS]
-            maps = self.compute_maps(views, group, watch)
+            maps_watch = Stopwatch(watch.on_stage)
+            maps: Sequence[BranchMaps | None] = [None] * len(group)
+            if len(group) > 1 and not self.learns_prompts:
+                maps = self.compute_maps(views, group, maps_watch)
+            spent = {name: seconds / len(group) for name, seconds in maps_watch.seconds.items()}
             for query, query_maps in zip(group, maps, strict=True):
                 one_watch = Stopwatch(watch.on_stage)
-                one_watch.seconds = {name: seconds / len(queries) for name, seconds in watch.seconds.items()}
+                one_watch.seconds = shared | spent
                 yield once.ground_views(views, query, one_watch, query_maps)
 
     def _split(self, query: str, request: _Request, video: str, watch: Stopwatch) -> SubQueries:
@@ -453,11 +458,11 @@ class Grounder:
 
     @property
     def learns_prompts(self) -> bool:
-        """Whether a query's prompts are learned: if not, queries about one video share one pass."""
+        """Whether a query's prompts are learned: if not, queries about one video can be read in one pass."""
         return self.settings.prompt.steps > 0 and (self.settings.spatial.tune or self.settings.temporal.tune)
 
     def pipeline(self, watch: Stopwatch) -> Pipeline:
-        """Return the method with this model, settings and tracker; its stages are timed by `watch`."""
+        """Return the method with this model, settings and tracker; `watch` collects the time of its stages."""
         return Pipeline(self.session, self.settings, self.tracker, watch)
 
     def encode(self, frames: Frames, watch: Stopwatch) -> EncodedViews:
@@ -467,7 +472,7 @@ class Grounder:
     def compute_maps(
         self, views: EncodedViews, queries: Sequence[SubQueries], watch: Stopwatch
     ) -> tuple[BranchMaps, ...]:
-        """Return both branches' maps of queries about one encoded video, in shared passes; for `ground`.
+        """Return both branches' maps of queries about one encoded video, in shared passes; for `ground_views`.
 
         Args:
             views: from `encode`.

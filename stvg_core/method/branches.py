@@ -91,7 +91,6 @@ class BranchMaps:
         warnings: prompts with no or too large an effect, and answers that are neither yes nor no.
         unprompted_spatial: maps of the attribute without its prompt; None if it has none, or if not requested.
         unprompted_temporal: the same of the action.
-        views: maps of the attribute, one entry per view.
     """
 
     spatial: FrameMaps
@@ -102,7 +101,6 @@ class BranchMaps:
     warnings: tuple[str, ...] = ()
     unprompted_spatial: FrameMaps | None = None
     unprompted_temporal: FrameMaps | None = None
-    views: tuple[FrameMaps, ...] = ()
 
 
 def assemble_branches(
@@ -142,7 +140,6 @@ def assemble_branches(
         warnings=(*prompts.effect_warnings(effects, settings.prompt), *prompts.answer_warnings(answers)),
         unprompted_spatial=unprompted_spatial,
         unprompted_temporal=unprompted_temporal,
-        views=views,
     )
 
 

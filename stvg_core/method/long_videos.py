@@ -233,7 +233,6 @@ def _merge(
         maps[int(np.argmax(margins))],
         spatial=merge([one.spatial for one in maps]),
         temporal=merge([one.temporal for one in maps]),
-        views=(),
     )
 
 

@@ -29,7 +29,7 @@ from stvg_core.method.branches import (
     assemble_branches,
     group_by_pass,
 )
-from stvg_core.method.prompts import LearnedPrompt, PromptGradient
+from stvg_core.method.prompts import LearnedPrompt
 from stvg_core.method.reversed_view import assemble, flip_time
 from stvg_core.method.stages import Stopwatch, device_stage
 from stvg_core.method.tube import assemble_tube, choose_span
@@ -78,8 +78,7 @@ class Pipeline:
     """The method with one loaded model: its steps, and `ground`, which takes them in order.
 
     Every step may raise DeviceMemoryError (the device is too small; the session still works) or another StvgError,
-    whose message names the stage and the cure. A subclass may override `encode_clip`, `reverse_clip`,
-    `learn_prompts` and `capture_attention`, the steps that run the model.
+    whose message names the stage and the cure.
 
     Attributes:
         session: the loaded model with the hooks of its backend.
@@ -125,17 +124,9 @@ class Pipeline:
         if reversed_view is None:
             reversed_view = self.settings.augment.enabled
         with self._deterministic(), device_stage(self.watch, "encode", f"{len(frames)} frames"):
-            clip = self.encode_clip(frames)
-            reversed_clip = self.reverse_clip(frames, clip) if reversed_view else None
+            clip = self.session.adapter.encode(frames, self.settings.input, tuple(range(len(frames))))
+            reversed_clip = self.session.augment_frames(frames, clip, self.settings.input) if reversed_view else None
         return EncodedViews(frames, clip, reversed_clip)
-
-    def encode_clip(self, frames: Frames) -> EncodedClip:
-        """Return the visual tokens of frames in source order."""
-        return self.session.adapter.encode(frames, self.settings.input, tuple(range(len(frames))))
-
-    def reverse_clip(self, frames: Frames, clip: EncodedClip) -> EncodedClip:
-        """Return the visual tokens of frames in reversed order (`stvg_augment_frames`)."""
-        return self.session.augment_frames(frames, clip, self.settings.input)
 
     def compute_maps(
         self, views: EncodedViews, queries: Sequence[SubQueries], *, unprompted: bool = False
@@ -216,44 +207,20 @@ class Pipeline:
             coverage = cell_coverage(tracks, frames.indices, frames.info, rows, columns, joint.track_cells)
             return join_branches(frames, tracks, coverage, maps.spatial, maps.temporal, joint)
 
-    def learn_prompts(
-        self,
-        clip: EncodedClip,
-        questions: Sequence[tuple[str, ...]],
-        start: Sequence[PromptGradient] | None = None,
-    ) -> tuple[LearnedPrompt, ...]:
-        """Learn visual prompts on one clip (LRA, Algorithm 1), all in shared passes.
-
-        Args:
-            clip: the visual tokens that the prompts are added to.
-            questions: of each prompt: its yes/no question, then the neutral one if the loss contrasts with it.
-            start: the gradients of the first step, if `first_gradients` has computed them.
-        """
-        answer, settings = self._answers(clip, questions), self.settings.prompt
-        with device_stage(self.watch, "prompts", _size(clip)):
-            return prompts.learn_prompts(
-                clip.visual_tokens, answer, self._loss, len(questions), settings, clip.layout.time_steps, start
-            )
-
-    def first_gradients(self, clip: EncodedClip, questions: Sequence[tuple[str, ...]]) -> tuple[PromptGradient, ...]:
-        """Return the gradient of the first step of each prompt; no step size or rule changes it."""
-        answer = self._answers(clip, questions)
-        return prompts.first_gradients(clip.visual_tokens, answer, self._loss, len(questions))
-
-    def capture_attention(self, request: AttentionRequest) -> tuple[QuestionAttention, ...]:
-        """Return the attention rows of each question (`stvg_capture_attention`)."""
-        return self.session.capture_attention(request)
-
     def _deterministic(self) -> AbstractContextManager[None]:
         return deterministic_algorithms(self.session.options.deterministic)
 
     def _learn(self, clip: EncodedClip, branches: Iterable[BranchQuery]) -> Prompts:
-        """Return the prompt of each branch on one clip; None for a branch that learns none."""
+        """Learn the visual prompts of branches on one clip (LRA, Algorithm 1); None for a branch that learns none."""
         settings = self.settings
         learned: dict[BranchQuery, LearnedPrompt | None] = dict.fromkeys(branches)
         tuned = [one for one in learned if one.branch_settings(settings).tune and settings.prompt.steps > 0]
         if tuned:
-            together = self.learn_prompts(clip, [one.prompt_questions(settings) for one in tuned])
+            answer = self._answers(clip, [one.prompt_questions(settings) for one in tuned])
+            with device_stage(self.watch, "prompts", _size(clip)):
+                together = prompts.learn_prompts(
+                    clip.visual_tokens, answer, self._loss, len(tuned), settings.prompt, clip.layout.time_steps
+                )
             learned.update(zip(tuned, together, strict=True))
         return learned
 
@@ -327,7 +294,7 @@ class Pipeline:
         captured: list[Mapping[str, QuestionAttention]] = []
         for some in requested:
             request = AttentionRequest(clip, distinct, applied, some, answers and some is requested[-1])
-            captured.append(dict(zip(distinct, self.capture_attention(request), strict=True)))
+            captured.append(dict(zip(distinct, self.session.capture_attention(request), strict=True)))
         attended = {}
         for one, question, answered in zip(branches, questions, learned_on, strict=True):
             tokens = one.branch_settings(self.settings).tokens

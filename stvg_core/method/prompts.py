@@ -49,7 +49,7 @@ class LearnedPrompt:
 
 
 @dataclass(frozen=True, eq=False)
-class PromptGradient:
+class _PromptGradient:
     """The loss's gradient at one prompt, in two factors: half precision overflows on their product.
 
     Attributes:
@@ -70,7 +70,6 @@ def learn_prompts(
     count: int,
     settings: PromptSettings,
     time_steps: int = 1,
-    start: Sequence[PromptGradient] | None = None,
 ) -> tuple[LearnedPrompt, ...]:
     """Learn several prompts of one clip by settings.steps of plain gradient descent from zeros.
 
@@ -84,7 +83,6 @@ def learn_prompts(
         count: number of prompts.
         settings: steps, step size and rule, momentum, and limits on a prompt.
         time_steps: number of time steps of the clip, for settings.time_window.
-        start: `first_gradients` of the prompts; None: they are computed.
 
     With momentum b the prompt that is applied, in tuning and afterwards, is
     b P + (1 - b) P_previous, and the released code differentiates with respect to P:
@@ -104,10 +102,7 @@ def learn_prompts(
         # Prompts that are still equal share a forward pass.
         groups = [range(count)] if step == 0 else [range(number, number + 1) for number in active]
         for group in groups:
-            if step == 0 and start is not None:
-                gradients = iter(start)
-            else:
-                gradients = _gradients(torch.lerp(previous[group[0]], iterates[group[0]], share), answer, loss, group)
+            gradients = _gradients(torch.lerp(previous[group[0]], iterates[group[0]], share), answer, loss, group)
             for number in group:
                 first = next(gradients)
                 margins[number].append(first.answer.margins[0])
@@ -159,16 +154,6 @@ def _to_host(
         first = (int(next(values)), next(values)) if provided else None
         learned.append(LearnedPrompt(prompt, margin_values, norm / tokens_norm, first))
     return tuple(learned)
-
-
-def first_gradients(
-    visual_tokens: Float[Tensor, "cell width"],
-    answer: Answers,
-    loss: Callable[[AnswerLogits], Float[Tensor, ""]],
-    count: int,
-) -> tuple[PromptGradient, ...]:
-    """Return the gradients of several prompts at zeros, which no step size or rule changes; see `learn_prompts`."""
-    return tuple(_gradients(_zeros(visual_tokens), answer, loss, range(count)))
 
 
 def first_answer(answer: AnswerLogits | None) -> tuple[int, float] | None:
@@ -232,7 +217,7 @@ def _gradients(
     answer: Answers,
     loss: Callable[[AnswerLogits], Float[Tensor, ""]],
     group: Sequence[int],
-) -> Iterator[PromptGradient]:
+) -> Iterator[_PromptGradient]:
     """Yield the gradient of each of several equal prompts, which share a forward pass.
 
     One by one, so that each can be freed before the next is computed: they are as large as the clip.
@@ -242,7 +227,7 @@ def _gradients(
         slopes, largest = _slopes(logits, loss)
         weighted = (logits.yes * slopes[0] + logits.no * slopes[1]).sum()
         values = torch.autograd.grad(weighted, applied, retain_graph=number != group[-1])
-        first = PromptGradient(values[0], largest, _detached(logits.select([0])))
+        first = _PromptGradient(values[0], largest, _detached(logits.select([0])))
         del values
         yield first
         del first

@@ -147,7 +147,7 @@ def compute_question_maps(
         deterministic_algorithms(session.options.deterministic),
         device_stage(pipeline.watch, "attention", f"{len(frames)} frames as {clip.layout.cell_count} visual tokens"),
     ):
-        captured = pipeline.capture_attention(AttentionRequest(clip, questions, None, layers))
+        captured = session.capture_attention(AttentionRequest(clip, questions, None, layers))
         asked, neutral = captured[0], captured[-1]
         shown = relative_rows(asked, neutral, relative)
         chosen = tokens.positions(

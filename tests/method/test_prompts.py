@@ -12,7 +12,6 @@ from stvg_core.method.prompts import (
     LearnedPrompt,
     answer_warnings,
     effect_warnings,
-    first_gradients,
     learn_prompts,
 )
 from stvg_core.plugin import AnswerLogits, margin_loss
@@ -249,22 +248,6 @@ def test_one_prompt_that_stopped_does_not_stop_another() -> None:
     first, second = learn_prompts(TOKENS, answer, lambda logits: margin_loss(logits, settings), 2, settings)
     assert not first.applied.any()
     torch.testing.assert_close(second.applied, learn(settings.model_copy(update={"stop_margin": None})).applied)
-
-
-@pytest.mark.parametrize("steps", [1, 3])
-def test_a_first_gradient_that_is_known_gives_the_same_prompt(steps: int) -> None:
-    settings = PromptSettings(steps=steps, step_size=0.1, objective="linear", momentum=0.5)
-
-    def answer(prompt: Tensor, _: Sequence[int]) -> list[AnswerLogits]:
-        return [curved(prompt)]
-
-    def loss(logits: AnswerLogits) -> Tensor:
-        return margin_loss(logits, settings)
-
-    start = first_gradients(TOKENS, answer, loss, 1)
-    (learned,) = learn_prompts(TOKENS, answer, loss, 1, settings, 1, start)
-    assert torch.equal(learned.applied, learn(settings).applied)
-    assert learned.margins == learn(settings).margins
 
 
 def shifted(margin: float) -> Callable[[Tensor], AnswerLogits]:
