@@ -75,26 +75,26 @@ def compare(
 
     pages = PageChoice(check_media_choice(media), page_samples, keep_maps, video_root)
     rules, resampling = find_protocol(protocol), Bootstrap(bootstrap, seed)
-    names, described = samples or [], bool(specs or rows_file)
-    if rows_file is not None and (specs or ladder):
-        raise UsageError("expected --rows, or --model with --preset, --ladder and --set; got both")
-    if not (names or video) or (names and video) or (described and root and len(names) != 1):
-        raise UsageError("expected DATASET with --root, --video with --query, or finished runs; got none or several")
-    if described == (root is None and video is None):
-        raise UsageError("expected --model or --rows beside a data set or --video, and beside these alone")
-    if not described and (missing := next((name for name in names if not Path(name).is_dir()), None)) is not None:
-        raise UsageError(
-            f"expected a folder of a finished run, got {missing!r}; or name models, and --root of a data set"
-        )
-    if not described:
-        runs: Sequence[ComparisonRow] | Sequence[Path] = [Path(name) for name in names]
-        source = None
-    else:
+    names, source = samples or [], None
+    runs: Sequence[ComparisonRow] | Sequence[Path]
+    if specs or rows_file is not None:
+        if specs and rows_file is not None:
+            raise UsageError("expected --rows, or --model with --preset, --ladder and --set; got both")
+        if (video is None) == (root is None) or len(names) != (root is not None):
+            raise UsageError("expected DATASET with --root, or --video with --query; got neither or too many")
         runs = read_rows(rows_file) if rows_file is not None else named_rows(specs, ladder=ladder)
         if video is not None:
             source = clip_source(video, query or (), out)
         elif root is not None:
             source = Source(names[0], root, split, annotations, video_root, limit, not no_corrections)
+    else:
+        missing = next((name for name in names if not Path(name).is_dir()), None)
+        if not names or missing is not None or root is not None or video is not None:
+            raise UsageError(
+                f"expected folders of finished runs, or --model or --rows, got {missing or 'none'}; name models to "
+                "evaluate, or runs of stvg evaluate"
+            )
+        runs = [Path(name) for name in names]
     with bar("compare", len(runs)) as (on_row, on_count):
         document = start(
             runs,

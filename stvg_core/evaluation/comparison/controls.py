@@ -27,18 +27,6 @@ from stvg_core.values import Track, VideoInfo, as_boxes
 BEST_TRACK: Final = "best track, own span"
 BEST_TRACK_TRUE_SPAN: Final = "best track, true span"
 CONTROLS: Final = (ATTRIBUTE_ONLY, ACTION_ONLY, RANDOM, BEST_TRACK, BEST_TRACK_TRUE_SPAN)
-MEASURES: Final = (
-    "attribute_points",
-    "action_points",
-    "peak_frame_inside",
-    "attribute_margin_before",
-    "attribute_margin_after",
-    "action_margin_before",
-    "action_margin_after",
-    "prompt_norm",
-    "span_frames",
-)
-"""What is measured of a result beside its score (docs/ablate.md)."""
 COVERED: Final = 0.25
 """A cell belongs to the true object where its box covers this share of it."""
 
@@ -84,7 +72,7 @@ def score_controls(folder: Path, protocol: ScoringProtocol) -> dict[str, Values]
 
 
 def measure_run(folder: Path) -> dict[str, dict[str, float]]:
-    """Return the MEASURES of every sample of a run, by measure and sample; samples that have none are left out.
+    """Return what is measured beside the score (docs/ablate.md), by measure and sample.
 
     Raises:
         RunError: there is no run, or it cannot be read.
