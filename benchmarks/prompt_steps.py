@@ -15,7 +15,8 @@ import numpy as np
 import torch
 
 from stvg_core.errors import SettingsError
-from stvg_core.method.prompts import learn_prompt, margin_loss
+from stvg_core.method.prompts import learn_prompts
+from stvg_core.plugin import margin_loss
 from stvg_core.plugin.adapter import AnswerLogits
 from stvg_core.plugin.model_reference import LoadOptions
 from stvg_core.settings import InputSettings, PromptSettings
@@ -66,7 +67,13 @@ def one_step(adapter: Any, settings: PromptSettings, margin: float, frame_count:
     bias[adapter.description.yes_id] = margin - own
     head.bias = torch.nn.Parameter(bias, requires_grad=False)
     try:
-        learned = learn_prompt(clip.visual_tokens, answer, lambda logits: margin_loss(logits, settings), settings)
+        (learned,) = learn_prompts(
+            clip.visual_tokens,
+            lambda prompt, _: (answer(prompt),),
+            lambda logits: margin_loss(logits, settings),
+            1,
+            settings,
+        )
         with torch.no_grad():
             after = float(answer(learned.applied).margins)
     except SettingsError:

@@ -1,18 +1,14 @@
 """Compare models on the same samples, through the Python API; `stvg compare` is the same as a command.
 
 python examples/compare_models.py --root my-data --out comparison --model tiny:qwen2-vl --model tiny:internvl
-
-Backends whose requirements conflict each get an environment of their own with --isolate; a model under another version
-of a library is one more row:
-
-python examples/compare_models.py --root my-data --out comparison --isolate --model A --with A transformers==5.17.*
 """
 
 import argparse
 from pathlib import Path
 
-from stvg_core.evaluation.comparison import ComparisonRow, Source, compare, product_of
-from stvg_core.metrics import Bootstrap, find_protocol
+from stvg_core.api.run_spec import RunSpec
+from stvg_core.evaluation.comparison import Source, compare, named_rows
+from stvg_core.metrics import find_protocol
 
 
 def main() -> None:
@@ -21,29 +17,15 @@ def main() -> None:
     parser.add_argument("--root", type=Path, required=True, help="folder of the data set")
     parser.add_argument("--dataset", default="folder", help="a name of `stvg dataset list`")
     parser.add_argument("--split", help="which part of it")
-    parser.add_argument("--limit", type=int, help="the first so many samples")
+    parser.add_argument("--limit", type=int, help="only the first N samples")
     parser.add_argument("--out", type=Path, required=True, help="folder of the comparison")
     parser.add_argument("--model", action="append", required=True, help="repeatable")
     parser.add_argument("--ladder", action="store_true", help="the method's components one by one")
-    parser.add_argument("--isolate", action="store_true", help="a virtual environment for each row")
-    parser.add_argument(
-        "--with",
-        dest="pinned",
-        nargs=2,
-        action="append",
-        default=[],
-        metavar=("MODEL", "REQUIREMENT"),
-        help="one more row, with a requirement of its own; needs --isolate; repeatable",
-    )
     arguments = parser.parse_args()
 
-    rows = [
-        *product_of(arguments.model, ladder=arguments.ladder),
-        *(ComparisonRow(f"{model} with {pinned}", model, requirements=(pinned,)) for model, pinned in arguments.pinned),
-    ]
+    rows = named_rows([RunSpec(model) for model in arguments.model], ladder=arguments.ladder)
     source = Source(arguments.dataset, arguments.root, split=arguments.split, limit=arguments.limit)
-    protocol = find_protocol("stcat")
-    document = compare(rows, source, arguments.out, protocol, Bootstrap(2000), isolate=arguments.isolate)
+    document = compare(rows, source, arguments.out, find_protocol("stcat"))
 
     for row in document.rows:
         if row.score is None:

@@ -4,8 +4,9 @@ A video and a sentence go in; a tube comes out: when, and a box per frame, where
 Names are imported on first use, so that `import stvg_core` is instant and needs no torch.
 """
 
-import importlib
 from typing import TYPE_CHECKING
+
+from stvg_core._internal.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from stvg_core.api.attention import AttentionResult, attend
@@ -38,25 +39,18 @@ __all__ = [
     "score",
 ]
 
-_HOMES = {
-    "AttentionResult": "api.attention",
-    "attend": "api.attention",
-    "Grounder": "api.grounder",
-    "ground": "api.grounder",
-    "load": "api.grounder",
-    "GroundingResult": "api.results",
-    "RunSpec": "api.run_spec",
-    "Settings": "settings",
-    "load_settings": "settings",
-    "StvgError": "errors",
-    "evaluate": "evaluation.api",
-    "score": "evaluation.api",
-    "Session": "host.session",
-    "open_session": "host.session",
-    "Span": "values",
-    "Track": "values",
-    "Tube": "values",
+_MODULES = {
+    "stvg_core.api.attention": "AttentionResult attend",
+    "stvg_core.api.grounder": "Grounder ground load",
+    "stvg_core.api.results": "GroundingResult",
+    "stvg_core.api.run_spec": "RunSpec",
+    "stvg_core.errors": "StvgError",
+    "stvg_core.evaluation.api": "evaluate score",
+    "stvg_core.host.session": "Session open_session",
+    "stvg_core.settings": "Settings load_settings",
+    "stvg_core.values": "Span Track Tube",
 }
+_import_name, __dir__ = lazy_names(__name__, _MODULES)
 
 
 def __getattr__(name: str) -> object:
@@ -66,11 +60,4 @@ def __getattr__(name: str) -> object:
         from importlib.metadata import version
 
         return version("stvg-core")
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    """Return the public names."""
-    return __all__
+    return _import_name(name)

@@ -53,10 +53,6 @@ class DeviceMemoryError(StvgError):
     """A device has too little memory for what was asked; smaller requests still work."""
 
 
-class EnvironmentMakingError(StvgError):
-    """A virtual environment of a row's own cannot be made."""
-
-
 class OutputError(StvgError):
     """A result cannot be written where it was asked for."""
 

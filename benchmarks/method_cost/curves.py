@@ -18,7 +18,7 @@ from benchmarks.method_cost.memory import peak_extra_bytes
 from benchmarks.method_cost.operations import count_operations
 from benchmarks.method_cost.report import BenchmarkRequest
 from stvg_core.host.session import Session
-from stvg_core.method.branches import read_queries
+from stvg_core.method.pipeline import Pipeline
 from stvg_core.method.stages import Stopwatch
 from stvg_core.plugin.model_reference import LoadOptions
 from stvg_core.values import SubQueries
@@ -123,7 +123,7 @@ def _everything(
 
     def asking(sides: Sides, count: int) -> Callable[[Stopwatch], object]:
         queries = tuple(query(number) for number in range(count))
-        return lambda watch: read_queries(session, sides.clip, sides.reversed_clip, queries, sides.settings, watch)
+        return lambda watch: Pipeline(session, sides.settings, watch=watch).compute_maps(sides.views, queries)
 
     for frame_count in arguments.frames:
         sides = encode_sides(session, replace(request, frame_count=frame_count))

@@ -14,7 +14,7 @@ from benchmarks.method_cost.memory import peak_extra_bytes, peaks_allocated_byte
 from benchmarks.method_cost.operations import count_operations
 from benchmarks.method_cost.report import BenchmarkReport, BenchmarkRequest, Cost
 from stvg_core.host.session import Session, open_session
-from stvg_core.method.pipeline import Stopwatch, read_branches
+from stvg_core.method.pipeline import EncodedViews, Pipeline, Stopwatch
 from stvg_core.plugin.adapter import EncodedClip
 from stvg_core.plugin.model_reference import LoadOptions
 from stvg_core.settings import Settings, load_settings
@@ -81,6 +81,11 @@ class Sides:
     reversed_clip: EncodedClip | None
 
     @property
+    def views(self) -> EncodedViews:
+        """Both views, as the method takes them."""
+        return EncodedViews(noise(self.clip.layout.frame_count), self.clip, self.reversed_clip)
+
+    @property
     def warm_up_runs(self) -> int:
         """Runs of the method after which every pass that recurs is recorded."""
         return 0 if self.adapter.replays is None else self.adapter.replays.record_at
@@ -98,8 +103,8 @@ class Sides:
 
     def method(self, watch: Stopwatch) -> Maps:
         """Run the method; return its maps."""
-        read = read_branches(self.session, self.clip, self.reversed_clip, _QUERY, self.settings, watch)
-        return read.spatial, read.temporal
+        (maps,) = Pipeline(self.session, self.settings, watch=watch).compute_maps(self.views, (_QUERY,))
+        return maps.spatial, maps.temporal
 
     def plain(self, watch: Stopwatch) -> Maps:
         """Run the plain procedure; return the same."""

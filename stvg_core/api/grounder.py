@@ -30,11 +30,11 @@ from jaxtyping import UInt8
 from stvg_core.api.results import GroundingResult
 from stvg_core.api.run_spec import DEFAULT_DECOMPOSER, RunOptions, RunSpec
 from stvg_core.errors import QueryError, UsageError
+from stvg_core.host.extensions import open_hook_extensions
 from stvg_core.host.model_settings import settings_before_loading
 from stvg_core.host.models import resolve_model
 from stvg_core.host.session import Session, open_session
 from stvg_core.host.tracing import HookCall
-from stvg_core.host.wrappers import open_hook_extensions
 from stvg_core.inputs.query.catalog import open_decomposer
 from stvg_core.inputs.query.sentence import as_sub_query, clean_sentence
 from stvg_core.inputs.tracks.cached import VideoCache
@@ -43,8 +43,9 @@ from stvg_core.inputs.tracks.description import describe_tracker, describe_track
 from stvg_core.inputs.tracks.given import Detections, GivenTracks, tracks_from_detections
 from stvg_core.inputs.video import WindowedVideo, lost_frame_count, read_video
 from stvg_core.inputs.video.from_array import temporary_video
-from stvg_core.method.long_videos import WindowReading, ground_windows, read_windows
-from stvg_core.method.pipeline import BranchMaps, EncodedViews, Stopwatch, encode_views, ground_maps, read_views
+from stvg_core.method.branches import BranchMaps
+from stvg_core.method.long_videos import WindowSearch, ground_windows, search_windows
+from stvg_core.method.pipeline import EncodedViews, Pipeline, Stopwatch
 from stvg_core.outputs.report.document import ModelIdentity, build_document
 from stvg_core.plugin.tracker import Tracker
 from stvg_core.settings import Settings, choose_settings
@@ -407,24 +408,19 @@ class Grounder:
     ) -> Iterator[GroundingResult]:
         queries = [self._split(query, request, frames.info.path, watch) for query in request.queries]
         if isinstance(frames, WindowedVideo):
-            for reading in self.read_windows(frames, queries, watch):
-                yield self.ground_windows(reading, watch)
+            for search in self.search_windows(frames, queries, watch):
+                yield self.ground_windows(search, watch)
             return
         # Trackers that do not depend on the query propose once.
         once = replace(self, tracker=VideoCache(self.tracker)) if len(queries) > 1 else self
-        views = encode_views(frames, self.session, self.settings, watch)
-        shared = {name: seconds / len(queries) for name, seconds in watch.seconds.items()}
+        views = self.encode(frames, watch)
         for start in range(0, len(queries), _QUERIES_PER_PASS):
             group = queries[start : start + _QUERIES_PER_PASS]
-            reading_watch = Stopwatch(watch.on_stage)
-            maps: Sequence[BranchMaps | None] = [None] * len(group)
-            if len(group) > 1 and not self.learns_prompts:
-                maps = self.read(views, group, reading_watch)
-            spent = {name: seconds / len(group) for name, seconds in reading_watch.seconds.items()}
+            maps = self.compute_maps(views, group, watch)
             for query, query_maps in zip(group, maps, strict=True):
-                own_watch = Stopwatch(watch.on_stage)
-                own_watch.seconds = shared | spent
-                yield once.ground_views(views, query, own_watch, query_maps)
+                one_watch = Stopwatch(watch.on_stage)
+                one_watch.seconds = {name: seconds / len(queries) for name, seconds in watch.seconds.items()}
+                yield once.ground_views(views, query, one_watch, query_maps)
 
     def _split(self, query: str, request: _Request, video: str, watch: Stopwatch) -> SubQueries:
         """Return a query's parts: those that were given, else the decomposer's."""
@@ -457,21 +453,31 @@ class Grounder:
 
     @property
     def learns_prompts(self) -> bool:
-        """Whether a query's prompts are learned: if not, queries about one video can be read in one pass."""
+        """Whether a query's prompts are learned: if not, queries about one video share one pass."""
         return self.settings.prompt.steps > 0 and (self.settings.spatial.tune or self.settings.temporal.tune)
 
-    def read(self, views: EncodedViews, queries: Sequence[SubQueries], watch: Stopwatch) -> tuple[BranchMaps, ...]:
+    def pipeline(self, watch: Stopwatch) -> Pipeline:
+        """Return the method with this model, settings and tracker; its stages are timed by `watch`."""
+        return Pipeline(self.session, self.settings, self.tracker, watch)
+
+    def encode(self, frames: Frames, watch: Stopwatch) -> EncodedViews:
+        """Encode the sampled frames of a video, once for all queries about it; see `Pipeline.encode`."""
+        return self.pipeline(watch).encode(frames)
+
+    def compute_maps(
+        self, views: EncodedViews, queries: Sequence[SubQueries], watch: Stopwatch
+    ) -> tuple[BranchMaps, ...]:
         """Return both branches' maps of queries about one encoded video, in shared passes; for `ground`.
 
         Args:
-            views: what `encode_views` made with this session and these settings.
-            queries: what `decompose` made of each.
+            views: from `encode`.
+            queries: from `decompose`.
             watch: collects the time per stage, of all queries together.
 
         Raises:
-            StvgError: what was expected, what came, and the cure; one query that cannot be asked fails them all.
+            StvgError: any stage failed. One query that fails fails them all.
         """
-        return read_views(views, queries, self.session, self.settings, watch, unprompted=self.keep_maps)
+        return self.pipeline(watch).compute_maps(views, queries, unprompted=self.keep_maps)
 
     def ground_views(
         self, views: EncodedViews, sub_queries: SubQueries, watch: Stopwatch, maps: BranchMaps | None = None
@@ -479,39 +485,39 @@ class Grounder:
         """Return the tube of what a decomposed query describes in an encoded video.
 
         Args:
-            views: what `encode_views` made with this session and these settings.
-            sub_queries: what `decompose` made of the query.
+            views: from `encode`.
+            sub_queries: from `decompose`.
             watch: collects the time per stage.
-            maps: what `read` made of the query; None: they are read now.
+            maps: from `compute_maps`; None: computed now.
 
         Raises:
             StvgError: what was expected, what came, and the cure.
         """
         if maps is None:
-            (maps,) = self.read(views, (sub_queries,), watch)
-        grounding = ground_maps(views.frames, sub_queries, maps, self.tracker, self.settings.joint, watch)
+            (maps,) = self.compute_maps(views, (sub_queries,), watch)
+        grounding = self.pipeline(watch).ground_maps(views.frames, sub_queries, maps)
         warnings = (*lost_frames(views.frames, self.settings), *self._scaled_span(len(views.frames)))
         return self._result(replace(grounding, warnings=(*grounding.warnings, *warnings)))
 
-    def read_windows(
+    def search_windows(
         self, video: WindowedVideo, queries: Sequence[SubQueries], watch: Stopwatch
-    ) -> tuple[WindowReading, ...]:
-        """Search the windows of a long video for decomposed queries; see `read_windows` of long_videos."""
-        return read_windows(video, queries, self.session, self.settings, watch)
+    ) -> tuple[WindowSearch, ...]:
+        """Search the windows of a long video for decomposed queries; see `long_videos.search_windows`."""
+        return search_windows(self.pipeline(watch), video, queries)
 
-    def ground_windows(self, reading: WindowReading, watch: Stopwatch) -> GroundingResult:
+    def ground_windows(self, search: WindowSearch, watch: Stopwatch) -> GroundingResult:
         """Return the tube of a query in the windows that hold its event.
 
         Args:
-            reading: what `read_windows` made of the query.
+            search: from `search_windows`.
             watch: collects the time per stage.
 
         Raises:
             StvgError: what was expected, what came, and the cure.
         """
-        grounding = ground_windows(reading, self.tracker, self.settings, watch)
-        between = ", and all frames of the windows between" if reading.merged.inner_count else ""
-        warnings = self._scaled_span(reading.merged.window_frames, f"sampled frames of a window{between}")
+        grounding = ground_windows(self.pipeline(watch), search)
+        between = ", and all frames of the windows between" if search.merged.inner_count else ""
+        warnings = self._scaled_span(search.merged.window_frames, f"sampled frames of a window{between}")
         return self._result(replace(grounding, warnings=(*grounding.warnings, *warnings)))
 
     def _scaled_span(self, sampled_frames: int, of: str = "sampled frames") -> tuple[str, ...]:

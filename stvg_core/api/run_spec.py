@@ -24,7 +24,7 @@ from stvg_core.plugin.model_reference import LoadOptions
 from stvg_core.settings import Settings
 
 if TYPE_CHECKING:
-    from stvg_core.host.wrappers import HookExtension
+    from stvg_core.host.extensions import HookExtension
 
 DEFAULT_TRACKER: Final = "regions"
 DEFAULT_DECOMPOSER: Final = "rules"

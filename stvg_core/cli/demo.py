@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from stvg_core.cli.compare import bar, show, tell_failures
+from stvg_core.cli.compare import bar, check_failures, show
 from stvg_core.cli.evaluate import DEFAULT_PROTOCOL
 from stvg_core.cli.ground import TraceOption, summary
 from stvg_core.cli.terminal import hook_trace, one_line, progress
@@ -75,7 +75,7 @@ def demo(
     if as_json:
         typer.echo(json.dumps(document, ensure_ascii=False))
     if compared is not None:
-        tell_failures(compared, out / COMPARISON)
+        check_failures(compared, out / COMPARISON)
 
 
 def _compare(folder: Path, *, quiet: bool) -> "ComparisonDocument":
@@ -91,7 +91,7 @@ def _compare(folder: Path, *, quiet: bool) -> "ComparisonDocument":
     data = folder / "data"
     demo.write_comparison(data)
     rows = read_rows(data / ROWS_FILE)
-    with bar(len(rows)) as (on_row, on_count):
+    with bar("demo", len(rows)) as (on_row, on_count):
         document = start(
             rows, Source("folder", data), folder, find_protocol(DEFAULT_PROTOCOL), on_row=on_row, on_count=on_count
         )

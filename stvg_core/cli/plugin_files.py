@@ -9,11 +9,11 @@ import typer
 from stvg_core.errors import UsageError
 
 NAMED_FILES = ExitStack()
-"""What --plugin has put into the environment; leaving it takes that out again."""
+"""What --plugin added to the environment; closing it removes it again."""
 
 
 def _use(names: list[str] | None) -> list[str] | None:
-    """Let this command and every process that it starts find the files.
+    """Make the files visible to this command and every process that it starts.
 
     Raises:
         UsageError: one of them is no file.
@@ -29,7 +29,7 @@ def _use(names: list[str] | None) -> list[str] | None:
     return names
 
 
-# Texts: typer would build checks of paths before every command, at a cost that one feels.
+# Strings: typer's path checks would noticeably slow down every command.
 PluginFileOption = Annotated[
     list[str] | None,
     typer.Option(

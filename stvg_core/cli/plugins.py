@@ -1,4 +1,4 @@
-"""`stvg plugins`: which backends there are, their state, and what mends them; imports no plugin and no torch."""
+"""`stvg plugins`: installed plugins of every kind, their status and fixes; imports no plugin and no torch."""
 
 import json
 from collections.abc import Sequence
@@ -15,15 +15,20 @@ if TYPE_CHECKING:
     from stvg_core.host.registry import FoundBackend
 
 JsonOption = Annotated[bool, typer.Option("--json", help="print one JSON document and nothing else")]
-CheckOption = Annotated[bool, typer.Option("--check", help="import each in a process of its own; slow")]
+CheckOption = Annotated[bool, typer.Option("--check", help="import each backend in a separate process; slow")]
+OTHER_KINDS = ("trackers", "decomposers", "engines", "extensions")
+"""Listed below the backends, by entry-point group: `stvg.trackers` and so on."""
+
 TimeoutOption = Annotated[
     float | None,
-    typer.Option("--timeout", min=0.1, help="seconds that an import may take, with --check (60 unless given)"),
+    typer.Option("--timeout", min=0.1, help="timeout of each import in seconds, with --check (default: 60)"),
 ]
 
 
 def plugins(
-    action: Annotated[str | None, typer.Argument(metavar="show", help="tell all about one", show_default=False)] = None,
+    action: Annotated[
+        str | None, typer.Argument(metavar="show", help="show details of one backend", show_default=False)
+    ] = None,
     name: Annotated[
         str | None,
         typer.Argument(metavar="NAME", help="a backend, a distribution, or distribution:backend", show_default=False),
@@ -33,7 +38,7 @@ def plugins(
     timeout_seconds: TimeoutOption = None,
     plugin: PluginFileOption = None,
 ) -> None:
-    """List the backends there are, their state, and what mends them; or tell everything known of one."""
+    """List installed backends, trackers, decomposers, engines and extensions; or show details of one backend."""
     if action is None:
         _list(as_json, check, timeout_seconds)
     elif action == "show" and name is not None:
@@ -49,14 +54,18 @@ def _list(as_json: bool, check: bool, timeout_seconds: float | None) -> None:
     if check:
         backends = _checked(backends, timeout_seconds)[0]
     if as_json:
-        typer.echo(json.dumps({"plugins": [row(backend) for backend in backends], "warnings": list(warnings)}))
+        document = {"plugins": [row(backend) for backend in backends], "warnings": list(warnings)}
+        typer.echo(json.dumps(document | {kind: entry_rows(kind) for kind in OTHER_KINDS}))
     else:
         for line in listing(backends):
             typer.echo(line)
+        for kind in OTHER_KINDS:
+            for line in entry_listing(kind):
+                typer.echo(line)
     for warning in warnings:
         typer.echo(f"warning: {one_line(warning)}", err=True)
     if check:
-        _refuse_ill(backends)
+        _refuse_unusable(backends)
 
 
 def _show(name: str, as_json: bool, check: bool, timeout_seconds: float | None) -> None:
@@ -80,11 +89,11 @@ def _show(name: str, as_json: bool, check: bool, timeout_seconds: float | None) 
     else:
         typer.echo("\n\n".join("\n".join(detail_lines(document)) for document in documents))
     if check:
-        _refuse_ill(backends)
+        _refuse_unusable(backends)
 
 
 def row(backend: "FoundBackend") -> dict[str, Any]:
-    """Return a backend as `stvg plugins --json` tells it."""
+    """Return a backend as `stvg plugins --json` writes it."""
     return {
         "name": backend.name,
         "distribution": backend.distribution,
@@ -98,22 +107,46 @@ def row(backend: "FoundBackend") -> dict[str, Any]:
 
 
 def listing(backends: Sequence["FoundBackend"]) -> list[str]:
-    """Return a table of the backends, and below it what ails some and what mends them."""
+    """Return a table of the backends, and below it the problems of those that are unusable, with fixes."""
     if not backends:
         return ["no backend is installed; try: pip install stvg-qwen2-vl"]
     cells = [("name", "distribution", "version", "status", "architectures")]
     for backend in backends:
         version = backend.version[:19] if backend.is_file else backend.version
         cells.append((backend.name, backend.distribution, version, backend.status, ", ".join(backend.architectures)))
-    ill = [backend for backend in backends if backend.status != "ok"]
     return table_lines(cells) + [
         one_line(f"{backend.name} of {backend.distribution} is {backend.status}: {backend.reason}; {backend.fix}")
-        for backend in ill
+        for backend in backends
+        if backend.status != "ok"
     ]
 
 
+def entry_rows(kind: str) -> list[dict[str, str]]:
+    """Return the entry points of a kind other than backends, as `stvg plugins --json` writes them."""
+    from stvg_core.host.registry.selection import find_entries
+
+    return [
+        {
+            "name": one_line(entry.point.name),
+            "distribution": one_line(entry.distribution.name),
+            "version": one_line(entry.distribution.version),
+            "status": "disabled" if disabled else "ok",
+            "reason": one_line(disabled),
+        }
+        for entry, disabled in sorted(find_entries(f"stvg.{kind}"), key=lambda pair: pair[0].point.name)
+    ]
+
+
+def entry_listing(kind: str) -> list[str]:
+    """Return the table of a kind other than backends, after an empty line; no line if none is installed."""
+    rows = entry_rows(kind)
+    names = ("name", "distribution", "version", "status")
+    cells = [(kind, *names[1:]), *(tuple(each[name] for name in names) for each in rows)]
+    return ["", *table_lines(cells)] if rows else []
+
+
 def details(backend: "FoundBackend", outcome: "CheckOutcome | None" = None) -> dict[str, Any]:
-    """Return a backend as `stvg plugins show --json` tells it."""
+    """Return a backend as `stvg plugins show --json` writes it."""
     from stvg_core.host.registry.manifest import MANIFEST_FILE
     from stvg_core.host.registry.metadata import find_installed
     from stvg_core.host.registry.requirements import requirement_states
@@ -184,10 +217,10 @@ def _checked(
     return tuple(with_outcome(backend, outcome) for backend, outcome in zip(backends, outcomes, strict=True)), outcomes
 
 
-def _refuse_ill(backends: Sequence["FoundBackend"]) -> None:
-    """End with an error where a backend needs mending."""
+def _refuse_unusable(backends: Sequence["FoundBackend"]) -> None:
+    """Raise an error if a backend needs fixing."""
     from stvg_core.host.registry.found import HARMLESS
 
-    ill = [f"{backend.name} ({backend.status})" for backend in backends if backend.status not in HARMLESS]
-    if ill:
-        raise PluginError(f"expected every backend to be usable, got {', '.join(ill)}; what mends each is told above")
+    unusable = [f"{backend.name} ({backend.status})" for backend in backends if backend.status not in HARMLESS]
+    if unusable:
+        raise PluginError(f"expected every backend to be usable, got {', '.join(unusable)}; the fixes are listed above")

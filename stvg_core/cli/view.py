@@ -57,8 +57,7 @@ def view(
 def _build(run: Path, video_root: Path | None, media: str, page_samples: int, protocol: str) -> None:
     """Write the HTML pages of a run into its folder."""
     from stvg_core.cli.terminal import progress
-    from stvg_core.evaluation.comparison.pages import PageChoice
-    from stvg_core.evaluation.comparison.run_pages import write_run_pages
+    from stvg_core.evaluation.comparison.pages import PageChoice, write_run_pages
     from stvg_core.metrics import find_protocol
     from stvg_core.outputs.report.pages.media import check_media_choice
 

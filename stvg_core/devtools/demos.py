@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from stvg_core._internal.plain_text import one_line
 from stvg_core.errors import PluginError
-from stvg_core.host.entry_points import extension_names, open_extension
+from stvg_core.host.loading import open_plugin, plugin_names
 from stvg_core.values import Tube, VideoInfo, as_boxes
 
 DEMO_GROUP = "stvg.demos"
@@ -116,11 +116,11 @@ def find_comparison_demo() -> Demo:
 
 
 def _demos() -> dict[str, Demo]:
-    names = extension_names(DEMO_GROUP, ())
+    names = plugin_names(DEMO_GROUP)
     if not names:
         raise PluginError("no demo is installed and enabled; pip install stvg-tiny, or clear STVG_DISABLE_PLUGINS")
     # mypy takes a Protocol for abstract here; isinstance does not.
-    return {name: open_extension(DEMO_GROUP, "demo", Demo, name, names) for name in names}  # type: ignore[type-abstract]
+    return {name: open_plugin(DEMO_GROUP, "demo", Demo, name) for name in names}  # type: ignore[type-abstract]
 
 
 def _cases(name: str, folder: Path) -> list[DemoCase]:

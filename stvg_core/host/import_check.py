@@ -19,8 +19,8 @@ from typing import Any
 
 from stvg_core._internal.plain_text import one_line
 from stvg_core.errors import StvgError
+from stvg_core.host.loading import load_backend
 from stvg_core.host.registry.found import BROKEN, DUPLICATE, OK, FoundBackend
-from stvg_core.host.registry.loading import load_plugin
 
 CHECK_SECONDS = 60.0
 _AT_ONCE = 4
@@ -114,9 +114,9 @@ def answer_request(request: dict[str, Any]) -> None:
 def _import_and_compare(found: FoundBackend) -> CheckOutcome:
     start = perf_counter()
     try:
-        plugin = load_plugin(found)
+        plugin = load_backend(found)
         # After the plugin: a faulty one is told before torch is imported.
-        from stvg_core.host.loading import hook_manager, implemented_hooks
+        from stvg_core.host.hooks import hook_manager, implemented_hooks
 
         hooks = implemented_hooks(hook_manager(plugin, found))
     except StvgError as error:

@@ -14,7 +14,7 @@ from pathlib import Path
 from stvg_core.errors import ModelError, PluginError, UsageError
 from stvg_core.host.hub import ADAPTER, CONFIG, base_model_of, download_command, fetch_config, without_config
 from stvg_core.host.known_models import closest_checkpoint, describes_language_model
-from stvg_core.host.registry.loading import call_entry_point
+from stvg_core.host.loading import call_entry_point
 from stvg_core.host.registry.metadata import InstalledEntry
 from stvg_core.host.registry.selection import find_entries
 from stvg_core.plugin.model_reference import ModelReference

@@ -13,12 +13,13 @@ from torch import Tensor
 
 from stvg_core._internal.out_of_memory import LOADING_CURE, memory_errors
 from stvg_core.errors import ModelError
-from stvg_core.host.loading import REQUIRED_HOOKS, hook_manager, load_plugin
+from stvg_core.host.extensions import CHECKS, HookExtension, add_checks, open_hook_extensions
+from stvg_core.host.hooks import REQUIRED_HOOKS, hook_manager
+from stvg_core.host.loading import load_backend
 from stvg_core.host.model_settings import family_presets, find_backend
 from stvg_core.host.models import ResolvedModel, resolve_model
 from stvg_core.host.registry import FoundBackend
 from stvg_core.host.tracing import HookCall, trace_calls
-from stvg_core.host.wrappers import CHECKS, HookExtension, add_checks, open_hook_extensions
 from stvg_core.plugin.adapter import AnswerLogits, AttentionRequest, EncodedClip, MLLMAdapter, QuestionAttention
 from stvg_core.plugin.model_reference import HOOK_API, LoadOptions, ModelReference
 from stvg_core.settings import FamilyPresets, InputSettings, PromptSettings, TokenSettings
@@ -124,7 +125,7 @@ def open_session(
     resolved = model if isinstance(model, ResolvedModel) else resolve_model(model)
     found = find_backend(resolved, backend)
     return open_backend(
-        load_plugin(found), found, resolved.reference, options or LoadOptions(), extensions=wrappers, trace=trace
+        load_backend(found), found, resolved.reference, options or LoadOptions(), extensions=wrappers, trace=trace
     )
 
 

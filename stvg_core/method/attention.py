@@ -1,7 +1,6 @@
 """From attention rows to one map per frame: relative attention and grounding tokens.
 
-Paper sections 3.2 and 3.3. This module knows no model: rows come from a backend, maps go
-to the scores.
+Paper sections 3.2 and 3.3. This module knows no model: rows come from a backend, maps go to the scores.
 """
 
 from collections.abc import Sequence
@@ -12,8 +11,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from stvg_core.errors import SettingsError, TokenLayoutError
 from stvg_core.plugin.adapter import EncodedClip, QuestionAttention
+from stvg_core.plugin.reference import candidate_tokens
 from stvg_core.settings import RelativeSettings, TokenSettings
 from stvg_core.values import FrameMaps
 
@@ -44,88 +43,28 @@ def _neutral_rows(query: QuestionAttention, neutral: QuestionAttention) -> Float
     return torch.stack(matched)
 
 
-def select_tokens(
-    attention: QuestionAttention,
-    relative: Float[Tensor, "token cell"],
-    settings: TokenSettings,
-    family_position: int = -5,
-) -> tuple[int, ...]:
-    """Return the positions of the grounding tokens; reference for `stvg_select_grounding_tokens`.
-
-    The paper's rule is the candidate with the highest visual activation, the maximum of its
-    relative attention over all cells of all frames (section 3.2; the released research code
-    computes it on relative attention).
-
-    An empty think block at the prompt's end is passed over by every rule: places are counted without it.
-
-    Args:
-        attention: rows of the question's tokens.
-        relative: the same rows against a neutral question.
-        settings: which tokens are candidates, and the rule.
-        family_position: place from the prompt's end that the rule `fixed` means where the settings
-            give none; -5 is the released research code's for its main model, LLaVA-NeXT-Video.
-
-    Raises:
-        SettingsError: the fixed position lies outside the prompt.
-        TokenLayoutError: the backend marked no token as a candidate.
-    """
-    if settings.rule == "fixed":
-        from_end = family_position if settings.fixed_position is None else settings.fixed_position
-        places = [position for position, token in enumerate(attention.tokens) if token.kind != "thinking"]
-        if len(places) + from_end < 0:
-            raise SettingsError(f"expected tokens.fixed_position within the last {len(places)} tokens, got {from_end}")
-        return (places[from_end],)
-    candidates = candidate_tokens(attention, settings)
-    if settings.rule == "mean":
-        return tuple(candidates)
-    if settings.rule == "min_entropy":
-        shares = attention.rows[candidates]
-        shares = shares / shares.sum(dim=1, keepdim=True).clamp_min(torch.finfo(shares.dtype).tiny)
-        merits = -torch.special.entr(shares).sum(dim=1)
-    else:
-        merits = relative[candidates].amax(dim=1)
-    # Stable, so that the earlier of two equal candidates is the better one.
-    best = merits.argsort(descending=True, stable=True)[: settings.count].tolist()
-    return tuple(candidates[place] for place in best)
-
-
-def candidate_tokens(attention: QuestionAttention, settings: TokenSettings) -> list[int]:
-    """Return the positions of the tokens that may ground a query.
-
-    Raises:
-        TokenLayoutError: the backend marked no token as a candidate.
-    """
-    passed_over = ("thinking",) if settings.candidates == "question" else ("word", "thinking")
-    candidates = [position for position, token in enumerate(attention.tokens) if token.kind not in passed_over]
-    if not candidates:
-        raise TokenLayoutError(
-            f"expected template tokens after {attention.question!r}, got none; check the backend's chat template"
-        )
-    return candidates
-
-
 def weigh_layers(
     query_layers: Sequence[QuestionAttention],
     neutral_layers: Sequence[QuestionAttention],
     relative: RelativeSettings,
     tokens: TokenSettings,
 ) -> tuple[QuestionAttention, QuestionAttention]:
-    """Return a query's and the neutral question's attention, layers averaged by their visual activation.
+    """Return the attention of a query and of the neutral question, with layers weighted by their visual activation.
 
-    A layer's weight is the largest relative attention that any candidate token pays any cell in it: what chooses
-    among tokens in the paper (section 3.2) weighs layers here. Both questions get the query's weights.
+    The weight of a layer is the largest relative attention of any candidate token to any cell: the criterion that
+    selects tokens in the paper (section 3.2), applied to layers. Both questions get the weights of the query.
 
     Args:
         query_layers: the query's attention, one layer each.
         neutral_layers: the neutral question's, in the same order.
-        relative: how both are compared.
+        relative: how relative attention is computed.
         tokens: which tokens are candidates.
 
     Raises:
         TokenLayoutError: the backend marked no token as a candidate.
     """
     candidates = candidate_tokens(query_layers[0], tokens)
-    # Layers of a model that is spread over devices are not on one.
+    # The layers of a model may be on several devices.
     device = query_layers[0].rows.device
     activations = torch.stack(
         [

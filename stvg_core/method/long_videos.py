@@ -1,183 +1,198 @@
-"""A video that is longer than one window: search all windows, read those that hold the event, ground in them.
+"""A video longer than one window: search all windows, compute maps in those that hold the event, ground in them.
 
-What happens in a window is the pipeline's; this module knows what happens between them. One window's pictures and
-visual tokens are held at a time (and the pictures of the next one, which are decoded meanwhile), then the pictures of
-the joined windows. Cost grows with the number of windows only by a forward pass for each.
+`pipeline` does the work inside a window; this module does the work between windows. The frames and visual tokens of one
+window are in memory at a time (and the frames of the next one, which are decoded meanwhile), then the frames of the
+joined windows. Each further window costs one forward pass.
 """
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 
 import numpy as np
+import torch
 
 from stvg_core._internal.determinism import deterministic_algorithms
-from stvg_core.errors import StvgError, VideoError
-from stvg_core.host.session import Session
-from stvg_core.inputs.video import Window, WindowedVideo, lost_frame_count
-from stvg_core.method.branches import BranchMaps, ask, read_queries
-from stvg_core.method.pipeline import Stopwatch, encode_views, ground_maps
+from stvg_core.errors import ModelError, StvgError, VideoError
+from stvg_core.inputs.video import WindowedVideo, lost_frame_count
+from stvg_core.method.branches import MAXIMUM_BRANCHES_PER_PASS, BranchMaps
+from stvg_core.method.pipeline import Pipeline
+from stvg_core.method.stages import Stopwatch, device_stage
 from stvg_core.method.windows import MergedFrames, WindowFrames, choose_windows, merge_frames, merge_maps, widened
-from stvg_core.plugin.tracker import Tracker
+from stvg_core.plugin.adapter import EncodedClip
 from stvg_core.settings import Settings
 from stvg_core.values import FrameMaps, Frames, Grounding, SearchedWindow, SubQueries
 
 
 @dataclass(frozen=True, eq=False)
-class WindowReading:
-    """What the windows of a video say of one query.
+class WindowSearch:
+    """The windows of a video that hold the event of one query, and the maps of their frames.
 
     Attributes:
-        sub_queries: the query and its attribute and action parts (DSTH).
+        sub_queries: the query with its attribute and action sub-queries (DSTH).
         windows: all windows with their margins.
-        merged: the sampled frames of the joined ones on one time line.
-        maps: both branches' maps of those frames.
-        read_frames: decodes those frames; queries whose windows are the same are given the same object.
-        warnings: what could not be done as asked, one sentence each.
+        merged: the sampled frames of the joined windows on one time line.
+        maps: maps of both branches, one entry per merged frame.
+        decode_frames: decodes those frames; queries with the same windows get the same object.
+        warnings: one sentence each.
     """
 
     sub_queries: SubQueries
     windows: tuple[SearchedWindow, ...]
     merged: MergedFrames
     maps: BranchMaps
-    read_frames: Callable[[], Frames]
+    decode_frames: Callable[[], Frames]
     warnings: tuple[str, ...]
 
 
-def read_windows(
-    video: WindowedVideo, queries: Sequence[SubQueries], session: Session, settings: Settings, watch: Stopwatch
-) -> tuple[WindowReading, ...]:
-    """Search a video's windows for queries, and read the maps of those that hold each query's event.
+def search_windows(pipeline: Pipeline, video: WindowedVideo, queries: Sequence[SubQueries]) -> tuple[WindowSearch, ...]:
+    """Search the windows of a video for queries, and compute the maps of those that hold each query's event.
 
-    Every window is encoded once for all queries, and once more where one of them joins it.
+    Every window is encoded once for all queries, and once more if it joins any of them.
 
     Args:
-        video: the windows, and how they are read.
-        queries: each query and its attribute and action parts.
-        session: the opened backend.
-        settings: every choice of the method.
-        watch: collects the time per stage; told the number of each window.
+        pipeline: the method; its watch gets the number of each window.
+        video: the windows, and how to decode them.
+        queries: each query with its attribute and action sub-queries.
 
     Raises:
-        VideoError: no window can be decoded. One that cannot while others can is left out, with a warning.
+        VideoError: no window can be decoded. If only some cannot, they are left out with a warning.
         DeviceMemoryError: a stage needs more memory than there is; the session still works.
         StvgError: any stage failed; the message names the window.
     """
-    with deterministic_algorithms(session.options.deterministic):
-        margins, skipped = _search(video, queries, session, settings, watch)
-        joined = [choose_windows(own, settings.windows) for own in margins]
-        read = {}
-        for number in sorted({number for own in joined for number in own}):
-            asked = [place for place, own in enumerate(joined) if number in own]
-            with _named(video, number, watch):
-                read[number] = _read(video.windows[number], video, queries, asked, session, settings, watch)
-    # Queries whose windows are the same see the same pictures, so that a tracker need not look twice.
-    decode = lru_cache(maxsize=1)(partial(_read_frames, video))
-    readings = []
+    with deterministic_algorithms(pipeline.session.options.deterministic):
+        margins, skipped = _search(pipeline, video, queries)
+        joined = [choose_windows(of_query, pipeline.settings.windows) for of_query in margins]
+        computed = {}
+        for number in sorted({number for numbers in joined for number in numbers}):
+            places = [place for place, numbers in enumerate(joined) if number in numbers]
+            with _window_context(pipeline.watch, video, number):
+                computed[number] = _compute_maps(pipeline, video, number, {place: queries[place] for place in places})
+    # Queries with the same windows get the same frames, so that a tracker works once.
+    decode = lru_cache(maxsize=1)(partial(_decode_frames, video))
+    searches = []
     for place, (sub_queries, numbers) in enumerate(zip(queries, joined, strict=True)):
-        windows = [read[number] for number in numbers]
+        windows = [computed[number] for number in numbers]
         merged = merge_frames([window.frames for window in windows])
-        lost = sum(window.lost for window in windows)
+        lost = sum(window.lost_frame_count for window in windows)
         sampled = sum(len(window.frames.indices) for window in windows)
-        # A window without a margin joins nothing.
-        own = [margin for number in numbers if (margin := margins[place][number]) is not None]
-        best = numbers[int(np.argmax(own))]
-        readings.append(
-            WindowReading(
+        warnings = (f"{lost} of {sampled} sampled frames do not decode; neighbours stand in",) if lost else ()
+        # Windows without a margin are never joined.
+        joined_margins = [margin for number in numbers if (margin := margins[place][number]) is not None]
+        searches.append(
+            WindowSearch(
                 sub_queries,
                 _searched(video, margins[place], numbers),
                 merged,
-                _merge(windows, merged, place, own, read[best].maps[place], video, settings),
-                partial(decode, _wanted(numbers, merged)),
-                (
-                    *skipped,
-                    *((f"{lost} of {sampled} sampled frames do not decode; neighbours stand in",) if lost else ()),
-                ),
+                _merge(windows, merged, place, joined_margins, video, pipeline.settings),
+                partial(decode, _merged_places(numbers, merged)),
+                (*skipped, *warnings),
             )
         )
-    return tuple(readings)
+    return tuple(searches)
 
 
-def ground_windows(reading: WindowReading, tracker: Tracker, settings: Settings, watch: Stopwatch) -> Grounding:
+def ground_windows(pipeline: Pipeline, search: WindowSearch) -> Grounding:
     """Ground a query in the windows that hold its event, as in one clip.
 
-    The tracker is shown the sampled frames of these windows; `frames.segment` tells where they are.
+    The tracker gets the sampled frames of these windows; `frames.segment` gives their bounds.
 
     Args:
-        reading: what `read_windows` made with the same settings.
-        tracker: proposes the candidate tracks.
-        settings: every choice of the method; only `joint` matters here.
-        watch: collects the time per stage.
+        pipeline: the method with the same settings as in `search_windows`.
+        search: from `search_windows`.
 
     Raises:
         TrackError: the tracker cannot work.
-        VideoError: the video can no longer be read.
+        VideoError: the video can no longer be decoded.
     """
-    with watch.stage("video"):
-        frames = reading.read_frames()
-    joint = widened(settings.joint, reading.merged)
-    grounding = ground_maps(frames, reading.sub_queries, reading.maps, tracker, joint, watch)
-    return replace(grounding, windows=reading.windows, warnings=(*grounding.warnings, *reading.warnings))
+    with pipeline.watch.stage("video"):
+        frames = search.decode_frames()
+    settings = pipeline.settings
+    joint = widened(settings.joint, search.merged)
+    merged = replace(pipeline, settings=settings.model_copy(update={"joint": joint}))
+    grounding = merged.ground_maps(frames, search.sub_queries, search.maps)
+    return replace(grounding, windows=search.windows, warnings=(*grounding.warnings, *search.warnings))
+
+
+def answer_margins(pipeline: Pipeline, clip: EncodedClip, questions: Sequence[str]) -> dict[str, float]:
+    """Return the margin of each question, the logit of yes minus that of no, without a visual prompt.
+
+    Args:
+        pipeline: the method.
+        clip: visual tokens of a window.
+        questions: whole questions; repeated ones are asked once.
+
+    Raises:
+        DeviceMemoryError: the device is too small.
+        ModelError: a margin is not finite.
+    """
+    distinct = list(dict.fromkeys(questions))
+    size = f"{clip.layout.frame_count} frames as {clip.layout.cell_count} visual tokens"
+    margins: list[float] = []
+    with device_stage(pipeline.watch, "search", size), torch.no_grad():
+        for start in range(0, len(distinct), MAXIMUM_BRANCHES_PER_PASS):
+            together = distinct[start : start + MAXIMUM_BRANCHES_PER_PASS]
+            margins += pipeline.session.adapter.answer_logits(clip, together, None).margins.tolist()
+    if not all(map(math.isfinite, margins)):
+        raise ModelError("expected finite logits of yes and no, got nan or infinity; load the model in a wider dtype")
+    return dict(zip(distinct, margins, strict=True))
 
 
 @dataclass(frozen=True, eq=False)
-class _ReadWindow:
+class _WindowMaps:
     """One window that joined at least one query.
 
     Attributes:
         frames: its place in the video.
-        maps: both branches' maps, by number of the query.
-        lost: sampled frames that did not decode.
+        maps: maps of both branches, by number of the query.
+        lost_frame_count: sampled frames that did not decode.
     """
 
     frames: WindowFrames
     maps: Mapping[int, BranchMaps]
-    lost: int
+    lost_frame_count: int
 
 
 def _search(
-    video: WindowedVideo, queries: Sequence[SubQueries], session: Session, settings: Settings, watch: Stopwatch
+    pipeline: Pipeline, video: WindowedVideo, queries: Sequence[SubQueries]
 ) -> tuple[list[list[float | None]], tuple[str, ...]]:
-    """Return every query's margin in every window, and a warning for each window that cannot be decoded."""
-    asked = [_questions(query, settings) for query in queries]
+    """Return the margin of each query in each window, and a warning for each window that cannot be decoded."""
+    questions = [_ranking_questions(query, pipeline.settings) for query in queries]
     margins: list[list[float | None]] = [[] for _ in queries]
     failures: list[VideoError] = []
     warnings = []
-    with closing(video.each()) as pictures:
+    with closing(video.each()) as decoded:
         for number in range(len(video.windows)):
-            with _named(video, number, watch):
-                found = _ask(pictures, asked, session, settings, watch)
-            if isinstance(found, VideoError):
-                failures.append(found)
-                warnings.append(f"{_name(video, number)} cannot be decoded and was not searched: {found}")
-            for place, own in enumerate(margins):
-                own.append(None if isinstance(found, VideoError) else found[place])
+            with _window_context(pipeline.watch, video, number):
+                result = _window_margins(pipeline, decoded, questions)
+            if isinstance(result, VideoError):
+                failures.append(result)
+                warnings.append(f"{_name(video, number)} cannot be decoded and was not searched: {result}")
+            for place, of_query in enumerate(margins):
+                of_query.append(None if isinstance(result, VideoError) else result[place])
     if len(failures) == len(video.windows):
         raise failures[0]
     return margins, tuple(warnings)
 
 
-def _ask(
-    pictures: Iterator[Frames | VideoError],
-    asked: Sequence[Sequence[str]],
-    session: Session,
-    settings: Settings,
-    watch: Stopwatch,
+def _window_margins(
+    pipeline: Pipeline, decoded: Iterator[Frames | VideoError], questions: Sequence[Sequence[str]]
 ) -> list[float] | VideoError:
-    """Return every query's margin in the next window; its pictures and tokens are let go of on return."""
-    with watch.stage("video"):
-        frames = next(pictures)
+    """Return the margin of each query in the next window, whose frames and visual tokens are freed on return."""
+    with pipeline.watch.stage("video"):
+        frames = next(decoded)
     if isinstance(frames, VideoError):
         return frames
-    # The reversed view has no say in a margin.
-    views = encode_views(frames, session, _one_view(settings), watch)
-    answers = ask(session, views.clip, [question for own in asked for question in own], watch)
-    return [sum(answers[question] for question in own) for own in asked]
+    # The reversed view does not change a margin.
+    clip = pipeline.encode(frames, reversed_view=False).clip
+    answers = answer_margins(pipeline, clip, [question for of_query in questions for question in of_query])
+    return [sum(answers[question] for question in of_query) for of_query in questions]
 
 
-def _questions(query: SubQueries, settings: Settings) -> list[str]:
-    """Return the questions whose margins rank a query's windows."""
+def _ranking_questions(query: SubQueries, settings: Settings) -> list[str]:
+    """Return the questions whose margins rank the windows for a query."""
     parts = {
         "sentence": (query.text.lower(),),
         "action": (query.action,),
@@ -187,70 +202,56 @@ def _questions(query: SubQueries, settings: Settings) -> list[str]:
     return [settings.question(part) for part in parts]
 
 
-def _one_view(settings: Settings) -> Settings:
-    return settings.model_copy(update={"augment": settings.augment.model_copy(update={"enabled": False})})
-
-
-def _read(
-    window: Window,
-    video: WindowedVideo,
-    queries: Sequence[SubQueries],
-    asked: Sequence[int],
-    session: Session,
-    settings: Settings,
-    watch: Stopwatch,
-) -> _ReadWindow:
-    """Learn prompts and read attention in one window, for the queries that it joined."""
-    with watch.stage("video"):
+def _compute_maps(
+    pipeline: Pipeline, video: WindowedVideo, number: int, queries: Mapping[int, SubQueries]
+) -> _WindowMaps:
+    """Return the maps of one window for the queries that it joins."""
+    window = video.windows[number]
+    with pipeline.watch.stage("video"):
         frames = video.read(window)
-    views = encode_views(frames, session, settings, watch)
-    own = [queries[place] for place in asked]
-    maps = read_queries(session, views.clip, views.reversed_clip, own, settings, watch)
-    lost = lost_frame_count(frames, settings.sampling)
-    return _ReadWindow(WindowFrames(*window, frames.indices), dict(zip(asked, maps, strict=True)), lost)
+    maps = pipeline.compute_maps(pipeline.encode(frames), list(queries.values()))
+    lost = lost_frame_count(frames, pipeline.settings.sampling)
+    return _WindowMaps(WindowFrames(*window, frames.indices), dict(zip(queries, maps, strict=True)), lost)
 
 
 def _merge(
-    windows: Sequence[_ReadWindow],
+    windows: Sequence[_WindowMaps],
     merged: MergedFrames,
-    place: int,
-    weighed_by: Sequence[float],
-    best: BranchMaps,
+    query: int,
+    margins: Sequence[float],
     video: WindowedVideo,
     settings: Settings,
 ) -> BranchMaps:
-    """Return the maps of all windows on one time line; what prompts did is told of the best window alone."""
+    """Return the maps of all joined windows on one time line, with the diagnostics of the best window."""
     frames = [window.frames for window in windows]
-    found = [window.maps[place] for window in windows]
+    maps = [window.maps[query] for window in windows]
 
-    def merge(maps: list[FrameMaps]) -> FrameMaps:
-        return merge_maps(frames, merged, maps, weighed_by, video.info.frame_seconds, settings.windows)
+    def merge(of_branch: list[FrameMaps]) -> FrameMaps:
+        return merge_maps(frames, merged, of_branch, margins, video.info.frame_seconds, settings.windows)
 
-    return BranchMaps(
-        merge([one.spatial for one in found]),
-        merge([one.temporal for one in found]),
-        best.margins,
-        best.prompts,
-        best.answers,
-        best.warnings,
+    return replace(
+        maps[int(np.argmax(margins))],
+        spatial=merge([one.spatial for one in maps]),
+        temporal=merge([one.temporal for one in maps]),
+        views=(),
     )
 
 
-def _wanted(numbers: range, merged: MergedFrames) -> tuple[tuple[int, tuple[int, ...]], ...]:
-    """Return each joined window with the places of the sampled frames that the time line has of it."""
+def _merged_places(numbers: range, merged: MergedFrames) -> tuple[tuple[int, tuple[int, ...]], ...]:
+    """Return each joined window with the places of its sampled frames that are on the time line."""
     return tuple(
         (number, tuple(merged.places[merged.owners == position].tolist())) for position, number in enumerate(numbers)
     )
 
 
-def _read_frames(video: WindowedVideo, wanted: tuple[tuple[int, tuple[int, ...]], ...]) -> Frames:
-    """Return the frames of a time line; a window's others are let go of before the next window is decoded."""
+def _decode_frames(video: WindowedVideo, places: tuple[tuple[int, tuple[int, ...]], ...]) -> Frames:
+    """Return the frames of a time line; the other frames of a window are freed before the next one is decoded."""
     indices, pixels = [], []
-    for number, places in wanted:
+    for number, of_window in places:
         frames = video.read(video.windows[number])
-        indices.append(frames.indices[list(places)])
-        pixels.append(frames.pixels[list(places)])
-    segment = video.windows[wanted[0][0]][0], video.windows[wanted[-1][0]][1]
+        indices.append(frames.indices[list(of_window)])
+        pixels.append(frames.pixels[list(of_window)])
+    segment = video.windows[places[0][0]][0], video.windows[places[-1][0]][1]
     return Frames(video.info, np.concatenate(indices), np.concatenate(pixels), segment)
 
 
@@ -267,8 +268,8 @@ def _name(video: WindowedVideo, number: int) -> str:
 
 
 @contextmanager
-def _named(video: WindowedVideo, number: int, watch: Stopwatch) -> Iterator[None]:
-    """Name a window in what is told while it is worked on, and in what goes wrong there."""
+def _window_context(watch: Stopwatch, video: WindowedVideo, number: int) -> Iterator[None]:
+    """Prefix the stages and the errors inside with the window's number."""
     with watch.part(f"window {number + 1} of {len(video.windows)}"):
         try:
             yield

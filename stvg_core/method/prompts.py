@@ -1,10 +1,10 @@
 """Logit-guided re-attention (LRA): a visual prompt learned by gradient on yes/no logits.
 
 Paper section 3.3 and Algorithm 1; where the released code differs, see PromptSettings.
-This module knows no model: it is given a function from prompt to logits.
+This module knows no model: it gets a function from prompts to logits.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -17,14 +17,17 @@ from stvg_core.plugin.adapter import AnswerLogits
 from stvg_core.settings import PromptSettings
 from stvg_core.values import FirstAnswer, PromptEffect
 
+Answers = Callable[[Float[Tensor, "cell width"], Sequence[int]], Sequence[AnswerLogits]]
+"""From a prompt, and the numbers of the prompts that it stands for, to the answers of each."""
+
 _IDLE_SHARE: Final = 1e-3
-"""Of the visual tokens' norm: a prompt below it leaves the answer as it was."""
+"""Share of the visual tokens' norm below which a prompt has no effect on the answer."""
 _OVERWHELMING_SHARE: Final = 1.0
-"""A prompt above it is more than what it is added to."""
+"""Share of the visual tokens' norm above which a prompt outweighs the tokens that it is added to."""
 _ROBUST_STEP: Final = "--set prompt.step_rule=normalized --set prompt.step_size=0.01"
-"""The step that depends neither on the margin nor on the scale of a model's embeddings."""
+"""A step that depends neither on the margin nor on the scale of a model's embeddings."""
 _BRANCHES: Final = {"spatial": "attribute", "temporal": "action", "spatial_reversed": "attribute's reversed"}
-"""How branches are called where people read."""
+"""Names of the branches in messages."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,8 +38,8 @@ class LearnedPrompt:
         applied: what is added to the visual tokens.
         margins: logit of yes minus logit of no for the sub-query, before each step.
         norm_share: Frobenius norm of `applied` over that of the visual tokens.
-        first_answer: id and probability of the token that answers the sub-query without a prompt; None where the
-            backend does not tell.
+        first_answer: id and probability of the token that answers the sub-query without a prompt; None if the
+            backend does not provide it.
     """
 
     applied: Float[Tensor, "cell width"]
@@ -60,64 +63,28 @@ class PromptGradient:
     answer: AnswerLogits
 
 
-def margin_loss(logits: AnswerLogits, settings: PromptSettings) -> Float[Tensor, ""]:
-    """Return the loss of one step; reference for `stvg_regularize_logits`.
-
-    Exponential: -exp(yes - no), Algorithm 1. Linear: 1 - (yes - no), the released code. Entropy: of the answer
-    between yes and no alone, in nats, for the comparison of the paper's Table 3; with a neutral question its margin
-    is subtracted first.
-
-    >>> logits = AnswerLogits(yes=torch.tensor([2.0, 1.0]), no=torch.tensor([0.0, 0.5]))
-    >>> linear = PromptSettings(objective="linear", contrast_neutral=True)
-    >>> margin_loss(logits, linear).item()
-    -0.5
-    """
-    margin = logits.margins[0]
-    if settings.contrast_neutral:
-        margin = margin - logits.margins[1]
-    if settings.objective == "exponential":
-        return -torch.exp(margin)
-    if settings.objective == "entropy":
-        # The same on either side of 0, and on this one the slope of a large margin is small instead of rounded to 0.
-        negative = -margin.abs()
-        entropy: Tensor = torch.nn.functional.softplus(negative) - negative * torch.sigmoid(negative)
-        return entropy
-    return 1.0 - margin
-
-
-def learn_prompt(
-    visual_tokens: Float[Tensor, "cell width"],
-    answer: Callable[[Float[Tensor, "cell width"]], AnswerLogits],
-    loss: Callable[[AnswerLogits], Float[Tensor, ""]],
-    settings: PromptSettings,
-) -> LearnedPrompt:
-    """Return one prompt; see `learn_prompts`."""
-    (learned,) = learn_prompts(visual_tokens, lambda prompt, _: (answer(prompt),), loss, 1, settings)
-    return learned
-
-
 def learn_prompts(
     visual_tokens: Float[Tensor, "cell width"],
-    answer: Callable[[Float[Tensor, "cell width"], Sequence[int]], Sequence[AnswerLogits]],
+    answer: Answers,
     loss: Callable[[AnswerLogits], Float[Tensor, ""]],
     count: int,
     settings: PromptSettings,
     time_steps: int = 1,
     start: Sequence[PromptGradient] | None = None,
 ) -> tuple[LearnedPrompt, ...]:
-    """Return several prompts of one clip, each after settings.steps of plain gradient descent from zeros.
+    """Learn several prompts of one clip by settings.steps of plain gradient descent from zeros.
 
-    Before the first step all prompts are the same zeros, so that one pass answers for all of them;
-    only its backward passes are their own.
+    All prompts are zeros before the first step, so that they share its forward pass; each has a backward pass of its
+    own.
 
     Args:
-        visual_tokens: what the prompts are added to.
-        answer: given a prompt and the numbers of those that it stands for, the answers of each.
-        loss: what a prompt minimises, from its own answers.
-        count: how many prompts.
-        settings: steps, step size and rule, momentum, and what restricts a prompt.
-        time_steps: of the clip, which the tokens are in the order of; for settings.time_window.
-        start: each prompt's `first_gradients`, where they are known already.
+        visual_tokens: the tokens that the prompts are added to, in order of time steps.
+        answer: from a prompt, and the numbers of the prompts that it stands for, to the answers of each.
+        loss: the loss of one prompt, from the answers to its questions.
+        count: number of prompts.
+        settings: steps, step size and rule, momentum, and limits on a prompt.
+        time_steps: number of time steps of the clip, for settings.time_window.
+        start: `first_gradients` of the prompts; None: they are computed.
 
     With momentum b the prompt that is applied, in tuning and afterwards, is
     b P + (1 - b) P_previous, and the released code differentiates with respect to P:
@@ -132,82 +99,80 @@ def learn_prompts(
     iterates, previous = [zeros] * count, [zeros] * count
     margins: list[list[Tensor]] = [[] for _ in range(count)]
     first_answers: list[AnswerLogits | None] = [] if settings.steps else [None] * count
-    going_on = list(range(count))
+    active = list(range(count))
     for step in range(settings.steps):
-        # Prompts that are still alike are answered for together.
-        groups = [range(count)] if step == 0 else [range(number, number + 1) for number in going_on]
+        # Prompts that are still equal share a forward pass.
+        groups = [range(count)] if step == 0 else [range(number, number + 1) for number in active]
         for group in groups:
-            found: Iterable[PromptGradient]
             if step == 0 and start is not None:
-                found = start
+                gradients = iter(start)
             else:
-                found = _gradients(torch.lerp(previous[group[0]], iterates[group[0]], share), answer, loss, group)
-            one_by_one = iter(found)
+                gradients = _gradients(torch.lerp(previous[group[0]], iterates[group[0]], share), answer, loss, group)
             for number in group:
-                first = next(one_by_one)
+                first = next(gradients)
                 margins[number].append(first.answer.margins[0])
                 if step == 0:
                     first_answers.append(first.answer)
                 if settings.stop_margin is not None and first.answer.margins.item() >= settings.stop_margin:
-                    going_on.remove(number)
+                    active.remove(number)
                     continue
                 gradient, slope = first.values if step == 0 else first.values * share, first.slope
-                # As large as the clip: nothing may hold it while the next pass runs.
+                # As large as the clip: free it before the next pass runs.
                 del first
                 gradient = _smooth(gradient, time_steps, settings.time_window)
                 moved = iterates[number] - _step(gradient, slope, visual_tokens, settings)
                 previous[number], iterates[number] = iterates[number], _limited(moved, visual_tokens, settings)
     applied = [torch.lerp(before, last, share) for before, last in zip(previous, iterates, strict=True)]
-    # The one place that waits for the device, but for settings.stop_margin: inside the loop nothing is read back.
-    return _read_back(applied, margins, first_answers, visual_tokens)
+    # The only synchronization with the device, except for settings.stop_margin.
+    return _to_host(applied, margins, first_answers, visual_tokens)
 
 
-def _read_back(
+def _to_host(
     applied: Sequence[Float[Tensor, "cell width"]],
     margins: Sequence[Sequence[Tensor]],
     first_answers: Sequence[AnswerLogits | None],
     visual_tokens: Float[Tensor, "cell width"],
 ) -> tuple[LearnedPrompt, ...]:
-    """Return prompts with the numbers about them, which come from the device in one list.
+    """Return prompts with their margins and norms, which are copied from the device in one transfer.
 
     Raises:
         SettingsError: a prompt is not finite, or too large for the visual tokens' dtype.
     """
     numbers = [torch.linalg.vector_norm(visual_tokens.to(torch.promote_types(visual_tokens.dtype, torch.float32)))]
-    for prompt, own, answer in zip(applied, margins, first_answers, strict=True):
-        numbers += [prompt.abs().amax(), torch.linalg.vector_norm(prompt), *own]
+    for prompt, of_prompt, answer in zip(applied, margins, first_answers, strict=True):
+        numbers += [prompt.abs().amax(), torch.linalg.vector_norm(prompt), *of_prompt]
         if answer is not None and answer.first_ids is not None and answer.first_probabilities is not None:
             numbers += [answer.first_ids[0], answer.first_probabilities[0]]
-    read = iter(torch.stack([number.double() for number in numbers]).tolist())
-    tokens_norm = max(next(read), float(torch.finfo(torch.float32).tiny))
+    values = iter(torch.stack([number.double() for number in numbers]).tolist())
+    tokens_norm = max(next(values), float(torch.finfo(torch.float32).tiny))
     learned = []
-    for prompt, own, answer in zip(applied, margins, first_answers, strict=True):
-        peak, norm = next(read), next(read)
-        # In this order nan fails as well.
+    for prompt, of_prompt, answer in zip(applied, margins, first_answers, strict=True):
+        peak, norm = next(values), next(values)
+        # Written so that nan fails as well.
         if not peak <= torch.finfo(visual_tokens.dtype).max:
             raise SettingsError(
                 f"expected a visual prompt within {visual_tokens.dtype}, got one of {peak:.3g}: its step grows with "
                 f"the loss's slope; use {_ROBUST_STEP}, or a wider --dtype"
             )
-        own_margins = tuple(next(read) for _ in own)
-        told = answer is not None and answer.first_ids is not None and answer.first_probabilities is not None
-        first = (int(next(read)), next(read)) if told else None
-        learned.append(LearnedPrompt(prompt, own_margins, norm / tokens_norm, first))
+        margin_values = tuple(next(values) for _ in of_prompt)
+        provided = answer is not None and answer.first_ids is not None and answer.first_probabilities is not None
+        first = (int(next(values)), next(values)) if provided else None
+        learned.append(LearnedPrompt(prompt, margin_values, norm / tokens_norm, first))
     return tuple(learned)
 
 
 def first_gradients(
     visual_tokens: Float[Tensor, "cell width"],
-    answer: Callable[[Float[Tensor, "cell width"], Sequence[int]], Sequence[AnswerLogits]],
+    answer: Answers,
     loss: Callable[[AnswerLogits], Float[Tensor, ""]],
     count: int,
 ) -> tuple[PromptGradient, ...]:
-    """Return the gradients of several prompts at zeros, which no step size has a say in; see `learn_prompts`."""
+    """Return the gradients of several prompts at zeros, which no step size or rule changes; see `learn_prompts`."""
     return tuple(_gradients(_zeros(visual_tokens), answer, loss, range(count)))
 
 
 def first_answer(answer: AnswerLogits | None) -> tuple[int, float] | None:
-    """Return id and probability of the token that answers one question; None where the backend does not tell."""
+    """Return id and probability of the token that answers one question; None if the backend does not provide it."""
     if answer is None or answer.first_ids is None or answer.first_probabilities is None:
         return None
     return int(answer.first_ids), float(answer.first_probabilities)
@@ -229,16 +194,16 @@ def effect_warnings(effects: Mapping[str, PromptEffect], settings: PromptSetting
         if settings.stop_margin is not None and before >= settings.stop_margin:
             continue
         if share < _IDLE_SHARE:
-            told = f"is negligible: its norm is {share:.2g} of the visual tokens'"
+            problem = f"is negligible: its norm is {share:.2g} of the visual tokens'"
         elif share > _OVERWHELMING_SHARE:
-            told = f"outweighs the video: its norm is {share:.3g} times the visual tokens'"
+            problem = f"outweighs the video: its norm is {share:.3g} times the visual tokens'"
         elif after < before and settings.objective != "entropy":
-            told = f"lowered the yes/no margin instead of raising it; its norm is {share:.2g} of the visual tokens'"
+            problem = f"lowered the yes/no margin instead of raising it; its norm is {share:.2g} of the visual tokens'"
         else:
             continue
         cure = "another prompt.step_size" if settings.step_rule == "normalized" else _ROBUST_STEP
         cure = cure if settings.norm_limit is None else "another prompt.norm_limit"
-        warnings.append(f"the {_BRANCHES[branch]} prompt {told} (margin {before:.3g}, then {after:.3g}); try {cure}")
+        warnings.append(f"the {_BRANCHES[branch]} prompt {problem} (margin {before:.3g}, then {after:.3g}); try {cure}")
     return tuple(warnings)
 
 
@@ -258,19 +223,19 @@ def answer_warnings(answers: Mapping[str, FirstAnswer]) -> tuple[str, ...]:
 
 
 def _zeros(visual_tokens: Float[Tensor, "cell width"]) -> Float[Tensor, "cell width"]:
-    """Return a prompt to begin with. In half precision a step would round away: it is float32 at least."""
+    """Return the initial prompt, in float32 at least: in half precision a step would round to zero."""
     return torch.zeros_like(visual_tokens, dtype=torch.promote_types(visual_tokens.dtype, torch.float32))
 
 
 def _gradients(
     prompt: Float[Tensor, "cell width"],
-    answer: Callable[[Float[Tensor, "cell width"], Sequence[int]], Sequence[AnswerLogits]],
+    answer: Answers,
     loss: Callable[[AnswerLogits], Float[Tensor, ""]],
     group: Sequence[int],
 ) -> Iterator[PromptGradient]:
-    """Yield the gradient of each prompt of a group that is still alike: one pass answers for all of them.
+    """Yield the gradient of each of several equal prompts, which share a forward pass.
 
-    One by one, so that each is gone before the next is made: they are as large as the clip.
+    One by one, so that each can be freed before the next is computed: they are as large as the clip.
     """
     applied = prompt.detach().requires_grad_()
     for number, logits in zip(group, answer(applied, group), strict=True):
@@ -286,14 +251,14 @@ def _gradients(
 def _slopes(
     logits: AnswerLogits, loss: Callable[[AnswerLogits], Float[Tensor, ""]]
 ) -> tuple[tuple[Float[Tensor, " question"], Float[Tensor, " question"]], Float64[Tensor, ""]]:
-    """Return the loss's slope in each logit, divided by the largest of them, and that largest one.
+    """Return the loss's slope in each logit, divided by the largest absolute slope, and that slope.
 
-    In double precision and apart from the model: -exp(margin) and its slope leave half precision at a margin of 11.
+    Computed in double precision: -exp(margin) and its slope overflow half precision at a margin of 11.
     """
     leaves = replace(
         logits, yes=logits.yes.detach().double().requires_grad_(), no=logits.no.detach().double().requires_grad_()
     )
-    # A loss may leave logits out, such as the neutral question's.
+    # A loss may ignore logits, such as those of the neutral question.
     slopes = torch.autograd.grad(loss(leaves), (leaves.yes, leaves.no), materialize_grads=True)
     largest = torch.stack(slopes).abs().amax()
     scale = largest.clamp_min(torch.finfo(torch.float64).tiny)
@@ -305,7 +270,7 @@ def _detached(logits: AnswerLogits) -> AnswerLogits:
 
 
 def _smooth(gradient: Float[Tensor, "cell width"], time_steps: int, window: int) -> Float[Tensor, "cell width"]:
-    """Return a gradient averaged over neighbouring time steps; fewer of them at the ends."""
+    """Return a gradient averaged over a centred window of time steps, truncated at the ends."""
     if window == 1 or time_steps == 1:
         return gradient
     by_time = gradient.reshape(time_steps, -1)
@@ -317,7 +282,7 @@ def _smooth(gradient: Float[Tensor, "cell width"], time_steps: int, window: int)
 def _limited(
     prompt: Float[Tensor, "cell width"], visual_tokens: Float[Tensor, "cell width"], settings: PromptSettings
 ) -> Float[Tensor, "cell width"]:
-    """Return a prompt with no token's part above the limit."""
+    """Return a prompt whose norm at each token is at most settings.norm_limit of the mean token norm."""
     if settings.norm_limit is None:
         return prompt
     limit = settings.norm_limit * torch.linalg.vector_norm(visual_tokens.to(prompt.dtype), dim=1).mean()
@@ -332,7 +297,7 @@ def _step(
     visual_tokens: Float[Tensor, "cell width"],
     settings: PromptSettings,
 ) -> Float[Tensor, "cell width"]:
-    """Return what is subtracted from a prompt; the loss's gradient is slope * gradient."""
+    """Return the step that is subtracted from a prompt; the loss's gradient is slope * gradient."""
     if settings.step_rule == "raw":
         return (settings.step_size * slope).to(gradient.dtype) * gradient
     if settings.step_rule == "margin":

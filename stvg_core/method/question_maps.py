@@ -1,40 +1,47 @@
-"""Attention of one question on a clip as a value: rows, maps, and the curves that sum them up.
-
-Knows no model, no file and no picture. Axis words are those of docs/shapes.md.
-"""
+"""Attention maps of one question about a clip, as `attend` shows them. Axis names are those of docs/shapes.md."""
 
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Float32, Float64, Int64
+import torch
+from jaxtyping import Float, Float32, Float64, Int64
+from torch import Tensor
 
+from stvg_core._internal.determinism import deterministic_algorithms
 from stvg_core.errors import TokenLayoutError
-from stvg_core.plugin.adapter import PromptToken
+from stvg_core.method.attention import frame_maps, relative_rows
+from stvg_core.method.pipeline import Pipeline
+from stvg_core.method.selection import TokenSelection
+from stvg_core.method.stages import device_stage
+from stvg_core.plugin.adapter import AttentionRequest, PromptToken
 from stvg_core.values import FrameMaps, Frames, TokenLayout
 
 Mode = Literal["relative", "raw"]
 
 
 @dataclass(frozen=True, eq=False)
-class AttentionReading:
-    """What a model looked at when it was asked a question about sampled frames.
+class QuestionAttentionMaps:
+    """The attention of one question's tokens to sampled frames.
 
     Attributes:
-        frames: what the model saw, in source order.
-        layout: where its visual tokens lie.
+        frames: the sampled frames, in source order.
+        layout: where the visual tokens lie.
         question: as the model was asked.
         tokens: from the question's first to the prompt's last.
-        chosen: positions of the tokens whose rows were averaged into `maps`.
-        layers: 0-based decoder layers that were averaged, over all heads.
-        mode: raw: shares of attention; relative: shares over those of the neutral question.
-        rows: softmax shares of every token over the visual tokens; a row sums to what the model spends on the
-            video, the rest goes to text.
-        relative: the rows over those of the neutral question; None in mode raw.
-        neutral_question: what `relative` is relative to; empty in mode raw.
-        neutral_tokens: the neutral question's tokens; none in mode raw.
-        neutral_rows: the neutral question's shares; no rows in mode raw.
-        maps: the chosen tokens' mean, one map per sampled frame; of `relative` in mode relative, else of `rows`.
+        chosen: positions of the tokens whose rows are averaged into `maps`.
+        layers: 0-based decoder layers, averaged over all heads.
+        mode: raw: shares of attention; relative: shares divided by those of the neutral question.
+        rows: softmax shares of every token over the visual tokens. A row sums to the share of attention that the
+            token pays to the video; the rest goes to text.
+        relative: the rows divided by those of the neutral question; None in mode raw.
+        neutral_question: the divisor's question; empty in mode raw.
+        neutral_tokens: tokens of the neutral question; empty in mode raw.
+        neutral_rows: shares of the neutral question; no rows in mode raw.
+        maps: mean over the chosen tokens, one map per sampled frame, of `relative` in mode relative, else of `rows`.
+
+    Raises:
+        TokenLayoutError: rows, tokens and cells do not fit each other, or attention is not finite.
     """
 
     frames: Frames
@@ -114,3 +121,55 @@ class AttentionReading:
         return np.stack(np.unravel_index(np.arange(self.layout.cell_count), self.layout.shape), axis=-1).astype(
             np.int64
         )
+
+
+def compute_question_maps(
+    pipeline: Pipeline, frames: Frames, question: str, layers: tuple[int, ...], tokens: TokenSelection
+) -> QuestionAttentionMaps:
+    """Return the attention maps of one question about sampled frames, without visual prompts or reversed view.
+
+    Args:
+        pipeline: the method; `input`, `relative` and `spatial.tokens` of its settings apply.
+        frames: the sampled frames.
+        question: asked as it is.
+        layers: 0-based decoder layers to average.
+        tokens: whose rows make the maps.
+
+    Raises:
+        UsageError: the prompt has no such token.
+        DeviceMemoryError: the device is too small for these frames.
+    """
+    session, settings = pipeline.session, pipeline.settings
+    relative, raw = settings.relative, settings.relative.mode == "raw"
+    clip = pipeline.encode(frames, reversed_view=False).clip
+    questions = (question,) if raw else tuple(dict.fromkeys((question, relative.neutral_question)))
+    with (
+        deterministic_algorithms(session.options.deterministic),
+        device_stage(pipeline.watch, "attention", f"{len(frames)} frames as {clip.layout.cell_count} visual tokens"),
+    ):
+        captured = pipeline.capture_attention(AttentionRequest(clip, questions, None, layers))
+        asked, neutral = captured[0], captured[-1]
+        shown = relative_rows(asked, neutral, relative)
+        chosen = tokens.positions(
+            asked.tokens, lambda: session.select_grounding_tokens(asked, shown, settings.spatial.tokens)
+        )
+        maps = frame_maps(clip, asked, shown, chosen)
+    return QuestionAttentionMaps(
+        frames=frames,
+        layout=clip.layout,
+        question=question,
+        tokens=asked.tokens,
+        chosen=chosen,
+        layers=layers,
+        mode="raw" if raw else "relative",
+        rows=_to_numpy(asked.rows),
+        relative=None if raw else _to_numpy(shown),
+        neutral_question="" if raw else relative.neutral_question,
+        neutral_tokens=() if raw else neutral.tokens,
+        neutral_rows=_to_numpy(neutral.rows[:0] if raw else neutral.rows),
+        maps=maps,
+    )
+
+
+def _to_numpy(rows: Float[Tensor, "token cell"]) -> Float32[np.ndarray, "token cell"]:
+    return np.asarray(rows.detach().to(torch.float32).cpu().numpy())

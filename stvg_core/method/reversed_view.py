@@ -1,52 +1,17 @@
-"""Temporally assembled spatial attention (TAS): the reversed view, and views put together.
+"""Temporally assembled spatial attention (TAS): the reversed view, and the sum of both views.
 
-Paper section 3.4. Reference implementations for `stvg_augment_frames`: flip the tokens
-where encoding is per frame (exact), encode the reversed frames where a token covers
-several frames (a temporal convolution is not symmetric).
+Paper section 3.4. The reversed view itself comes from the hook `stvg_augment_frames`.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Float
-from torch import Tensor
 
-from stvg_core.errors import TokenLayoutError
-from stvg_core.plugin.adapter import EncodedClip, MLLMAdapter
-from stvg_core.settings import InputSettings
-from stvg_core.values import FrameMaps, Frames, TokenLayout
+from stvg_core.plugin.reference import flip_time
+from stvg_core.values import FrameMaps
 
-
-def reverse_by_flipping(clip: EncodedClip) -> EncodedClip:
-    """Return the clip with its token grids in reversed time.
-
-    Raises:
-        TokenLayoutError: a grid covers several frames, so flipping is not the reversed clip.
-    """
-    if clip.layout.time_steps != clip.layout.frame_count:
-        raise TokenLayoutError(
-            f"expected one token grid per frame to flip, got {clip.layout.time_steps} grids for "
-            f"{clip.layout.frame_count} frames; use reverse_by_encoding"
-        )
-    return replace(
-        clip,
-        visual_tokens=flip_time(clip.visual_tokens, clip.layout),
-        frame_order=tuple(reversed(clip.frame_order)),
-    )
-
-
-def reverse_by_encoding(
-    adapter: MLLMAdapter, frames: Frames, clip: EncodedClip, settings: InputSettings
-) -> EncodedClip:
-    """Return the clip encoded again with its frames in reversed order."""
-    return adapter.encode(frames, settings, tuple(reversed(clip.frame_order)))
-
-
-def flip_time(tokens: Float[Tensor, "cell width"], layout: TokenLayout) -> Float[Tensor, "cell width"]:
-    """Return visual tokens, or a prompt for them, with time steps in reversed order."""
-    return tokens.reshape(*layout.shape, -1).flip(0).reshape(tokens.shape)
+__all__ = ["assemble", "flip_time"]
 
 
 def assemble(views: Sequence[FrameMaps], combine: Literal["sum", "product"] = "sum") -> FrameMaps:

@@ -1,4 +1,4 @@
-"""Attention inside tracks: which track, and how strongly in which frame.
+"""Scores of tracks and of frames from the attention inside tracks.
 
 Paper section 3.5 (S_obj, S_frame). Pure functions over arrays.
 """
@@ -22,7 +22,7 @@ def score_tracks(
         spatial: attention of the attribute branch.
         temporal: attention of the action branch.
         coverage: share of each cell that a track covers.
-        settings: pooling, and whether the action branch has a say.
+        settings: pooling, and whether the action branch takes part.
     """
     if settings.track_branches == "cell_product":
         return _pooled(FrameMaps(spatial.values * temporal.values), coverage, settings)

@@ -1,6 +1,6 @@
-"""Which prompt tokens are looked at, and in which layers: what `--tokens` and `--layers` say.
+"""Selection of prompt tokens and decoder layers for attention maps: the values of `--tokens` and `--layers`.
 
-Texts are checked before a model is loaded; positions are, once prompt and model are known. Knows no model.
+The syntax is checked at once, the numbers when the prompt and the model are available.
 """
 
 import re
@@ -42,20 +42,20 @@ class TokenSelection:
     text: str = GROUNDING
 
     def __post_init__(self) -> None:
-        """Check the form; what it means is known with the prompt."""
+        """Check the syntax; `positions` checks the numbers."""
         if self.text in (GROUNDING, *_KINDS):
             return
         if self.text.startswith(_TEXT) and self.text.removeprefix(_TEXT).strip():
             return
         if not all(_POSITION.fullmatch(part.strip()) for part in self.text.split(",")):
-            raise UsageError(f"expected tokens to look at, got {self.text!r}; {_TOKENS_CURE}")
+            raise UsageError(f"expected prompt tokens, got {self.text!r}; {_TOKENS_CURE}")
 
     def positions(self, tokens: Sequence[PromptToken], grounding: Callable[[], tuple[int, ...]]) -> tuple[int, ...]:
-        """Return which tokens are meant, in the order of the prompt; at least one.
+        """Return the positions of the selected tokens, ascending; at least one.
 
         Args:
             tokens: from the question's first to the prompt's last.
-            grounding: what the backend's rule chooses; called where that is wanted.
+            grounding: returns the grounding tokens by the backend's rule; called for `grounding` alone.
 
         Raises:
             UsageError: the prompt has no such token.
@@ -68,15 +68,15 @@ class TokenSelection:
             return grounding()
         if self.text in _KINDS:
             kinds = _KINDS[self.text]
-            found = [place for place, token in enumerate(tokens) if token.kind in kinds]
+            selected = [place for place, token in enumerate(tokens) if token.kind in kinds]
         elif self.text.startswith(_TEXT):
-            found = _places_of(self.text.removeprefix(_TEXT), tokens)
+            selected = _positions_of(self.text.removeprefix(_TEXT), tokens)
         else:
-            found = [_place(int(part), len(tokens), "token", _TOKENS_CURE) for part in self.text.split(",")]
-        if not found:
+            selected = [_position(int(part), len(tokens), "token", _TOKENS_CURE) for part in self.text.split(",")]
+        if not selected:
             prompt = " ".join(token.text for token in tokens)
             raise UsageError(f"expected tokens {self.text!r} in the prompt, got none among {prompt!r}; {_TOKENS_CURE}")
-        return tuple(sorted(set(found)))
+        return tuple(sorted(set(selected)))
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class LayerSelection:
     text: str
 
     def __post_init__(self) -> None:
-        """Check the form."""
+        """Check the syntax."""
         parts = self.text.split(",")
         if self.text != "all" and not all(_RANGE.fullmatch(part.strip()) for part in parts):
             raise UsageError(f"expected decoder layers, got {self.text!r}; {_LAYERS_CURE}")
@@ -109,35 +109,35 @@ class LayerSelection:
         """
         if self.text == "all":
             return tuple(range(layer_count))
-        found: set[int] = set()
+        selected: set[int] = set()
         for part in self.text.split(","):
             match = _RANGE.fullmatch(part.strip())
             first, last = (None, None) if match is None else match.groups()
-            start = _place(int(first or 0), layer_count, "layer", _LAYERS_CURE)
-            stop = start if last is None else _place(int(last), layer_count, "layer", _LAYERS_CURE)
+            start = _position(int(first or 0), layer_count, "layer", _LAYERS_CURE)
+            stop = start if last is None else _position(int(last), layer_count, "layer", _LAYERS_CURE)
             if stop < start:
                 raise UsageError(f"expected a range of layers that ascends, got {part.strip()!r}; {_LAYERS_CURE}")
-            found.update(range(start, stop + 1))
-        return tuple(sorted(found))
+            selected.update(range(start, stop + 1))
+        return tuple(sorted(selected))
 
 
-def _place(number: int, count: int, what: str, cure: str) -> int:
+def _position(number: int, count: int, what: str, cure: str) -> int:
     place = number + count if number < 0 else number
     if not 0 <= place < count:
         raise UsageError(f"expected a {what} within 0..{count - 1} (or -{count}..-1), got {number}; {cure}")
     return place
 
 
-def _places_of(phrase: str, tokens: Sequence[PromptToken]) -> list[int]:
-    """Return the tokens that a phrase is made of, wherever it stands; letters' case and spaces do not count."""
-    wanted = "".join(phrase.split()).casefold()
+def _positions_of(phrase: str, tokens: Sequence[PromptToken]) -> list[int]:
+    """Return the positions of every occurrence of a phrase, ignoring case and spaces."""
+    letters = "".join(phrase.split()).casefold()
     pieces = ["".join(token.text.strip(_SPACE_MARKS).split()).casefold() for token in tokens]
-    found: list[int] = []
+    positions: list[int] = []
     for start in range(len(pieces)):
         length, stop = 0, start
-        while stop < len(pieces) and length < len(wanted):
+        while stop < len(pieces) and length < len(letters):
             length += len(pieces[stop])
             stop += 1
-        if "".join(pieces[start:stop]) == wanted and pieces[start]:
-            found += [place for place in range(start, stop) if pieces[place]]
-    return found
+        if "".join(pieces[start:stop]) == letters and pieces[start]:
+            positions += [place for place in range(start, stop) if pieces[place]]
+    return positions

@@ -1,4 +1,4 @@
-"""Stages of the method: how long each takes, and which one ran out of memory."""
+"""Stages of the method: their wall-clock time, and which of them ran out of memory."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -14,7 +14,7 @@ class Stopwatch:
         """Start with no stage.
 
         Args:
-            on_stage: told the name of every stage as it begins, for a progress display.
+            on_stage: called with the name of each stage when it begins, for a progress display.
         """
         self.seconds: dict[str, float] = {}
         self.on_stage = on_stage
@@ -22,7 +22,7 @@ class Stopwatch:
 
     @contextmanager
     def part(self, name: str) -> Iterator[None]:
-        """Tell the stages inside as those of a part: "window 3 of 12: encode". Their seconds are summed as ever."""
+        """Prefix the names that `on_stage` gets, as in "window 3 of 12: encode"; keys of `seconds` do not change."""
         before, self._part = self._part, f"{name}: "
         try:
             yield
@@ -43,7 +43,7 @@ class Stopwatch:
 
 @contextmanager
 def device_stage(watch: Stopwatch, name: str, size: str) -> Iterator[None]:
-    """Time a stage that runs the model, and name it and its size where memory runs out.
+    """Time a stage that runs the model; if memory runs out, the error names the stage and its size.
 
     Raises:
         DeviceMemoryError: memory ran out inside.

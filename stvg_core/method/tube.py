@@ -1,4 +1,4 @@
-"""From frame scores to a span, and from a span and a track to the tube.
+"""The span from frame scores, and the tube from a span and a track.
 
 Paper section 3.5; released code: evaluation_llava_att. Pure functions.
 """

@@ -1,7 +1,4 @@
-"""From what a query's windows say to one stretch of a long video: which windows, and their maps on one time line.
-
-Pure functions over frozen values; they know no model, no file and no order of stages.
-"""
+"""Pure functions for long videos: choose the windows that hold an event, and merge their maps on one time line."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,11 +30,11 @@ class MergedFrames:
     """Sampled frames of joined windows on one time line.
 
     Attributes:
-        owners: which window each frame is of.
-        places: which of that window's sampled frames it is.
-        inner_count: frames that lie after the first window's end and before the last one's start. All windows hold
+        owners: number of the window that each frame comes from.
+        places: position of the frame among that window's sampled frames.
+        inner_count: number of frames after the first window's end and before the last one's start. All windows hold
             the event, so it lasts through these.
-        window_frames: sampled frames of one window (of the one with the most).
+        window_frames: number of sampled frames of one window (the largest).
     """
 
     owners: Int64[np.ndarray, " frame"]
@@ -47,31 +44,32 @@ class MergedFrames:
 
 
 def choose_windows(margins: Sequence[float | None], settings: WindowSettings) -> range:
-    """Return the windows in a row that hold the event: the best, and those beside it that say so as well.
+    """Return the consecutive windows that hold the event: the best one and its neighbours with a high margin.
 
-    The best has the highest margin (the earliest of several). Its neighbours join from the better one on, as long as
-    they may and are not more than `most_joined`. Rule `relative` compares a margin with the middle between the best and
-    the lowest of all: a model that says yes to whatever it is asked moves both alike.
+    The best window has the highest margin (the earliest of several). Neighbours join in order of their margins, up to
+    `most_joined` windows. Rule `relative` compares a margin with the mean of the best and the lowest one, which cancels
+    a model's bias towards yes.
 
     Args:
-        margins: logit of yes minus no of each window, in order of time; None: it could not be read, and joins nothing.
+        margins: logit of yes minus no of each window, in order of time; None for a window that cannot be decoded,
+            which never joins.
         settings: which windows join, and how many.
 
     Raises:
-        ValueError: no window could be read.
+        ValueError: no window has a margin.
 
     >>> choose_windows([0.0, 5.0, 6.0, 1.0, 0.0], WindowSettings(join="relative", most_joined=5))
     range(1, 3)
     >>> choose_windows([0.0, 5.0, 6.0, 1.0, -1.0], WindowSettings(join="positive", most_joined=5))
     range(0, 4)
     """
-    known = [margin for margin in margins if margin is not None]
-    if not known:
+    finite = [margin for margin in margins if margin is not None]
+    if not finite:
         raise ValueError("expected a window with a margin, got none")
     values = [-np.inf if margin is None else margin for margin in margins]
     best = int(np.argmax(values))
     least = {
-        "relative": (min(known) + values[best]) / 2,
+        "relative": (min(finite) + values[best]) / 2,
         "positive": 0.0,
         "none": np.inf,
     }[settings.join]
@@ -91,10 +89,10 @@ def choose_windows(margins: Sequence[float | None], settings: WindowSettings) ->
 def merge_frames(windows: Sequence[WindowFrames]) -> MergedFrames:
     """Return the sampled frames of joined windows on one time line, about as dense as in one window.
 
-    Where two windows overlap, each keeps the frames that are nearer to its middle.
+    Where two windows overlap, each contributes the frames that are nearer to its middle.
 
     Args:
-        windows: in a row, in order of time.
+        windows: consecutive windows, in order of time.
 
     >>> one = WindowFrames(0, 9, np.array([0, 3, 6, 9]))
     >>> other = WindowFrames(5, 14, np.array([5, 8, 11, 14]))
@@ -105,17 +103,17 @@ def merge_frames(windows: Sequence[WindowFrames]) -> MergedFrames:
     for number, window in enumerate(windows):
         low = -np.inf if number == 0 else _border(windows[number - 1], window)
         high = np.inf if number == len(windows) - 1 else _border(window, windows[number + 1])
-        own = np.flatnonzero((window.indices >= low) & (window.indices < high))
-        owners.append(np.full(len(own), number, dtype=np.int64))
-        places.append(own.astype(np.int64))
-        frames = window.indices[own]
+        inside = np.flatnonzero((window.indices >= low) & (window.indices < high))
+        owners.append(np.full(len(inside), number, dtype=np.int64))
+        places.append(inside.astype(np.int64))
+        frames = window.indices[inside]
         inner += int(((frames > windows[0].last_frame) & (frames < windows[-1].first_frame)).sum())
     most = max(len(window.indices) for window in windows)
     return MergedFrames(np.concatenate(owners), np.concatenate(places), inner, most)
 
 
 def _border(before: WindowFrames, after: WindowFrames) -> float:
-    """Return the source frame from which on frames are the later window's."""
+    """Return the first source frame (it may be fractional) that the later window contributes."""
     return (before.last_frame + after.first_frame + 1) / 2
 
 
@@ -129,9 +127,9 @@ def merge_maps(
 ) -> FrameMaps:
     """Return the maps of merged frames.
 
-    Relative attention is a ratio to what the same window's cells get under the neutral question; it tells where to look
-    in a window, not whether there is anything. Weight `probability` says that: each window's maps are multiplied by its
-    probability of yes (against no) as a share of the best window's, so that one window alone keeps its values.
+    Relative attention is a ratio within one window: it locates an object there, but does not say whether the window
+    holds it. With weight `probability` each window's maps are therefore multiplied by its probability of yes (against
+    no), divided by that of the best window, so that the maps of a single window do not change.
 
     Args:
         windows: the joined windows.
@@ -139,8 +137,8 @@ def merge_maps(
         maps: one branch's maps of each window.
         margins: logit of yes minus no of each window.
         frame_seconds: presentation time of every source frame.
-        settings: whether a frame's map is that of its own window, or the mean over all windows that hold it (each at
-            its sampled frame nearest in time).
+        settings: whether the map of a frame in several windows comes from one of them, or is their mean (each at its
+            sampled frame nearest in time).
     """
     scaled = [one.values * weight for one, weight in zip(maps, _weights(margins, settings), strict=True)]
     values = [scaled[owner][place] for owner, place in zip(merged.owners, merged.places, strict=True)]
@@ -158,7 +156,7 @@ def merge_maps(
 
 
 def _weights(margins: Sequence[float], settings: WindowSettings) -> Float64[np.ndarray, " window"]:
-    """Return what each window's maps are multiplied by; 1 for the best.
+    """Return the factor of each window's maps; 1 for the best window.
 
     >>> _weights([0.0, 2.0], WindowSettings(weight="none")).tolist()
     [1.0, 1.0]
@@ -173,10 +171,10 @@ def _weights(margins: Sequence[float], settings: WindowSettings) -> Float64[np.n
 
 
 def widened(settings: JointSettings, merged: MergedFrames) -> JointSettings:
-    """Return the settings by which the span of merged frames is chosen.
+    """Return the settings that choose the span of merged frames.
 
-    The span's length is what an event takes of one window, whose frames are as far apart as the merged ones. One that
-    reaches through whole windows between the first and the last takes their frames as well.
+    The span is as long as in one window, whose frames are as far apart as the merged ones, plus all frames of the
+    windows between the first and the last.
     """
     length = settings.span_length(merged.window_frames) + merged.inner_count
     return settings.model_copy(update={"span_frame_count": length})

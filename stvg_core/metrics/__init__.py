@@ -6,7 +6,7 @@ rules that gives the numbers of one published evaluation code (docs/metrics.md c
 
 from stvg_core.metrics.bootstrap import Bootstrap, bootstrap_intervals
 from stvg_core.metrics.overlap import TubeOverlap, box_iou, tube_overlap
-from stvg_core.metrics.protocols import PROTOCOLS, Protocol, find_protocol
+from stvg_core.metrics.protocols import PROTOCOLS, ScoringProtocol, find_protocol
 from stvg_core.metrics.rules import Rules
 from stvg_core.metrics.sample_tube import SampleTruth, SampleTube
 from stvg_core.metrics.scoring import SampleScores, score_sample
@@ -16,12 +16,12 @@ __all__ = [
     "METRIC_NAMES",
     "PROTOCOLS",
     "Bootstrap",
-    "Protocol",
     "Rules",
     "SampleResult",
     "SampleScores",
     "SampleTruth",
     "SampleTube",
+    "ScoringProtocol",
     "TubeOverlap",
     "bootstrap_intervals",
     "box_iou",

@@ -1,4 +1,4 @@
-"""Reading predictions and annotations: what is wrong with a sample is told, and the others are read.
+"""Reads predictions and annotations; a sample that is wrong is reported, and the others are read.
 
 Files are foreign: every number is checked, and nothing of a file is run or opened.
 """
@@ -149,8 +149,8 @@ def _load(path: Path, kind: str) -> _Pairs:
     """
     try:
         if not path.is_file():
-            found = "is no file" if path.exists() else "is missing"
-            raise ScoreError(f"expected {kind} in a JSON file, but {path} {found}")
+            state = "is no file" if path.exists() else "is missing"
+            raise ScoreError(f"expected {kind} in a JSON file, but {path} {state}")
         size = path.stat().st_size
         if size > MOST_BYTES:
             raise ScoreError(

@@ -11,7 +11,7 @@ from stvg_core.metrics.rules import Rules
 
 
 @dataclass(frozen=True)
-class Protocol:
+class ScoringProtocol:
     """A named way to score, with its source.
 
     Attributes:
@@ -35,7 +35,7 @@ _ONE_FRAME_SHORT = "a perfect prediction of N frames scores (N - 1) / N, one of 
 _TWO_PASSES = "the code interpolates boxes of two half-rate passes before it scores; hand in one box per frame"
 
 _ALL = (
-    Protocol(
+    ScoringProtocol(
         "stcat",
         _STCAT,
         "jy0205/STCAT@400f548 datasets/evaluation/hcstvg_eval.py and vidstg_eval.py, evaluate; "
@@ -43,21 +43,21 @@ _ALL = (
         "STCAT and papers that use its code; CG-STVG on VidSTG",
         (_ONE_FRAME_SHORT, _TWO_PASSES),
     ),
-    Protocol(
+    ScoringProtocol(
         "cg-stvg",
         _CG_STVG,
         "HengLan/CGSTVG@f062d84 datasets/evaluation/hcstvg_eval.py, evaluate",
         "CG-STVG on HC-STVG",
         (_ONE_FRAME_SHORT, _TWO_PASSES, "its vidstg_eval.py stops at a missing box: protocol stcat gives its numbers"),
     ),
-    Protocol(
+    ScoringProtocol(
         "ta-stvg",
         _CG_STVG,
         "HengLan/TA-STVG@904ad0c datasets/evaluation/hcstvg_eval.py and vidstg_eval.py, evaluate",
         "TA-STVG",
         (_ONE_FRAME_SHORT, _TWO_PASSES),
     ),
-    Protocol(
+    ScoringProtocol(
         "tubedetr",
         Rules(frame_sampling="hcstvg-5fps"),
         "antoyang/TubeDETR@d70c0ee datasets/hcstvg_eval.py, HCSTVGGiouEvaluator; "
@@ -70,7 +70,7 @@ _ALL = (
             "it is not part of the protocol",
         ),
     ),
-    Protocol(
+    ScoringProtocol(
         "released-hcstvg",
         Rules(
             truth_end="last-frame",
@@ -86,7 +86,7 @@ _ALL = (
             "tIoU is still a difference: a truth of one frame gives tIoU 0, and vIoU above 0",
         ),
     ),
-    Protocol(
+    ScoringProtocol(
         "released-vidstg",
         Rules(
             truth_end="last-frame",
@@ -99,10 +99,10 @@ _ALL = (
         "the released code of arXiv 2509.15178 on VidSTG",
         (
             "its files hold sampled frames: number frames and spans by those",
-            "vIoU@0.5 counts samples above 0.48, as that code does; the JSON tells so under thresholds",
+            "vIoU@0.5 counts samples above 0.48, as that code does; the JSON says so under thresholds",
         ),
     ),
-    Protocol(
+    ScoringProtocol(
         "organiser",
         Rules(
             truth_end="last-frame",
@@ -123,11 +123,11 @@ _ALL = (
     ),
 )
 
-PROTOCOLS: dict[str, Protocol] = {protocol.name: protocol for protocol in _ALL}
+PROTOCOLS: dict[str, ScoringProtocol] = {protocol.name: protocol for protocol in _ALL}
 """Every protocol by its name."""
 
 
-def find_protocol(name: str) -> Protocol:
+def find_protocol(name: str) -> ScoringProtocol:
     """Return a protocol.
 
     Raises:

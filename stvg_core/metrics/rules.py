@@ -75,7 +75,7 @@ class Rules:
                 )
 
     def passes(self, video_iou: float, threshold: float) -> bool:
-        """Tell whether a vIoU counts at a threshold.
+        """Return whether a vIoU counts at a threshold.
 
         >>> Rules().passes(0.5, 0.5), Rules(comparison=">=").passes(0.5, 0.5)
         (False, True)
@@ -122,7 +122,7 @@ RULE_TEXTS: dict[str, dict[str, str]] = {
     },
     "missing_sample": {
         "zero": "a sample without a prediction counts as 0",
-        "drop": "a sample without a prediction is LEFT OUT of the mean, as in that code; the counts tell how many",
+        "drop": "a sample without a prediction is LEFT OUT of the mean, as in that code; the counts say how many",
     },
 }
 """What every value of every rule means, but for the thresholds, which `rule_texts` words."""

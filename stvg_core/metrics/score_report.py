@@ -1,4 +1,4 @@
-"""Everything that one scoring of two files found, as JSON and as a table of samples."""
+"""The report of scoring predictions against annotations, as JSON and as a table of samples."""
 
 import csv
 import io
@@ -10,7 +10,7 @@ from typing import Any
 from stvg_core.errors import OutputError, ScoreError, UsageError
 from stvg_core.metrics.bootstrap import Bootstrap, bootstrap_intervals
 from stvg_core.metrics.files import read_annotations, read_predictions
-from stvg_core.metrics.protocols import Protocol
+from stvg_core.metrics.protocols import ScoringProtocol
 from stvg_core.metrics.sample_tube import SampleTruth, SampleTube
 from stvg_core.metrics.scoring import SampleScores
 from stvg_core.metrics.summary import (
@@ -35,7 +35,7 @@ class Score:
     Attributes:
         summary: mean by METRIC_NAMES, in 0..1.
         counts: samples by status; together all annotated samples of the set.
-        intervals: lower and upper bound of each mean; None where no bootstrap was asked for.
+        intervals: lower and upper bound of each mean; None without a bootstrap.
     """
 
     summary: dict[str, float]
@@ -49,7 +49,7 @@ class Score:
 
 @dataclass(frozen=True)
 class ScoreReport:
-    """What scoring two files found.
+    """The scores of predictions against annotations.
 
     Attributes:
         protocol: whose rules were applied.
@@ -60,7 +60,7 @@ class ScoreReport:
         warnings: what is odd but was scored, a sentence each.
     """
 
-    protocol: Protocol
+    protocol: ScoringProtocol
     results: tuple[SampleResult, ...]
     score: Score
     groups: Mapping[str, Mapping[str, Score]]
@@ -112,7 +112,7 @@ class ScoreReport:
 def score_files(
     predictions: Path,
     annotations: Path,
-    protocol: Protocol,
+    protocol: ScoringProtocol,
     groupings: Sequence[str] = (),
     bootstrap: Bootstrap | None = None,
 ) -> ScoreReport:
@@ -148,7 +148,7 @@ def check_groupings(groupings: Sequence[str]) -> None:
 def score_tubes(
     tubes: Mapping[str, SampleTube | ScoreError],
     truths: Mapping[str, SampleTruth | ScoreError],
-    protocol: Protocol,
+    protocol: ScoringProtocol,
     groupings: Sequence[str] = (),
     bootstrap: Bootstrap | None = None,
 ) -> ScoreReport:
@@ -207,7 +207,7 @@ def _scores_document(scores: SampleScores) -> dict[str, float]:
 def _warnings(
     tubes: Mapping[str, SampleTube | ScoreError],
     truths: Mapping[str, SampleTruth | ScoreError],
-    protocol: Protocol,
+    protocol: ScoringProtocol,
     results: Sequence[SampleResult],
 ) -> list[str]:
     """Return what is odd about the files as a whole."""

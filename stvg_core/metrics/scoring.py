@@ -115,10 +115,10 @@ def _truth_frames(
     if sampled is None:
         return truth.frames, truth.boxes_xyxy
     frames = sampled[(sampled >= truth.start_frame) & (sampled <= truth.end_frame)]
-    places, found = _places(frames, truth.frames)
-    if not found.all():
+    places, present = _places(frames, truth.frames)
+    if not present.all():
         raise ScoreError(
-            f"boxes: expected a box of the truth at frame {frames[~found][0]}, got none; "
+            f"boxes: expected a box of the truth at frame {frames[~present][0]}, got none; "
             "this protocol needs one at every frame of the truth that it samples"
         )
     return frames, truth.boxes_xyxy[places]
@@ -128,31 +128,31 @@ def _box_ious(
     predicted: SampleTube, frames: Int64[np.ndarray, " box"], true_boxes: Float64[np.ndarray, "box 4"], rules: Rules
 ) -> tuple[Float64[np.ndarray, " box"], Bool[np.ndarray, " box"]]:
     """Return IoU at each frame, 0 where no box is predicted, and where one is."""
-    places, found = _places(frames, predicted.frames)
-    if rules.missing_frame == "fail" and not found.all():
+    places, present = _places(frames, predicted.frames)
+    if rules.missing_frame == "fail" and not present.all():
         raise ScoreError(
-            f"boxes: expected a predicted box at every frame of the truth, got none at frame {frames[~found][0]} and "
-            f"{int((~found).sum()) - 1} more; predict boxes outside the span too, or choose a protocol that allows it"
+            f"boxes: expected a predicted box at every frame of the truth, got none at frame {frames[~present][0]} and "
+            f"{int((~present).sum()) - 1} more; predict boxes outside the span too, or choose a protocol that allows it"
         )
     ious = np.zeros(frames.size)
-    first, second = predicted.boxes_xyxy[places[found]], true_boxes[found]
-    ious[found] = box_iou(first, second)
+    first, second = predicted.boxes_xyxy[places[present]], true_boxes[present]
+    ious[present] = box_iou(first, second)
     if rules.empty_boxes == "fail":
         areas = [(boxes[:, 2:] - boxes[:, :2]).prod(axis=1) for boxes in (first, second)]
         empty = (areas[0] + areas[1]) == 0
         if empty.any():
             raise ScoreError(
-                f"boxes.{frames[found][empty][0]}: expected an area in the truth or the prediction, got two boxes "
+                f"boxes.{frames[present][empty][0]}: expected an area in the truth or the prediction, got two boxes "
                 "without; IoU is no number there"
             )
-    return ious, found
+    return ious, present
 
 
 def _places(
-    wanted: Int64[np.ndarray, " box"], frames: Int64[np.ndarray, " other"]
+    targets: Int64[np.ndarray, " box"], frames: Int64[np.ndarray, " other"]
 ) -> tuple[Int64[np.ndarray, " box"], Bool[np.ndarray, " box"]]:
-    """Return where wanted frames stand among sorted ones (0 where they do not), and whether they do."""
+    """Return the positions of frames among sorted ones (0 where missing), and whether they are present."""
     if frames.size == 0:
-        return np.zeros(wanted.size, dtype=np.int64), np.zeros(wanted.size, dtype=bool)
-    places = np.searchsorted(frames, wanted).clip(max=frames.size - 1).astype(np.int64)
-    return places, frames[places] == wanted
+        return np.zeros(targets.size, dtype=np.int64), np.zeros(targets.size, dtype=bool)
+    places = np.searchsorted(frames, targets).clip(max=frames.size - 1).astype(np.int64)
+    return places, frames[places] == targets

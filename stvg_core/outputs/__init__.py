@@ -1,4 +1,4 @@
-"""Files and pages made of results: JSON documents, pictures, videos, HTML.
+"""Files and pages made of results: JSON documents, images, videos, HTML.
 
 report      of a grounding
 attention   of `attend`

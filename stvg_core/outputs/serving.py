@@ -49,7 +49,7 @@ class UnsatisfiableRangeError(ValueError):
     """A range that begins behind the file's end."""
 
 
-def wanted_bytes(header: str | None, size: int) -> tuple[int, int] | None:
+def requested_bytes(header: str | None, size: int) -> tuple[int, int] | None:
     """Return first and last byte (inclusive) of a Range header; None: the whole file.
 
     A header that says something else than one range of bytes is left alone, as RFC 9110 has it.
@@ -57,7 +57,7 @@ def wanted_bytes(header: str | None, size: int) -> tuple[int, int] | None:
     Raises:
         UnsatisfiableRangeError: no byte of the file is in the range.
 
-    >>> wanted_bytes("bytes=2-3", 10), wanted_bytes("bytes=8-", 10), wanted_bytes("bytes=-3", 10)
+    >>> requested_bytes("bytes=2-3", 10), requested_bytes("bytes=8-", 10), requested_bytes("bytes=-3", 10)
     ((2, 3), (8, 9), (7, 9))
     """
     match = _RANGE.fullmatch(header or "")
@@ -132,14 +132,14 @@ class _Handler(BaseHTTPRequestHandler):
     def _send(self, file: BinaryIO, path: Path, *, body: bool) -> None:
         size = path.stat().st_size
         try:
-            wanted = wanted_bytes(self.headers.get("Range"), size)
+            requested = requested_bytes(self.headers.get("Range"), size)
         except UnsatisfiableRangeError:
             self._refuse(HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, {"Content-Range": f"bytes */{size}"})
             return
-        start, end = wanted or (0, size - 1)
-        self.send_response(HTTPStatus.PARTIAL_CONTENT if wanted else HTTPStatus.OK)
+        start, end = requested or (0, size - 1)
+        self.send_response(HTTPStatus.PARTIAL_CONTENT if requested else HTTPStatus.OK)
         headers = _HEADERS | {"Content-Type": TYPES[path.suffix.lower()], "Content-Length": str(end - start + 1)}
-        if wanted:
+        if requested:
             headers["Content-Range"] = f"bytes {start}-{end}/{size}"
         if path.suffix.lower() == ".svg":
             headers["Content-Security-Policy"] = _PICTURE_POLICY
@@ -154,7 +154,7 @@ class _Handler(BaseHTTPRequestHandler):
         while count > 0:
             block = file.read(min(_BLOCK_BYTES, count))
             if not block:
-                # The file was cut meanwhile: the length that was promised cannot be kept.
+                # The file was cut meanwhile: the length that was announced is no longer right.
                 self.close_connection = True
                 return
             self.wfile.write(block)

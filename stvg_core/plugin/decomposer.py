@@ -1,30 +1,47 @@
-"""The interface of query decomposers (entry-point group `stvg.decomposers`).
+"""The base class of query decomposers (entry-point group `stvg.decomposers`)."""
 
-An entry point names a callable without arguments that returns a Decomposer.
-"""
-
+from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Protocol, runtime_checkable
 
+from stvg_core.errors import UsageError
 from stvg_core.values import SubQueries
 
 GenerateText = Callable[[str, int], str]
 """Text generation of the loaded model: (instruction, maximum new tokens) -> answer."""
 
 
-@runtime_checkable
-class Decomposer(Protocol):
-    """Splits a query into an attribute and an action sub-query (paper section 3.3, DSTH)."""
+class Decomposer(ABC):
+    """Splits a query into an attribute and an action sub-query (paper section 3.3, DSTH).
+
+    An entry point names a subclass. `name` and `decompose` are abstract.
+    """
+
+    @classmethod
+    def open(cls, argument: str, generate: GenerateText | None, video_name: str | None) -> "Decomposer":
+        """Return the decomposer for what the user typed: NAME or NAME:ARGUMENT.
+
+        Args:
+            argument: the text after the first colon; empty without one.
+            generate: text generation of the loaded model; None if no model is loaded.
+            video_name: file name of the video; None if there is none.
+
+        Raises:
+            UsageError: the argument is malformed, or `generate` is required. By default there is no argument.
+        """
+        decomposer = cls()
+        if argument:
+            raise UsageError(f"decomposer {decomposer.name} takes no argument, got {argument!r}; leave it out")
+        return decomposer
 
     @property
+    @abstractmethod
     def name(self) -> str:
         """Name as the user types it."""
-        ...
 
+    @abstractmethod
     def decompose(self, text: str) -> SubQueries:
         """Return both sub-queries, lower case, without final stop.
 
         Raises:
             QueryError: the text is empty, or too long to be a sentence.
         """
-        ...

@@ -1,14 +1,9 @@
-"""The contract between the method and a backend: one factory and the four hooks.
+"""The contract between the method and a backend: one factory and four hooks.
 
-All are firstresult and all must be implemented by a backend: a session refuses to open
-where one is missing. They are called once per step of the method, never per layer.
+All are firstresult, and a session opens only if its backend implements all of them; `Backend`
+(stvg_core.plugin) does. They are called once per step of the method, never per layer.
 Hook arguments are positional and have no defaults (pluggy drops keyword-only ones).
-A backend names its differences here and calls the core's reference implementations for
-the rest: `reverse_by_flipping` and `reverse_by_encoding` (stvg_core.method.reversed_view),
-`select_tokens` (stvg_core.method.attention), `margin_loss` (stvg_core.method.prompts).
 """
-
-from typing import Protocol
 
 import pluggy
 from jaxtyping import Float
@@ -35,8 +30,8 @@ hookimpl = pluggy.HookimplMarker(PROJECT)
 def stvg_create_adapter(reference: ModelReference, options: LoadOptions) -> MLLMAdapter | None:
     """Load a checkpoint and return the adapter around it.
 
-    Called once, when a session opens. None means: not mine; the session then fails with
-    an error that names this distribution.
+    Called once, when a session opens. None: this backend does not support the checkpoint; the session
+    then fails with an error that names the distribution.
 
     Raises:
         ModelError: the checkpoint is missing or cannot be loaded.
@@ -88,39 +83,3 @@ def stvg_augment_frames(
     flipped; where a token covers several frames the reversed frames must be encoded
     again. `frame_order` of the result says which frame stands where. None is an error.
     """
-
-
-class BackendHooks(Protocol):
-    """The hooks as a type: `_: BackendHooks = MyBackend()` lets mypy check signatures."""
-
-    def stvg_create_adapter(self, reference: ModelReference, options: LoadOptions) -> MLLMAdapter | None:
-        """See the hook of this name."""
-        ...
-
-    def stvg_capture_attention(
-        self, adapter: MLLMAdapter, request: AttentionRequest
-    ) -> tuple[QuestionAttention, ...] | None:
-        """See the hook of this name."""
-        ...
-
-    def stvg_select_grounding_tokens(
-        self,
-        adapter: MLLMAdapter,
-        attention: QuestionAttention,
-        relative: Float[Tensor, "token cell"],
-        settings: TokenSettings,
-    ) -> tuple[int, ...] | None:
-        """See the hook of this name."""
-        ...
-
-    def stvg_regularize_logits(
-        self, adapter: MLLMAdapter, logits: AnswerLogits, settings: PromptSettings
-    ) -> Float[Tensor, ""] | None:
-        """See the hook of this name."""
-        ...
-
-    def stvg_augment_frames(
-        self, adapter: MLLMAdapter, frames: Frames, clip: EncodedClip, settings: InputSettings
-    ) -> EncodedClip | None:
-        """See the hook of this name."""
-        ...

@@ -12,13 +12,12 @@ import pytest
 from PIL import Image
 
 from stvg_core import attend
-from stvg_core.api.attention import read_attention
 from stvg_core.devtools.demos import DemoCase
 from stvg_core.errors import UsageError
 from stvg_core.host.session import Session, open_session
-from stvg_core.method.question_maps import AttentionReading
+from stvg_core.method.pipeline import Pipeline
+from stvg_core.method.question_maps import QuestionAttentionMaps, compute_question_maps
 from stvg_core.method.selection import LayerSelection, TokenSelection
-from stvg_core.method.stages import Stopwatch
 from stvg_core.outputs.attention.document import schema_text
 from stvg_core.outputs.attention.folder import draw_attention_sheet, draw_token_sheet, nearest_samples
 from stvg_core.plugin.adapter import PromptToken
@@ -44,7 +43,7 @@ def tiny() -> Session:
     return open_session(MODEL)
 
 
-def share_inside(reading: AttentionReading, case: DemoCase) -> float:
+def share_inside(reading: QuestionAttentionMaps, case: DemoCase) -> float:
     """Return which share of the maps lies in the true object's box; it stands still outside of its span."""
     truth = case.truth(reading.frames.info)
     _, rows, columns = reading.layout.shape
@@ -65,7 +64,7 @@ def share_inside(reading: AttentionReading, case: DemoCase) -> float:
 @pytest.mark.parametrize("tokens", ["grounding", "roles"])
 def test_a_trained_models_role_tokens_look_at_what_is_asked_about(easy: DemoCase, tiny: Session, tokens: str) -> None:
     """The ring's box is 5.8 % of the picture. A question about another object of the same colour is the control."""
-    ring, cross = (attend(easy.video, text, model=tiny, tokens=tokens, mode="raw").reading for text in (RING, CROSS))
+    ring, cross = (attend(easy.video, text, model=tiny, tokens=tokens, mode="raw").attention for text in (RING, CROSS))
     assert share_inside(ring, easy) > 0.65
     assert share_inside(cross, easy) < 0.15
 
@@ -208,7 +207,7 @@ def test_a_selection_is_checked_where_it_is_made(text: str) -> None:
 
 def test_the_question_is_asked_as_it_is_and_once(session: Session, adapter: Any, frames: Frames) -> None:
     settings = load_settings("paper")
-    reading = read_attention(frames, "Who walks there?", session, settings, (0, 5), TokenSelection(), Stopwatch())
+    reading = compute_question_maps(Pipeline(session, settings), frames, "Who walks there?", (0, 5), TokenSelection())
     assert adapter.asked == [("Who walks there?", settings.relative.neutral_question)]
     assert adapter.prompts == [None]
     assert adapter.encoded == [tuple(range(10))]
@@ -222,21 +221,16 @@ def test_pictures_take_any_shape_of_video_and_prompt(session: Session) -> None:
     for width, height, count in ((7, 300, 1), (1600, 40, 33), (96, 96, 20)):
         info = VideoInfo("clip.mp4", width, height, 10.0, count / 10, np.arange(count) / 10)
         frames = Frames(info, np.arange(count), np.zeros((count, height, width, 3), dtype=np.uint8))
-        reading = read_attention(
-            frames,
-            "Who walks " + "very " * 60 + "<b>far</b>\N{MAN}?",
-            session,
-            load_settings("paper"),
-            (0,),
-            TokenSelection("all"),
-            Stopwatch(),
-        )
+        question = "Who walks " + "very " * 60 + "<b>far</b>\N{MAN}?"
+        pipeline = Pipeline(session, load_settings("paper"))
+        reading = compute_question_maps(pipeline, frames, question, (0,), TokenSelection("all"))
         assert draw_attention_sheet(reading).shape[1] == 1280
         assert draw_token_sheet(reading).shape[1] == 1280
 
 
 def test_a_frame_shows_the_sampled_frame_nearest_in_time(session: Session, frames: Frames) -> None:
-    reading = read_attention(frames, "Who walks?", session, load_settings("paper"), (0,), TokenSelection(), Stopwatch())
+    pipeline = Pipeline(session, load_settings("paper"))
+    reading = compute_question_maps(pipeline, frames, "Who walks?", (0,), TokenSelection())
     nearest = nearest_samples(reading)
     assert [nearest[frame] for frame in (0, 5, 6, 11, 99)] == [0, 0, 1, 1, 9]
 

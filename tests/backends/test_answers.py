@@ -9,8 +9,7 @@ import pytest
 import torch
 
 from stvg_core.errors import SettingsError
-from stvg_core.inputs.tracks.from_attention import AttentionTracker
-from stvg_core.method.pipeline import ground_frames
+from stvg_core.method.pipeline import Pipeline
 from stvg_core.plugin.adapter import AttentionRequest
 from stvg_core.settings import load_settings
 from stvg_core.values import Grounding, SubQueries
@@ -103,7 +102,7 @@ def shifted_head(subject: Subject, case: Case, margin: float) -> Iterator[None]:
 def ground_shifted(subject: Subject, case: Case, margin: float, changes: Mapping[str, object]) -> Grounding:
     settings = load_settings("paper", overrides=dict(changes)).model_copy(update={"input": case.settings})
     with shifted_head(subject, case, margin):
-        return ground_frames(frames(case), QUERY, subject.session, AttentionTracker(), settings)
+        return Pipeline(subject.session, settings).ground(frames(case), (QUERY,))[0]
 
 
 @one_case_a_family
@@ -142,7 +141,7 @@ def test_margins_after_are_those_of_the_question_that_was_learned_on(subject: Su
 
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(subject.session, "capture_attention", capture)
-        found = ground_frames(frames(case), QUERY, subject.session, AttentionTracker(), settings)
+        (found,) = Pipeline(subject.session, settings).ground(frames(case), (QUERY,))
     parts = {"spatial": QUERY.attribute, "temporal": QUERY.action}
     for (branch, part), added in zip(parts.items(), prompts[:2], strict=True):
         for name, prompt in (("margin_before", None), ("margin_after", added)):

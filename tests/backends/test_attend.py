@@ -6,10 +6,9 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import pytest
 
-from stvg_core.api.attention import read_attention
-from stvg_core.method.question_maps import AttentionReading
+from stvg_core.method.pipeline import Pipeline
+from stvg_core.method.question_maps import QuestionAttentionMaps, compute_question_maps
 from stvg_core.method.selection import LayerSelection, TokenSelection
-from stvg_core.method.stages import Stopwatch
 from stvg_core.outputs.attention.arrays import reading_arrays, write_arrays
 from stvg_core.settings import load_settings
 from tests.support.backends.plain_method import plain_rows
@@ -23,16 +22,15 @@ one_case_a_family = pytest.mark.parametrize("case", ONE_CASE, ids=str)
 one_case_and_merged = pytest.mark.parametrize("case", [*ONE_CASE, *MERGED], ids=str)
 
 
-def read(subject: Subject, case: Case, mode: str, layers: str = "all", tokens: str = "all") -> AttentionReading:
+def read(subject: Subject, case: Case, mode: str, layers: str = "all", tokens: str = "all") -> QuestionAttentionMaps:
     overrides = {"relative.mode": mode, "relative.epsilon": EPSILON, "relative.neutral_question": NEUTRAL}
     settings = load_settings("paper", overrides=overrides).model_copy(update={"input": case.settings})
     numbers = LayerSelection(layers).layers(subject.session.adapter.description.layer_count)
-    return read_attention(
-        frames(case), QUESTION, subject.session, settings, numbers, TokenSelection(tokens), Stopwatch()
-    )
+    pipeline = Pipeline(subject.session, settings)
+    return compute_question_maps(pipeline, frames(case), QUESTION, numbers, TokenSelection(tokens))
 
 
-def written(reading: AttentionReading) -> dict[str, np.ndarray]:
+def written(reading: QuestionAttentionMaps) -> dict[str, np.ndarray]:
     """Return the arrays as somebody reads them from the file."""
     with TemporaryDirectory() as folder:
         write_arrays(Path(folder) / "attention.npz", reading_arrays(reading))

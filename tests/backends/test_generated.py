@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from stvg_core.method.pipeline import Stopwatch, read_branches
+from stvg_core.method.pipeline import EncodedViews, Pipeline
 from stvg_core.settings import PromptSettings, load_settings
 from stvg_core.values import SubQueries
 from stvg_huggingface.testing.plain_procedure import PlainProcedure
@@ -20,7 +20,8 @@ def test_maps_are_those_of_the_plain_procedure(subject: Subject, case: Case) -> 
     settings = load_settings("released").model_copy(update={"input": case.settings, "prompt": prompting})
     clip = subject.encode(case)
     reversed_clip = subject.session.augment_frames(frames(case), clip, case.settings)
-    own = read_branches(subject.session, clip, reversed_clip, QUERY, settings, Stopwatch())
+    views = EncodedViews(frames(case), clip, reversed_clip)
+    (own,) = Pipeline(subject.session, settings).compute_maps(views, (QUERY,))
     procedure = PlainProcedure(subject.session, settings)
     plain = procedure.maps(clip, reversed_clip, QUERY)
     for found, expected in zip((own.spatial, own.temporal), plain, strict=True):
@@ -28,5 +29,5 @@ def test_maps_are_those_of_the_plain_procedure(subject: Subject, case: Case) -> 
         assert found.grounding_tokens == expected.grounding_tokens
     assert set(procedure.watch.seconds) == {"prompts", "attention"}
     # The plain procedure leaves the model as it found it.
-    again = read_branches(subject.session, clip, reversed_clip, QUERY, settings, Stopwatch())
+    (again,) = Pipeline(subject.session, settings).compute_maps(views, (QUERY,))
     np.testing.assert_array_equal(again.spatial.values, own.spatial.values)

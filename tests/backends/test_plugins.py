@@ -13,7 +13,7 @@ from stvg_core.plugin import hookspecs
 from stvg_core.plugin.adapter import AnswerLogits, AttentionRequest, MLLMAdapter
 from stvg_core.plugin.model_reference import HOOK_API, LoadOptions, ModelReference
 from stvg_core.settings import PromptSettings, TokenSettings
-from stvg_huggingface.hooks import HuggingFaceHooks
+from stvg_huggingface.hooks import HuggingFaceBackend
 from tests.support.backends.subjects import ONE_CASE, QUESTIONS, Case, Subject
 
 every_plugin = pytest.mark.parametrize("name", ["llava-next", "qwen2-vl", "internvl"])
@@ -22,10 +22,10 @@ PLUGIN = {"llava-next-video": "llava-next", "qwen2-vl": "qwen2-vl", "qwen2.5-vl"
 VICUNA_TOKEN, CHATML_TOKEN = "▁A", "<|im_start|>"
 
 
-def load(name: str) -> HuggingFaceHooks:
+def load(name: str) -> HuggingFaceBackend:
     (entry,) = importlib.metadata.entry_points(group="stvg.backends", name=name)
     plugin = entry.load()()
-    assert isinstance(plugin, HuggingFaceHooks)
+    assert isinstance(plugin, HuggingFaceBackend)
     return plugin
 
 

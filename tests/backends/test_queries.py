@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from stvg_core.method.branches import read_branches, read_queries
+from stvg_core.method.pipeline import EncodedViews, Pipeline
 from stvg_core.method.stages import Stopwatch
 from stvg_core.settings import PromptSettings, load_settings
 from stvg_core.values import SubQueries
@@ -17,20 +17,24 @@ QUERIES = (
 )
 
 
+def encoded(subject: Subject, case: Case) -> EncodedViews:
+    clip = subject.encode(case)
+    return EncodedViews(frames(case), clip, subject.session.augment_frames(frames(case), clip, case.settings))
+
+
 @pytest.mark.parametrize("steps", [0, 2])
 @pytest.mark.parametrize("case", ONE_CASE, ids=str)
 def test_maps_are_those_of_each_query_alone(subject: Subject, case: Case, steps: int) -> None:
     prompting = PromptSettings(objective="linear", contrast_neutral=True, momentum=0.5, steps=max(steps, 1))
     prompting = telling_step(subject, case, prompting).model_copy(update={"steps": steps})
     settings = load_settings("released").model_copy(update={"input": case.settings, "prompt": prompting})
-    session, clip = subject.session, subject.encode(case)
-    reversed_clip = session.augment_frames(frames(case), clip, case.settings)
+    session, views = subject.session, encoded(subject, case)
     passes: list[int] = []
     layer = subject.model.model.language_model.layers[0]
     handle = layer.register_forward_pre_hook(lambda _module, _given: passes.append(1))
-    together = read_queries(session, clip, reversed_clip, QUERIES, settings, Stopwatch())
+    together = Pipeline(session, settings).compute_maps(views, QUERIES)
     shared = len(passes)
-    alone = [read_branches(session, clip, reversed_clip, query, settings, Stopwatch()) for query in QUERIES]
+    alone = [Pipeline(session, settings).compute_maps(views, (query,))[0] for query in QUERIES]
     handle.remove()
     single = len(passes) - shared
     # Without prompts one pass a view; with two steps the first is shared by all, the rest is each prompt's own.
@@ -49,15 +53,15 @@ def test_maps_without_the_prompt_are_those_of_no_steps_and_change_nothing(subjec
     prompting = PromptSettings(objective="linear", contrast_neutral=True, momentum=0.5, steps=1)
     prompting = telling_step(subject, case, prompting)
     settings = load_settings("released").model_copy(update={"input": case.settings, "prompt": prompting})
-    session, clip = subject.session, subject.encode(case)
-    reversed_clip = session.augment_frames(frames(case), clip, case.settings)
+    session, views = subject.session, encoded(subject, case)
     watch = Stopwatch()
-    (plain,) = read_queries(session, clip, reversed_clip, QUERIES[:1], settings, watch)
+    pipeline = Pipeline(session, settings, watch=watch)
+    (plain,) = pipeline.compute_maps(views, QUERIES[:1])
     assert (plain.unprompted_spatial, plain.unprompted_temporal, "unprompted" in watch.seconds) == (None, None, False)
-    (kept,) = read_queries(session, clip, reversed_clip, QUERIES[:1], settings, watch, unprompted=True)
+    (kept,) = pipeline.compute_maps(views, QUERIES[:1], unprompted=True)
     assert watch.seconds["unprompted"] > 0
     bare_settings = settings.model_copy(update={"prompt": prompting.model_copy(update={"steps": 0})})
-    (bare,) = read_queries(session, clip, reversed_clip, QUERIES[:1], bare_settings, Stopwatch(), unprompted=True)
+    (bare,) = Pipeline(session, bare_settings).compute_maps(views, QUERIES[:1], unprompted=True)
     assert (bare.unprompted_spatial, bare.unprompted_temporal) == (None, None)
     assert kept.unprompted_spatial is not None
     assert kept.unprompted_temporal is not None

@@ -11,9 +11,7 @@ import pytest
 
 from stvg_core.cli import main
 from stvg_core.devtools.demos import DemoCase
-from stvg_core.evaluation.comparison import ComparisonRow, Source, build_comparison
-from stvg_core.evaluation.comparison.ladder import LADDER
-from stvg_core.evaluation.comparison.running import RowRun
+from stvg_core.evaluation.comparison import LADDER, ComparisonRow, RowRun, Source, build_comparison
 from stvg_core.metrics import Bootstrap, find_protocol
 from tests.support.command_line import BAD_VIDEOS, MODEL, QUERY, Run, write_video
 
@@ -232,7 +230,7 @@ class SmallDemo:
 
     def write_comparison(self, folder: Path) -> None:
         folder.mkdir(parents=True)
-        (folder / "rows.toml").write_text('[[row]]\nmodel = "a"\nladder = true\n')
+        (folder / "rows.toml").write_text('[[run]]\nmodel = "a"\nladder = true\n')
 
 
 @pytest.mark.parametrize("quiet", [True, False])

@@ -144,8 +144,9 @@ def test_every_way_to_a_model_takes_its_familys_settings(tmp_path: Path) -> None
             assert {name: looked[name] for name in shown} == {name: expected[name] for name in shown}
     grounder = ModelChoice(RunSpec("tiny:internvl", preset="released")).open()
     assert grounder.settings.model_dump(mode="json") == expected
-    (table,) = make_tables(("presets",), load_settings("paper"), 4, grounder.session.family)
-    own = {variant.name: variant for variant in table.variants}["released"].settings(load_settings("paper"))
+    (table,) = make_tables(("presets",), load_settings("paper"), grounder.session.family)
+    (released,) = [variant for variant in table.variants if variant.name == "released"]
+    own = load_settings("paper", overrides=released.overrides)
     assert (own.joint.span_share, own.augment.enabled) == (0.6, False)
 
 
@@ -161,7 +162,7 @@ STVG_BACKEND = {
 
 
 def Mine():
-    from stvg_qwen2_vl.hooks import Qwen2VLBackend
+    from stvg_qwen2_vl.family import Qwen2VLBackend
 
     return Qwen2VLBackend()
 """

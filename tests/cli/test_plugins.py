@@ -28,7 +28,7 @@ STVG_BACKEND = {
 
 
 def Mine():
-    from stvg_qwen2_vl.hooks import Qwen2VLBackend
+    from stvg_qwen2_vl.family import Qwen2VLBackend
 
     return Qwen2VLBackend()
 """
@@ -70,8 +70,21 @@ def test_the_json_contract_holds_and_warnings_are_beside_it(tmp_path: Path) -> N
     assert all(set(row) == ROW for row in document["plugins"])
     assert row_of(done, "family")["status"] == "ok"
     (warning,) = document["warnings"]
+    assert [row["name"] for row in document["decomposers"]] == ["file:PATH", "mllm", "rules"]
+    assert {"attention", "file:PATH", "regions"} <= {row["name"] for row in document["trackers"]}
+    assert {row["status"] for row in document["trackers"]} == {"ok"}
+    assert {"engines", "extensions"} <= set(document)
     assert warning == "STVG_DISABLE_PLUGINS names 'famly', which is no plugin here; did you mean family?"
     assert done.stderr == f"warning: {warning}\n"
+
+
+def test_other_kinds_are_listed_below_the_backends(tmp_path: Path) -> None:
+    write_distribution(tmp_path, "quick", entry_points="[stvg.engines]\nquick = stvg_quick:Engine\n")
+    done = stvg("plugins", path=tmp_path, STVG_DISABLE_PLUGINS="stvg-quick")
+    assert [line.split() for line in done.stdout.splitlines() if "quick" in line] == [
+        ["quick", "stvg-quick", "1.0", "disabled"]
+    ]
+    assert "\n\ntrackers " in done.stdout
 
 
 def test_a_check_goes_on_and_exits_1_where_one_is_broken(tmp_path: Path) -> None:
@@ -86,7 +99,7 @@ def test_a_check_goes_on_and_exits_1_where_one_is_broken(tmp_path: Path) -> None
     assert row_of(done, "whole")["status"] == "ok"
     assert row_of(done, "qwen2-vl")["status"] == "disabled"
     assert done.stderr == (
-        "error: expected every backend to be usable, got broken (broken); what mends each is told above\n"
+        "error: expected every backend to be usable, got broken (broken); the fixes are listed above\n"
     )
     assert stvg("plugins", path=tmp_path, **allowed).returncode == 0, "without --check nothing is imported"
     assert stvg("plugins", "--check", path=tmp_path, STVG_LOAD_PLUGINS="whole").returncode == 0

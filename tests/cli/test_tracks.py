@@ -20,9 +20,9 @@ from stvg_core.inputs.tracks.proposing import propose_tracks
 from stvg_core.inputs.tracks.regions import RegionTracker
 from stvg_core.inputs.tracks.track_file import track_document, write_document
 from stvg_core.inputs.video import probe_video
-from stvg_core.outputs.report.encoding import TimedPicture, encode_video
+from stvg_core.outputs.report.encoding import TimedFrame, encode_video
 from stvg_core.outputs.report.track_drawing import COLORS, draw_track_sheet, draw_tracks, write_track_video
-from stvg_core.plugin.tracker import TrackRequest
+from stvg_core.plugin.tracker import Tracker, TrackRequest
 from stvg_core.values import FrameMaps, Frames, SubQueries, Track, VideoInfo
 
 WIDTH, HEIGHT, COUNT = 96, 64, 31
@@ -40,7 +40,7 @@ def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for frame, picture in enumerate(pictures):
         x0, y0, x1, y1 = box_at(frame)
         picture[y0:y1, x0:x1] = RED
-    timed = (TimedPicture(picture, t / 10, (t + 1) / 10) for t, picture in enumerate(pictures))
+    timed = (TimedFrame(picture, t / 10, (t + 1) / 10) for t, picture in enumerate(pictures))
     encode_video(path, timed, width=WIDTH, height=HEIGHT, fps=10.0)
     return path
 
@@ -99,7 +99,7 @@ def test_wrong_usage_is_told(video: Path, arguments: tuple[str, ...], message: s
 def test_nothing_found_is_said_and_written(tmp_path: Path) -> None:
     flat = tmp_path / "flat.mp4"
     picture = np.full((HEIGHT, WIDTH, 3), 90, dtype=np.uint8)
-    encode_video(flat, (TimedPicture(picture, t / 10, (t + 1) / 10) for t in range(9)), width=96, height=64, fps=10.0)
+    encode_video(flat, (TimedFrame(picture, t / 10, (t + 1) / 10) for t in range(9)), width=96, height=64, fps=10.0)
     result = run(flat, "--out", tmp_path / "none.json", "--show", tmp_path / "none.png")
     assert result.exit_code == 0, result.output
     assert "no tracks: " in result.output
@@ -146,7 +146,7 @@ def test_a_sheet_and_a_video_show_every_track(tmp_path: Path) -> None:
 # Nothing found.
 
 
-class Scripted:
+class Scripted(Tracker):
     """A tracker that does what it is told."""
 
     name = "scripted"

@@ -252,7 +252,7 @@ MISTAKES = [
     ("adapter.py", "shares[:, :, first : first + cells]", "shares[:, :, :cells]", "attention-rows"),
     ("adapter.py", "tokens + prompt", "tokens + prompt.detach()", "gradient"),
     ("adapter.py", "past is None and not wanted and not self._checkpoint.eager", "False", "memory"),
-    ("hooks.py", "return reverse_by_flipping(clip)", "return clip", "reversed-view"),
+    ("backend.py", "return reverse_by_flipping(clip)", "return clip", "reversed-view"),
     ("prompts.py", 'PromptToken(ASSISTANT, "role")', 'PromptToken(ASSISTANT, "word")', "prompt-tokens"),
     ("loading.py", "network.requires_grad_(False).eval()", "network.eval()", "untouched-inputs"),
     ("pixels.py", "torch.tensor(picture)", "torch.tensor(picture[:, ::-1].copy())", "token-places"),

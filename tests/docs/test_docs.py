@@ -14,9 +14,9 @@ import typer
 
 from stvg_core.cli import app
 from stvg_core.evaluation.ablation import TABLE_NAMES
+from stvg_core.host.extensions import HookExtension
 from stvg_core.host.session import REQUIRED_HOOKS
 from stvg_core.host.tracing import LONGEST_LINE
-from stvg_core.host.wrappers import HookExtension
 from stvg_core.plugin import hookspecs
 
 ROOT = Path(__file__).parents[2]

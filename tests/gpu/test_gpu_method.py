@@ -17,9 +17,8 @@ from stvg_core.api.grounder import settings_of
 from stvg_core.errors import DeviceMemoryError
 from stvg_core.host.session import Session, open_session
 from stvg_core.inputs.tracks.regions import RegionTracker
-from stvg_core.method.branches import BranchMaps, read_branches
-from stvg_core.method.pipeline import ground_frames
-from stvg_core.method.stages import Stopwatch
+from stvg_core.method.branches import BranchMaps
+from stvg_core.method.pipeline import EncodedViews, Pipeline
 from stvg_core.plugin.adapter import AttentionRequest, EncodedClip
 from stvg_core.plugin.model_reference import LoadOptions
 from stvg_core.settings import InputSettings, Settings, load_settings
@@ -111,16 +110,19 @@ def test_bfloat16_ranks_as_float32_does(folder: Path, record_property: Callable[
 
 
 def grounded(session: Session, frames: Frames, settings: Settings) -> Grounding:
-    return ground_frames(frames, QUERY, session, RegionTracker(), settings)
+    (grounding,) = Pipeline(session, settings, RegionTracker()).ground(frames, (QUERY,))
+    return grounding
 
 
 def branch_maps(session: Session, seed: int) -> BranchMaps:
     frames = moving_square(6, 48)
     noisy = np.random.default_rng(seed).integers(0, 60, frames.pixels.shape, dtype=np.uint8) + frames.pixels // 2
-    clip = session.adapter.encode(replace(frames, pixels=noisy), InputSettings(), tuple(range(6)))
-    back = session.augment_frames(replace(frames, pixels=noisy), clip, InputSettings())
+    frames = replace(frames, pixels=noisy)
+    clip = session.adapter.encode(frames, InputSettings(), tuple(range(6)))
+    views = EncodedViews(frames, clip, session.augment_frames(frames, clip, InputSettings()))
     settings = load_settings("released", overrides={"prompt.step_size": 0.01})
-    return read_branches(session, clip, back, QUERY, settings, Stopwatch())
+    (maps,) = Pipeline(session, settings).compute_maps(views, (QUERY,))
+    return maps
 
 
 @pytest.mark.usefixtures("exact_products")

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from stvg_core.errors import PluginError
+from stvg_core.host.hooks import REQUIRED_HOOKS, hook_manager
 from stvg_core.host.import_check import CheckOutcome, check_backend, check_backends, with_outcome
-from stvg_core.host.loading import REQUIRED_HOOKS, hook_manager, load_plugin
+from stvg_core.host.loading import load_backend
 from stvg_core.host.registry import FoundBackend, backend_named, find_backends
 from stvg_core.host.registry.file_plugins import files_added, inspect_file, plugin_files
 from stvg_core.host.registry.static_hooks import read_static_hooks
@@ -52,13 +53,13 @@ def test_a_backend_that_fails_at_import_is_one_line(folder: Path, name: str, tmp
 def test_ctrl_c_stays_ctrl_c(folder: Path) -> None:
     write_distribution(folder, "family", code="raise KeyboardInterrupt")
     with pytest.raises(KeyboardInterrupt):
-        load_plugin(found("family"))
+        load_backend(found("family"))
 
 
 def test_what_was_imported_must_be_what_was_listed(folder: Path, tmp_path: Path) -> None:
     write_distribution(folder, "family", code="", hooks=f"{HOOKS}\n    architectures = ('Another',)\n")
     with pytest.raises(PluginError, match=r"what its manifest says \(FamilyModel\), got Another; pip install"):
-        load_plugin(found("family"))
+        load_backend(found("family"))
 
 
 def test_a_package_from_elsewhere_is_refused(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -68,7 +69,7 @@ def test_a_package_from_elsewhere_is_refused(folder: Path, tmp_path: Path, monke
     write_distribution(elsewhere, "family", code="")
     monkeypatch.setattr(sys, "path", [str(elsewhere), *sys.path])
     with pytest.raises(PluginError, match=f"from {folder / 'stvg_family'}, Python imported it from {elsewhere}"):
-        load_plugin(listed)
+        load_backend(listed)
 
 
 @pytest.mark.parametrize(
@@ -202,7 +203,7 @@ def test_a_file_is_listed_without_running_it(folder: Path, tmp_path: Path) -> No
     assert set(read_static_hooks(row).names) == set(REQUIRED_HOOKS)
     assert not proof.exists()
     assert "single" not in {each.name for each in find_backends()}, "outside it is gone again"
-    hook_manager(load_plugin(row), row)
+    hook_manager(load_backend(row), row)
     assert proof.exists()
 
 
@@ -246,7 +247,7 @@ def test_a_file_that_changed_since_is_not_run(tmp_path: Path) -> None:
     row = inspect_file(file)
     file.write_text(file.read_text() + "raise RuntimeError('changed')\n", encoding="utf-8")
     with pytest.raises(PluginError, match="as it was listed, got other bytes; run again"):
-        load_plugin(row)
+        load_backend(row)
 
 
 def test_a_file_claims_a_name_like_any_other(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -265,7 +266,7 @@ def test_a_file_claims_a_name_like_any_other(folder: Path, tmp_path: Path, monke
 def test_a_file_s_failure_says_where_to_mend_it(tmp_path: Path) -> None:
     file = write_plugin_file(tmp_path / "mine.py", body="import sys\nsys.exit(4)\n")
     with pytest.raises(PluginError, match=rf"'single' of mine.py failed .*sys\.exit\(4\); mend {file}"):
-        load_plugin(inspect_file(file))
+        load_backend(inspect_file(file))
     assert not [name for name in sys.modules if name.startswith("stvg_file_plugin_")]
 
 

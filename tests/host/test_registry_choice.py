@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from stvg_core.errors import ModelError, PluginError, UsageError
-from stvg_core.host.entry_points import extension_names, open_extension
+from stvg_core.host.loading import open_plugin, plugin_names
 from stvg_core.host.models import named_models, resolve_model
 from stvg_core.host.registry import backend_for, backend_named, find_backends, find_backends_and_warnings
 from stvg_core.host.registry import found as found_module
@@ -196,19 +196,19 @@ def write_extension(folder: Path, group: str = "stvg.trackers") -> None:
 
 
 def open_mine() -> object:
-    return open_extension("stvg.trackers", "tracker", object, "mine", extension_names("stvg.trackers", ()))
+    return open_plugin("stvg.trackers", "tracker", object, "mine")
 
 
 def test_the_lists_hold_for_other_kinds_by_distribution(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_extension(folder)
     assert open_mine() is not None
-    assert "mine" in extension_names("stvg.trackers", ())
+    assert "mine" in plugin_names("stvg.trackers")
     monkeypatch.setenv("STVG_DISABLE_PLUGINS", "STVG_thing")
-    assert "mine" not in extension_names("stvg.trackers", ())
+    assert "mine" not in plugin_names("stvg.trackers")
     with pytest.raises(PluginError, match="tracker 'mine' of stvg-thing is disabled: STVG_DISABLE_PLUGINS"):
         open_mine()
     monkeypatch.setenv("STVG_DISABLE_PLUGINS", "mine")
-    assert "mine" in extension_names("stvg.trackers", ()), "other kinds are named by their distribution alone"
+    assert "mine" in plugin_names("stvg.trackers"), "other kinds are named by their distribution alone"
 
 
 def test_an_empty_allow_list_leaves_the_core_whole(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -232,7 +232,7 @@ def test_an_extension_that_fails_is_one_line(folder: Path, code: str) -> None:
         open_mine()
     assert "\n" not in str(caught.value)
     with pytest.raises(UsageError):
-        open_extension("stvg.trackers", "tracker", object, "yours", ())
+        open_plugin("stvg.trackers", "tracker", object, "yours")
 
 
 def test_a_model_that_exits_is_a_model_error(folder: Path) -> None:

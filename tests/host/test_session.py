@@ -4,7 +4,8 @@ import pytest
 
 from stvg_core.errors import ModelError, PluginError
 from stvg_core.host.session import REQUIRED_HOOKS, Session, open_backend
-from stvg_core.plugin.hookspecs import BackendHooks, hookimpl
+from stvg_core.plugin import Backend
+from stvg_core.plugin.hookspecs import hookimpl
 from stvg_core.plugin.model_reference import LoadOptions, ModelReference
 from stvg_core.settings import InputSettings
 from stvg_core.values import Frames
@@ -21,7 +22,7 @@ def test_the_contract_is_one_factory_and_four_hooks() -> None:
         "stvg_regularize_logits",
         "stvg_augment_frames",
     }
-    assert set(REQUIRED_HOOKS) == {name for name in vars(BackendHooks) if name.startswith("stvg_")}
+    assert set(REQUIRED_HOOKS) == {name for name in vars(Backend) if name.startswith("stvg_")}
 
 
 @pytest.mark.parametrize("missing", REQUIRED_HOOKS)

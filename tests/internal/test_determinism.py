@@ -3,8 +3,7 @@ import torch
 
 from stvg_core._internal.determinism import deterministic_algorithms
 from stvg_core.host.session import open_backend
-from stvg_core.inputs.tracks.from_attention import AttentionTracker
-from stvg_core.method.pipeline import ground_frames
+from stvg_core.method.pipeline import Pipeline
 from stvg_core.plugin.model_reference import LoadOptions, ModelReference
 from stvg_core.settings import Settings
 from stvg_core.values import Frames, SubQueries
@@ -28,7 +27,7 @@ def test_the_option_reaches_the_model_and_ends_with_the_run(frames: Frames, want
     adapter = WatchingAdapter()
     options = LoadOptions(deterministic=wanted)
     session = open_backend(ScriptedBackend(adapter), found_backend(), ModelReference("watching"), options)
-    ground_frames(frames, QUERY, session, AttentionTracker(), Settings())
+    Pipeline(session, Settings()).ground(frames, (QUERY,))
     assert adapter.seen is wanted
     assert not torch.are_deterministic_algorithms_enabled()
 

@@ -11,8 +11,7 @@ from torch import Tensor
 from stvg_core._internal.out_of_memory import memory_errors
 from stvg_core.errors import DeviceMemoryError
 from stvg_core.host.session import Session, open_backend
-from stvg_core.inputs.tracks.from_attention import AttentionTracker
-from stvg_core.method.pipeline import ground_frames
+from stvg_core.method.pipeline import Pipeline
 from stvg_core.plugin.adapter import AnswerLogits, EncodedClip
 from stvg_core.plugin.model_reference import LoadOptions, ModelReference
 from stvg_core.settings import Settings
@@ -82,9 +81,10 @@ def test_the_stage_its_size_and_the_cure_are_named_and_less_still_works(frames: 
     session = open_hungry()
     wanted = r"stage 'prompts' with 10 frames as 160 visual tokens .*20\.00 GiB.*sampling\.frame_count.*prompt\.steps=0"
     with pytest.raises(DeviceMemoryError, match=wanted):
-        ground_frames(frames, QUERY, session, AttentionTracker(), Settings())
+        Pipeline(session, Settings()).ground(frames, (QUERY,))
     fewer = Frames(frames.info, frames.indices[:5], frames.pixels[:5])
-    assert ground_frames(fewer, QUERY, session, AttentionTracker(), Settings()).tube.boxes_xyxy.shape[1] == 4
+    (grounding,) = Pipeline(session, Settings()).ground(fewer, (QUERY,))
+    assert grounding.tube.boxes_xyxy.shape[1] == 4
 
 
 def test_loading_that_does_not_fit() -> None:

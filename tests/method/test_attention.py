@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stvg_core.errors import SettingsError, TokenLayoutError
-from stvg_core.method.attention import frame_maps, relative_rows, select_tokens, weigh_layers
+from stvg_core.method.attention import frame_maps, relative_rows, weigh_layers
+from stvg_core.plugin import select_tokens
 from stvg_core.plugin.adapter import EncodedClip, PromptToken, QuestionAttention
 from stvg_core.settings import RelativeSettings, TokenSettings
 from stvg_core.values import TokenLayout

@@ -7,10 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stvg_core._internal.masks import RunLengthMask, bilinear
+from stvg_core.host.session import Session
 from stvg_core.inputs.tracks.cells import cell_coverage, peaks_in_pixels
-from stvg_core.method.pipeline import BranchMaps, Stopwatch, ground_maps, join_branches
-from stvg_core.plugin.tracker import TrackRequest
-from stvg_core.settings import JointSettings
+from stvg_core.method.branches import BranchMaps
+from stvg_core.method.pipeline import Pipeline, join_branches
+from stvg_core.plugin.tracker import Tracker, TrackRequest
+from stvg_core.settings import JointSettings, Settings
 from stvg_core.values import FrameMaps, Frames, SubQueries, Track, VideoInfo
 
 SIZES = st.integers(1, 12)
@@ -120,14 +122,14 @@ def test_what_lies_between_the_centres_is_seen_by_share_alone() -> None:
         assert peaks_in_pixels(FrameMaps(np.ones((1, 3, 3))), track, np.array([0]), info).tolist() == [1.0]
 
 
-def test_the_setting_of_cells_reaches_the_tracks_scores() -> None:
+def test_the_setting_of_cells_reaches_the_tracks_scores(session: Session) -> None:
     """An object between the centres: seen by share, where a larger one has nothing; not seen by centre."""
     info = VideoInfo("clip.mp4", 60, 60, 5.0, 0.2, np.zeros(1))
     frames = Frames(info, np.array([0]), np.zeros((1, 1, 1, 3), np.uint8))
     small, large = np.array([[1.0, 1.0, 6.0, 6.0]]), np.array([[20.0, 0.0, 60.0, 60.0]])
     corner = FrameMaps(np.array([[[9.0, 0.1, 0.1], [0.0, 0.0, 0.0], [0.0, 0.0, 0.0]]]))
 
-    class Two:
+    class Two(Tracker):
         name = "two"
 
         def propose(self, request: TrackRequest) -> tuple[Track, ...]:
@@ -135,6 +137,6 @@ def test_the_setting_of_cells_reaches_the_tracks_scores() -> None:
 
     query = SubQueries("it", "it", "it", "given")
     for rule, chosen in (("share", 0), ("centre", 1)):
-        joint = JointSettings(track_cells=rule)
-        found = ground_maps(frames, query, BranchMaps(corner, corner, {}), Two(), joint, Stopwatch())
+        pipeline = Pipeline(session, Settings(joint=JointSettings(track_cells=rule)), Two())
+        found = pipeline.ground_maps(frames, query, BranchMaps(corner, corner, {}))
         assert found.chosen_track == chosen, rule

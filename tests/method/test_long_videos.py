@@ -16,11 +16,11 @@ from stvg_core.errors import DeviceMemoryError, ModelError, TrackError, VideoErr
 from stvg_core.host.session import Session, open_backend
 from stvg_core.inputs.tracks.cached import VideoCache
 from stvg_core.inputs.video import Window, WindowedVideo, lay_windows, sample_indices
-from stvg_core.method.long_videos import ground_windows, read_windows
-from stvg_core.method.pipeline import Stopwatch, encode_views, ground_views
+from stvg_core.method.long_videos import ground_windows, search_windows
+from stvg_core.method.pipeline import Pipeline, Stopwatch
 from stvg_core.plugin.adapter import AnswerLogits, EncodedClip, PromptToken, QuestionAttention
 from stvg_core.plugin.model_reference import LoadOptions, ModelReference
-from stvg_core.plugin.tracker import TrackRequest
+from stvg_core.plugin.tracker import Tracker, TrackRequest
 from stvg_core.settings import InputSettings, Settings, load_settings
 from stvg_core.values import Frames, Grounding, SubQueries, TokenLayout, Track, VideoInfo
 from tests.support.clips import number_picture, read_number
@@ -84,7 +84,7 @@ class NumberReader(ScriptedAdapter):
         return QuestionAttention(question, tokens, torch.stack([grid.flatten() / 2, grid.flatten()]))
 
 
-class Columns:
+class Columns(Tracker):
     """One track per column of the picture; keeps what it was shown."""
 
     name = "columns"
@@ -141,9 +141,9 @@ def film(
 def run(
     session: Session, settings: Settings, video: WindowedVideo | None = None, query: SubQueries = QUERY
 ) -> Grounding:
-    watch = Stopwatch()
-    (reading,) = read_windows(video or film(settings), (query,), session, settings, watch)
-    return ground_windows(reading, Columns(), settings, watch)
+    pipeline = Pipeline(session, settings, Columns())
+    (search,) = search_windows(pipeline, video or film(settings), (query,))
+    return ground_windows(pipeline, search)
 
 
 @pytest.mark.parametrize("shared", ["central", "average"])
@@ -220,11 +220,9 @@ def test_the_best_window_alone_is_grounded_as_a_clip_of_its_own(session: Session
             "prompt": Settings().prompt.model_copy(update={"steps": steps, "objective": "linear"}),
         }
     )
-    video, watch = film(settings), Stopwatch()
+    video = film(settings)
     found = run(session, settings, video)
-    alone = ground_views(
-        encode_views(video.read((10, 19)), session, settings, watch), QUERY, session, Columns(), settings, watch
-    )
+    (alone,) = Pipeline(session, settings, Columns()).ground(video.read((10, 19)), (QUERY,))
     np.testing.assert_array_equal(found.spatial_maps.values, alone.spatial_maps.values)
     np.testing.assert_array_equal(found.temporal_maps.values, alone.temporal_maps.values)
     np.testing.assert_array_equal(found.frame_scores, alone.frame_scores)
@@ -235,41 +233,43 @@ def test_the_best_window_alone_is_grounded_as_a_clip_of_its_own(session: Session
 
 def test_queries_about_one_video_share_its_windows(adapter: NumberReader, session: Session) -> None:
     adapter.events = {"walks": (16, 23), "runs": (31, 38)}
-    settings, watch = settings_of(), Stopwatch()
+    settings = settings_of()
     settings = settings.model_copy(update={"augment": settings.augment.model_copy(update={"enabled": False})})
     tracker = Columns()
-    cached = VideoCache(tracker)
-    readings = read_windows(film(settings), (QUERY, OTHER, QUERY), session, settings, watch)
+    pipeline = Pipeline(session, settings, VideoCache(tracker))
+    searches = search_windows(pipeline, film(settings), (QUERY, OTHER, QUERY))
     # Four windows are searched; three of them join a query.
     assert len(adapter.encoded) == 4 + 3
     assert adapter.asked_without_maps == 4
-    spans = [ground_windows(reading, cached, settings, watch).tube for reading in readings]
+    spans = [ground_windows(pipeline, search).tube for search in searches]
     assert [(tube.start_frame, tube.end_frame) for tube in spans] == [(16, 23), (31, 38), (16, 23)]
-    same = read_windows(film(settings), (QUERY, QUERY), session, settings, watch)
+    same = search_windows(pipeline, film(settings), (QUERY, QUERY))
     tracker.requests.clear()
-    for reading in same:
-        ground_windows(reading, cached, settings, watch)
+    for search in same:
+        ground_windows(pipeline, search)
     assert len(tracker.requests) == 1, "queries whose windows are the same share the tracks of their frames"
-    for own, sub_queries in zip(readings, (QUERY, OTHER), strict=False):
-        (alone,) = read_windows(film(settings), (sub_queries,), session, settings, watch)
+    for own, sub_queries in zip(searches, (QUERY, OTHER), strict=False):
+        (alone,) = search_windows(pipeline, film(settings), (sub_queries,))
         np.testing.assert_allclose(own.maps.spatial.values, alone.maps.spatial.values, rtol=1e-6)
         assert own.windows == alone.windows
 
 
 def test_queries_that_share_a_window_keep_their_own_maps(adapter: NumberReader, session: Session) -> None:
     adapter.events = {"walks": (16, 23), "runs": (24, 31)}
-    settings, watch = settings_of(), Stopwatch()
-    together = read_windows(film(settings), (QUERY, OTHER), session, settings, watch)
-    assert all(reading.windows[2].joined for reading in together)
+    settings = settings_of()
+    pipeline = Pipeline(session, settings, Columns())
+    together = search_windows(pipeline, film(settings), (QUERY, OTHER))
+    assert all(search.windows[2].joined for search in together)
     for own, sub_queries in zip(together, (QUERY, OTHER), strict=True):
-        (alone,) = read_windows(film(settings), (sub_queries,), session, settings, watch)
+        (alone,) = search_windows(pipeline, film(settings), (sub_queries,))
         np.testing.assert_allclose(own.maps.temporal.values, alone.maps.temporal.values, rtol=1e-6)
 
 
 def test_a_tracker_is_shown_the_joined_windows_alone(session: Session) -> None:
-    settings, tracker, watch = settings_of(), Columns(), Stopwatch()
-    (reading,) = read_windows(film(settings), (QUERY,), session, settings, watch)
-    ground_windows(reading, tracker, settings, watch)
+    settings, tracker = settings_of(), Columns()
+    pipeline = Pipeline(session, settings, tracker)
+    (search,) = search_windows(pipeline, film(settings), (QUERY,))
+    ground_windows(pipeline, search)
     (request,) = tracker.requests
     assert request.frames.segment == (10, 29)
     assert request.frames.indices.tolist() == list(range(10, 30))
@@ -366,24 +366,26 @@ def test_a_margin_that_is_no_number_is_an_error(
 
 
 def test_an_error_of_the_tracker_is_the_querys_alone(session: Session) -> None:
-    settings, watch = settings_of(), Stopwatch()
-    one, other = read_windows(film(settings), (QUERY, QUERY), session, settings, watch)
+    settings = settings_of()
+    pipeline = Pipeline(session, settings, Columns())
+    one, other = search_windows(pipeline, film(settings), (QUERY, QUERY))
 
     class Fussy(Columns):
         def propose(self, request: TrackRequest) -> tuple[Track, ...]:
             raise TrackError("expected an object, got none")
 
     with pytest.raises(TrackError):
-        ground_windows(one, Fussy(), settings, watch)
-    assert ground_windows(other, Columns(), settings, watch).tube.start_frame == 16
+        ground_windows(Pipeline(session, settings, Fussy()), one)
+    assert ground_windows(pipeline, other).tube.start_frame == 16
 
 
 def test_progress_tells_the_window(session: Session) -> None:
     settings = settings_of()
     told: list[str] = []
     watch = Stopwatch(told.append)
-    (reading,) = read_windows(film(settings), (QUERY,), session, settings, watch)
-    ground_windows(reading, Columns(), settings, watch)
+    pipeline = Pipeline(session, settings, Columns(), watch)
+    (search,) = search_windows(pipeline, film(settings), (QUERY,))
+    ground_windows(pipeline, search)
     assert told[:3] == ["window 1 of 4: video", "window 1 of 4: encode", "window 1 of 4: search"]
     assert "window 4 of 4: search" in told
     assert "window 3 of 4: attention" in told
@@ -436,8 +438,8 @@ def test_memory_does_not_grow_with_the_number_of_windows(adapter: NumberReader, 
 def test_the_document_tells_the_windows(session: Session) -> None:
     settings = settings_of()
     grounder = Grounder(session, settings, Columns())
-    (reading,) = grounder.read_windows(film(settings), (QUERY,), Stopwatch())
-    document = grounder.ground_windows(reading, Stopwatch()).document.model_dump(mode="json")
+    (search,) = grounder.search_windows(film(settings), (QUERY,), Stopwatch())
+    document = grounder.ground_windows(search, Stopwatch()).document.model_dump(mode="json")
     assert document["windows"][1] == {
         "start_frame": 10,
         "end_frame": 19,

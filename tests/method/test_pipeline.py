@@ -5,8 +5,9 @@ import pytest
 import torch
 
 from stvg_core.host.session import Session
-from stvg_core.method.pipeline import Stopwatch, encode_views, ground_frames, ground_queries, ground_views
-from stvg_core.plugin.tracker import TrackRequest
+from stvg_core.method.branches import BranchQuery
+from stvg_core.method.pipeline import Pipeline
+from stvg_core.plugin.tracker import Tracker, TrackRequest
 from stvg_core.settings import Settings, load_settings
 from stvg_core.values import Frames, Grounding, SubQueries, Track
 from tests.support.scripted import ScriptedAdapter
@@ -15,7 +16,7 @@ SUB_QUERIES = SubQueries("The tall man walks.", "the tall man", "the man walks",
 
 
 @dataclass
-class ColumnTracker:
+class ColumnTracker(Tracker):
     """One track per column of the scripted grid, 20 pixels wide."""
 
     request: TrackRequest | None = None
@@ -28,8 +29,21 @@ class ColumnTracker:
         )
 
 
+@dataclass
+class CountingTracker(ColumnTracker):
+    """Counts its requests."""
+
+    per_video: bool = False
+    requests: int = 0
+
+    def propose(self, request: TrackRequest) -> tuple[Track, ...]:
+        self.requests += 1
+        return super().propose(request)
+
+
 def run(frames: Frames, session: Session, settings: Settings) -> Grounding:
-    return ground_frames(frames, SUB_QUERIES, session, ColumnTracker(), settings)
+    (grounding,) = Pipeline(session, settings, ColumnTracker()).ground(frames, (SUB_QUERIES,))
+    return grounding
 
 
 @pytest.mark.parametrize("preset", ["paper", "released"])
@@ -109,10 +123,41 @@ def test_an_untuned_branch_has_no_prompt(frames: Frames, session: Session, adapt
 
 def test_trackers_are_given_the_assembled_maps(frames: Frames, session: Session) -> None:
     tracker = ColumnTracker()
-    grounding = ground_frames(frames, SUB_QUERIES, session, tracker, load_settings("paper"))
+    (grounding,) = Pipeline(session, load_settings("paper"), tracker).ground(frames, (SUB_QUERIES,))
     assert tracker.request is not None
     assert tracker.request.spatial_maps is grounding.spatial_maps
     assert set(grounding.timings_seconds) == {"encode", "prompts", "attention", "tracks", "tube"}
+
+
+def test_a_branch_query_names_its_sub_query_and_settings() -> None:
+    settings = load_settings("paper", overrides={"temporal.inference_question": "sentence"})
+    spatial, temporal = BranchQuery(SUB_QUERIES, "spatial"), BranchQuery(SUB_QUERIES, "temporal")
+    assert (spatial.sub_query, temporal.sub_query) == ("the tall man", "the man walks")
+    assert (spatial.branch_settings(settings), temporal.branch_settings(settings)) == (
+        settings.spatial,
+        settings.temporal,
+    )
+    assert spatial.attention_question(settings) == "Is there the tall man in this video?"
+    assert temporal.attention_question(settings) == "Is there the tall man walks in this video?"
+    assert temporal.prompt_questions(settings) == ("Is there the man walks in this video?",)
+
+
+def test_a_tracker_that_needs_no_query_works_once_for_all_queries(frames: Frames, session: Session) -> None:
+    queries = [SUB_QUERIES, SubQueries("The short man walks.", "the short man", "the man walks", "test")]
+    settings = load_settings("paper", overrides={"prompt.steps": 0})
+    for per_video, times in ((True, 1), (False, 2)):
+        tracker = CountingTracker(per_video=per_video)
+        assert len(Pipeline(session, settings, tracker).ground(frames, queries)) == 2
+        assert tracker.requests == times
+
+
+def test_one_query_given_twice_costs_no_more_than_once(
+    frames: Frames, session: Session, adapter: ScriptedAdapter
+) -> None:
+    settings = load_settings("paper", overrides={"prompt.objective": "linear"})
+    one, other = Pipeline(session, settings, ColumnTracker()).ground(frames, (SUB_QUERIES, SUB_QUERIES))
+    assert len(adapter.asked) == 3, "two branches, one of them in both views"
+    np.testing.assert_array_equal(one.spatial_maps.values, other.spatial_maps.values)
 
 
 @pytest.mark.parametrize("steps", [0, 2])
@@ -125,17 +170,17 @@ def test_queries_of_one_video_are_grounded_as_if_alone(
     ]
     overrides = {"prompt.steps": steps, "prompt.step_size": 1e-6, "prompt.objective": "linear"}
     settings = load_settings("paper", overrides=overrides)
-    views = encode_views(frames, session, settings, Stopwatch())
-    together = ground_queries(views, queries, session, ColumnTracker(), settings, Stopwatch())
+    together = Pipeline(session, settings, ColumnTracker()).ground(frames, queries)
+    assert len(adapter.encoded) == 1, "the scripted backend flips the reversed view"
     if steps == 0:
         assert max(len(asked) for asked in adapter.asked) <= 17, "a pass takes no more than its share"
         assert len(adapter.asked) == 3 + 2
     assert len(together) == len(queries)
     for query, own in zip(queries, together, strict=True):
-        alone = ground_views(views, query, session, ColumnTracker(), settings, Stopwatch())
+        (alone,) = Pipeline(session, settings, ColumnTracker()).ground(frames, (query,))
         assert own.sub_queries is query
         assert own.span_frames == alone.span_frames
         assert set(own.diagnostics) == set(alone.diagnostics)
         np.testing.assert_allclose(own.spatial_maps.values, alone.spatial_maps.values, rtol=1e-5)
         np.testing.assert_allclose(own.temporal_maps.values, alone.temporal_maps.values, rtol=1e-5)
-    assert ground_queries(views, (), session, ColumnTracker(), settings, Stopwatch()) == ()
+    assert Pipeline(session, settings, ColumnTracker()).ground(frames, ()) == ()

@@ -13,11 +13,9 @@ from stvg_core.method.prompts import (
     answer_warnings,
     effect_warnings,
     first_gradients,
-    learn_prompt,
     learn_prompts,
-    margin_loss,
 )
-from stvg_core.plugin.adapter import AnswerLogits
+from stvg_core.plugin import AnswerLogits, margin_loss
 from stvg_core.settings import PromptSettings
 from stvg_core.values import FirstAnswer, PromptEffect
 
@@ -29,6 +27,16 @@ def curved(prompt: Tensor) -> AnswerLogits:
     """A margin whose gradient moves with the prompt, so that every step's gradient matters."""
     yes = torch.stack([(prompt * WEIGHT).sum() + torch.sin(prompt).sum() ** 2, prompt.sum() * 0 + 0.25])
     return AnswerLogits(yes=yes, no=torch.zeros(2, dtype=torch.float64))
+
+
+def learn_prompt(
+    tokens: Tensor,
+    answer: Callable[[Tensor], AnswerLogits],
+    loss: Callable[[AnswerLogits], Tensor],
+    settings: PromptSettings,
+) -> LearnedPrompt:
+    (learned,) = learn_prompts(tokens, lambda prompt, _: (answer(prompt),), loss, 1, settings)
+    return learned
 
 
 def learn(settings: PromptSettings) -> LearnedPrompt:

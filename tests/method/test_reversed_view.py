@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stvg_core.errors import TokenLayoutError
-from stvg_core.method.reversed_view import assemble, flip_time, reverse_by_flipping
+from stvg_core.method.reversed_view import assemble, flip_time
+from stvg_core.plugin import reverse_by_flipping
 from stvg_core.plugin.adapter import EncodedClip
 from stvg_core.values import FrameMaps, TokenLayout
 

@@ -40,8 +40,8 @@ def share_of_color(pixels: np.ndarray, color: tuple[int, int, int]) -> float:
 
 def edges(picture: np.ndarray, geometry: OverlayGeometry, box: tuple[float, float, float, float]) -> list[np.ndarray]:
     """Return the pixels along each of a box's four edges, away from the corners."""
-    shown = picture[geometry.picture_top :, geometry.picture_left :]
-    x0, y0, x1, y1 = np.rint(geometry.box_in_picture(np.array(box))).astype(int)
+    shown = picture[geometry.image_top :, geometry.image_left :]
+    x0, y0, x1, y1 = np.rint(geometry.box_in_image(np.array(box))).astype(int)
     xs, ys = slice(x0 + 6, x1 - 6), slice(y0 + 6, y1 - 6)
     return [shown[y0, xs], shown[y1, xs], shown[ys, x0], shown[ys, x1]]
 
@@ -58,7 +58,7 @@ def test_the_overlay_keeps_frames_times_and_shows_the_box_in_the_span_only(tmp_p
     assert duration == pytest.approx(info.duration_seconds, abs=0.09)
     assert pictures[0].shape == (geometry.height, geometry.width, 3)
     assert geometry.width % 2 == geometry.height % 2 == 0
-    assert 480 <= max(geometry.picture_width, geometry.picture_height) <= 1280
+    assert 480 <= max(geometry.image_width, geometry.image_height) <= 1280
     for frame, picture in enumerate(pictures):
         found = [share_of_color(edge, PREDICTION) for edge in edges(picture, geometry, box)]
         assert min(found) > 0.9 if 3 <= frame <= 6 else max(found) == 0, (frame, found)
@@ -177,9 +177,9 @@ def test_tiles_show_heat_and_a_box_that_is_thick_inside_the_span():
     thickness = []
     for tile, frame in enumerate(grounding.frames.indices):
         left, top = geometry.corner(tile)
-        picture = sheet[top : top + geometry.picture_height, left : left + geometry.picture_width]
-        row = picture[geometry.picture_height // 2]
-        left_half = row[: round(0.4 * geometry.picture_width)]
+        picture = sheet[top : top + geometry.image_height, left : left + geometry.image_width]
+        row = picture[geometry.image_height // 2]
+        left_half = row[: round(0.4 * geometry.image_width)]
         thickness.append((10 <= frame <= 25, int((left_half == PREDICTION).all(axis=-1).sum())))
         hot, cold = row[-4].astype(int), picture[4, -4].astype(int)
         assert hot[0] - hot[2] > 60, "full heat is yellow"

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from stvg_core.evaluation.comparison import ComparisonRow, PageChoice, Source, build_comparison, write_pages
-from stvg_core.evaluation.comparison.running import RowRun
+from stvg_core.api.run_spec import RunSpec
+from stvg_core.evaluation.comparison import ComparisonRow, PageChoice, RowRun, Source, build_comparison, write_pages
 from stvg_core.evaluation.runs import summarize_run
 from stvg_core.evaluation.runs.tasks import Failure, Outcome, Task
 from stvg_core.inputs.datasets import open_dataset
 from stvg_core.metrics import Bootstrap, find_protocol
-from stvg_core.outputs.report.encoding import TimedPicture, encode_video
+from stvg_core.outputs.report.encoding import TimedFrame, encode_video
 from tests.support.runs import MadeUpEngine, work
 
 WIDTH, HEIGHT, FRAMES, SIDE = 320, 240, 40, 40
@@ -46,11 +46,11 @@ def write_clip(path: Path) -> Path:
     """Write the video; its only bright pixels are the square's."""
     times = frame_seconds()
 
-    def pictures() -> Iterator[TimedPicture]:
+    def pictures() -> Iterator[TimedFrame]:
         for frame in range(FRAMES):
             picture = np.full((HEIGHT, WIDTH, 3), 60, np.uint8)
             picture[100 : 100 + SIDE, square_left(frame) : square_left(frame) + SIDE] = 250
-            yield TimedPicture(picture, times[frame], times[frame + 1])
+            yield TimedFrame(picture, times[frame], times[frame + 1])
 
     encode_video(path, pictures(), width=WIDTH, height=HEIGHT, fps=FRAMES / times[-1])
     return path
@@ -184,7 +184,7 @@ def write_comparison_page(
     write_samples(data, videos, count, query)
     runs = []
     for name, speak in speakers.items():
-        row = ComparisonRow(name, name)
+        row = ComparisonRow(name, RunSpec(name))
         run = out / "runs" / row.folder
         configuration = {
             "model": {"id": name},

@@ -24,7 +24,7 @@ from stvg_core.inputs.tracks.cached import VideoCache
 from stvg_core.metrics import find_protocol
 from stvg_core.plugin.adapter import AttentionRequest, QuestionAttention
 from stvg_core.plugin.model_reference import LoadOptions, ModelReference
-from stvg_core.plugin.tracker import TrackRequest
+from stvg_core.plugin.tracker import Tracker, TrackRequest
 from stvg_core.settings import load_settings
 from stvg_core.values import Track
 from tests.support.clips import Clip, write_clip
@@ -34,7 +34,7 @@ CODE = 7
 ORGANISER = find_protocol("organiser")
 
 
-class Columns:
+class Columns(Tracker):
     """One track per column of the scripted grid."""
 
     name = "columns"

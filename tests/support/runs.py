@@ -17,7 +17,7 @@ from stvg_core.evaluation.runs.store import RunStore
 from stvg_core.evaluation.runs.tasks import Failure, Outcome, Task
 from stvg_core.inputs.datasets import Dataset, open_dataset
 from stvg_core.inputs.video import probe_video
-from stvg_core.plugin.tracker import TrackRequest
+from stvg_core.plugin.tracker import Tracker, TrackRequest
 from stvg_core.values import Track
 from tests.support.clips import Clip, write_clip
 
@@ -70,6 +70,18 @@ def answer(task: Task) -> Outcome:
         },
     }
     track = {"frames": [0, FRAMES - 1], "boxes_xyxy": [corners, corners]}
+    return Outcome(task.sample_id, json.dumps(document), json.dumps(track), None, 0.1)
+
+
+def better(task: Task) -> Outcome:
+    """The made-up model with a tube that covers the truth."""
+    found = answer(task)
+    if found.failure:
+        return found
+    document = json.loads(found.document or "")
+    document["tube"] |= {"start_frame": 5, "end_frame": 14}
+    corners = [float(task.video.strip("video.mp4")), 0.0, 31.0, 40.0]
+    track = {"frames": [0, 29], "boxes_xyxy": [corners, corners]}
     return Outcome(task.sample_id, json.dumps(document), json.dumps(track), None, 0.1)
 
 
@@ -135,7 +147,7 @@ def rows(run: Path) -> list[tuple[Any, ...]]:
         return [(row.sample_id, row.document, row.track, row.failure) for row in store.results()]
 
 
-class WholePicture:
+class WholePicture(Tracker):
     """One track as large as the picture; counts how often it was asked."""
 
     name = "whole"

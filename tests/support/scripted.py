@@ -8,9 +8,7 @@ import torch
 from torch import Tensor
 
 from stvg_core.host.registry import FoundBackend
-from stvg_core.method.attention import select_tokens
-from stvg_core.method.prompts import margin_loss
-from stvg_core.method.reversed_view import reverse_by_flipping
+from stvg_core.plugin import Backend, reverse_by_flipping
 from stvg_core.plugin.adapter import (
     AnswerLogits,
     AttentionRequest,
@@ -19,9 +17,8 @@ from stvg_core.plugin.adapter import (
     PromptToken,
     QuestionAttention,
 )
-from stvg_core.plugin.hookspecs import hookimpl
 from stvg_core.plugin.model_reference import LoadOptions, ModelReference
-from stvg_core.settings import InputSettings, PromptSettings, TokenSettings
+from stvg_core.settings import InputSettings
 from stvg_core.values import Frames, TokenLayout
 
 GRID = 4
@@ -84,38 +81,16 @@ class ScriptedAdapter:
         return QuestionAttention(question, tokens, rows)
 
 
-class ScriptedBackend:
-    """The smallest backend: it names the core's reference implementations."""
+class ScriptedBackend(Backend):
+    """The smallest backend: the reference implementations, and a reversed view by flipping."""
 
     def __init__(self, adapter: ScriptedAdapter) -> None:
         self.adapter = adapter
 
-    @hookimpl
     def stvg_create_adapter(self, reference: ModelReference, options: LoadOptions) -> ScriptedAdapter:
         return self.adapter
 
-    @hookimpl
-    def stvg_capture_attention(
-        self, adapter: ScriptedAdapter, request: AttentionRequest
-    ) -> tuple[QuestionAttention, ...]:
-        return adapter.attention_rows(request)
-
-    @hookimpl
-    def stvg_select_grounding_tokens(
-        self, adapter: ScriptedAdapter, attention: QuestionAttention, relative: Tensor, settings: TokenSettings
-    ) -> tuple[int, ...]:
-        return select_tokens(attention, relative, settings)
-
-    @hookimpl
-    def stvg_regularize_logits(
-        self, adapter: ScriptedAdapter, logits: AnswerLogits, settings: PromptSettings
-    ) -> Tensor:
-        return margin_loss(logits, settings)
-
-    @hookimpl
-    def stvg_augment_frames(
-        self, adapter: ScriptedAdapter, frames: Frames, clip: EncodedClip, settings: InputSettings
-    ) -> EncodedClip:
+    def stvg_augment_frames(self, clip: EncodedClip) -> EncodedClip:
         return reverse_by_flipping(clip)
 
 

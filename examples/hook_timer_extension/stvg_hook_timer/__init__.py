@@ -7,8 +7,7 @@ from collections.abc import Generator
 
 from torch import Tensor
 
-from stvg_core.plugin.adapter import QuestionAttention
-from stvg_core.plugin.hookspecs import hookimpl
+from stvg_core.plugin import QuestionAttention, hookimpl
 
 
 class HookTimer:

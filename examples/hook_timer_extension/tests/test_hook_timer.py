@@ -8,9 +8,8 @@ import pytest
 import torch
 from stvg_hook_timer import HookTimer
 
-from stvg_core.host.wrappers import HookExtension
-from stvg_core.plugin import hookspecs
-from stvg_core.plugin.hookspecs import hookimpl
+from stvg_core.host.extensions import HookExtension
+from stvg_core.plugin import hookimpl, hookspecs
 
 
 def managed(timer: HookTimer, **hooks: Callable[..., object]) -> pluggy.PluginManager:

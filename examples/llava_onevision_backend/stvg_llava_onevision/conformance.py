@@ -18,9 +18,7 @@ from torch.nn import functional
 from transformers import AutoTokenizer, LlavaOnevisionForConditionalGeneration
 
 from stvg_core.devtools.testing import PlainAnswer, ShownClip
-from stvg_core.errors import ModelError
-from stvg_core.plugin.adapter import MLLMAdapter
-from stvg_core.settings import InputSettings
+from stvg_core.plugin import InputSettings, MLLMAdapter, ModelError
 from stvg_llava_onevision.tiny_model import save_tiny_model
 
 

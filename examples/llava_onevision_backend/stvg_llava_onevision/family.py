@@ -13,10 +13,9 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from stvg_core.errors import SettingsError
-from stvg_core.settings import InputSettings
-from stvg_core.values import TokenLayout
+from stvg_core.plugin import InputSettings, SettingsError, TokenLayout
 from stvg_huggingface.family import VisualInputs, marker_text
+from stvg_huggingface.hooks import HuggingFaceBackend
 from stvg_huggingface.per_frame import PerFrameFamily
 
 TRAINED_STRIDE: Final = 2
@@ -71,6 +70,14 @@ class LlavaOnevisionFamily(PerFrameFamily):
         """Return visual tokens and newline at the language model's door, pooled as the settings say."""
         with _pooling(model, pooling_stride(settings)):
             return super().visual_tokens(model, ids, inputs, settings)
+
+
+class LlavaOnevisionBackend(HuggingFaceBackend):
+    """Backend of LLaVA-OneVision."""
+
+    def __init__(self) -> None:
+        """Bind the family."""
+        super().__init__(LlavaOnevisionFamily())
 
 
 def pooling_stride(settings: InputSettings) -> int:

@@ -12,15 +12,14 @@ import transformers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
-from stvg_llava_onevision.family import LlavaOnevisionFamily, pool_frames
-from stvg_llava_onevision.hooks import LlavaOnevisionBackend
+from stvg_llava_onevision.family import LlavaOnevisionBackend, LlavaOnevisionFamily, pool_frames
 from stvg_llava_onevision.tiny_model import FRAME_PIXELS, STATISTICS, TEMPLATE, save_tiny_model
 from transformers import LlavaOnevisionConfig
 
 from stvg_core import ground, open_session
 from stvg_core.errors import SettingsError
-from stvg_core.method.pipeline import Stopwatch, read_branches
-from stvg_core.method.reversed_view import reverse_by_flipping
+from stvg_core.method.pipeline import EncodedViews, Pipeline
+from stvg_core.plugin import reverse_by_flipping
 from stvg_core.plugin.adapter import EncodedClip
 from stvg_core.plugin.model_reference import LoadOptions, ModelReference
 from stvg_core.settings import InputSettings, PromptSettings, load_settings
@@ -183,7 +182,7 @@ def test_maps_are_those_of_the_plain_procedure(folder: Path) -> None:
         frames = noise(3)
         clip = session.adapter.encode(frames, TRAINED, (0, 1, 2))
         views = clip, session.augment_frames(frames, clip, TRAINED)
-        own = read_branches(session, *views, queries, chosen, Stopwatch())
+        (own,) = Pipeline(session, chosen).compute_maps(EncodedViews(frames, *views), (queries,))
         plain = PlainProcedure(session, chosen).maps(*views, queries)
     for found, expected in zip((own.spatial, own.temporal), plain, strict=True):
         assert np.abs(found.values - expected.values).max() < 1e-4 * np.abs(expected.values).max()

@@ -35,7 +35,7 @@ _COMMON: Final[Mapping[str, str]] = MappingProxyType(
 )
 _OWN: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
     {
-        "huggingface": ("family", "hooks", "tiny_model", "conformance"),
+        "huggingface": ("family", "tiny_model", "conformance"),
         "custom": (
             "network",
             "tokenizer",
@@ -43,7 +43,7 @@ _OWN: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
             "pixels",
             "prompts",
             "adapter",
-            "hooks",
+            "backend",
             "tiny_model",
             "conformance",
         ),
@@ -128,6 +128,7 @@ def _values(names: BackendNames, family: str) -> dict[str, str]:
         "package": names.package,
         "class_name": names.class_name,
         "family": family,
+        "backend_module": "family" if family == "huggingface" else "backend",
         "architecture": architectures[0],
         "architectures": ", ".join(quoted),
         "architecture_tuple": _tuple_body(quoted),

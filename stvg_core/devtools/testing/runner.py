@@ -17,7 +17,7 @@ from stvg_core.devtools.testing.report import CheckResult, ConformanceReport, Ou
 from stvg_core.devtools.testing.subject import backend_of, open_subject
 from stvg_core.devtools.testing.suite import CHECKS
 from stvg_core.errors import PluginError, UsageError
-from stvg_core.host.loading import load_plugin
+from stvg_core.host.loading import load_backend
 from stvg_core.host.registry import FoundBackend, backend_named, find_backends
 from stvg_core.plugin.model_reference import HOOK_API, LoadOptions
 
@@ -106,7 +106,7 @@ def open_context(
     return ConformanceContext(
         name=name,
         found=found,
-        make_plugin=partial(load_plugin, found),
+        make_plugin=partial(load_backend, found),
         subject=subject,
         checkpoint=checkpoint or scratch,
         options=options or LoadOptions(device="cpu", dtype="float32"),

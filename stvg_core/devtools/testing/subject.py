@@ -15,7 +15,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from stvg_core.errors import TokenLayoutError
-from stvg_core.host.entry_points import extension_names, open_extension
+from stvg_core.host.loading import open_plugin, plugin_names
 from stvg_core.plugin.adapter import EncodedClip, MLLMAdapter
 from stvg_core.settings import InputSettings
 from stvg_core.values import Frames
@@ -116,7 +116,7 @@ class ConformanceSubject(Protocol):
 
 def subject_names() -> tuple[str, ...]:
     """Return the names of every subject that is installed; imports none of them."""
-    return extension_names(CONFORMANCE_GROUP, ())
+    return plugin_names(CONFORMANCE_GROUP)
 
 
 def backend_of(name: str) -> str:
@@ -136,10 +136,9 @@ def open_subject(name: str) -> ConformanceSubject:
         PluginError: it cannot be imported, or is no subject.
     """
     # mypy takes a Protocol for abstract here; isinstance does not.
-    return open_extension(
+    return open_plugin(
         CONFORMANCE_GROUP,
         "conformance subject",
         ConformanceSubject,  # type: ignore[type-abstract]
         name,
-        subject_names(),
     )

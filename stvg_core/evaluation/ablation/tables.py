@@ -1,60 +1,371 @@
 """The tables of an ablation: those of the paper, what it leaves open, and what is ours.
 
-All start from a model's own settings (its preset), so that one table reads alike on every family. Where those learn
-no prompt (calibration may choose so), tables about prompts take one step.
+All start from a model's own settings (its preset), so that one table reads alike on every family. If those learn no
+prompt (calibration may choose so), tables about prompts take one step.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 
-from stvg_core.errors import UsageError
-from stvg_core.evaluation.ablation import own_tables, paper_tables
-from stvg_core.evaluation.ablation.variants import ModelFacts, Table, Variant
-from stvg_core.settings import FamilyPresets, Settings
+from stvg_core.evaluation.comparison.rows import LADDER
+from stvg_core.settings import PROVENANCE, FamilyPresets, Settings, load_settings
 
-_Maker = Callable[[Settings, ModelFacts], tuple[Variant, ...]]
-_TABLES: Final[Mapping[str, tuple[str, _Maker]]] = MappingProxyType(
+TRUE_TRACKS: Final = "true tracks"
+"""In place of a tracker's name: the true tracks of all objects, where the caller names a tracker of them."""
+
+Overrides = Mapping[str, Any]
+"""Dotted setting names to values."""
+
+_LAYER_PARTS: Final = 8
+_TOKEN_POSITIONS: Final = 6
+_SPAN_SHARES: Final = (0.2, 0.3, 0.4, 0.5, 0.6, 0.8)
+_PLAIN: Final = {"spatial.tune": False, "temporal.tune": False, "augment.enabled": False}
+_TUNED: Final = {"spatial.tune": True, "temporal.tune": True, "augment.enabled": False}
+_PAPERS_JOIN: Final = {"joint.track_branches": "spatial", "joint.track_pooling": "max"}
+_ADAPTIVE: Final = {"joint.boundary": "max_sum", "joint.span_scale": "log"}
+_RAW: Final = {"relative.mode": "raw"}
+_PRODUCT: Final = {"augment.combine": "product"}
+_NO_STEP: Final = {"prompt.steps": 0}
+_RESTRICTED: Final = {"prompt.norm_limit": 0.1, "prompt.time_window": 3}
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One row: what differs from the model's own settings.
+
+    Attributes:
+        name: unique in its table.
+        overrides: of the model's own settings.
+        tracks: name of a tracker; None: the model's own.
+        controls: controls that share its attention maps and tracks stand beside it.
+    """
+
+    name: str
+    overrides: Overrides
+    tracks: str | None = None
+    controls: bool = False
+
+
+@dataclass(frozen=True)
+class VariantTable:
+    """Variants that are read together; the first is what the others are compared with.
+
+    Attributes:
+        name: as `--table` takes it.
+        title: what it compares.
+        variants: its rows.
+    """
+
+    name: str
+    title: str
+    variants: tuple[Variant, ...]
+
+
+def _variants(shared: Overrides, rows: Mapping[str, Overrides], controls: Sequence[str] = ()) -> tuple[Variant, ...]:
+    return tuple(Variant(name, {**shared, **own}, controls=name in controls) for name, own in rows.items())
+
+
+def _both(**options: Any) -> dict[str, Any]:  # noqa: ANN401  # values of settings
+    """Return options of both branches; "__" stands for a dot.
+
+    >>> _both(tokens__rule="mean")
+    {'spatial.tokens.rule': 'mean', 'temporal.tokens.rule': 'mean'}
+    """
+    branches = ("spatial", "temporal")
+    return {f"{branch}.{name.replace('__', '.')}": value for branch in branches for name, value in options.items()}
+
+
+_MEAN: Final = _both(tokens__rule="mean")
+_IDENTIFIED: Final = _both(tokens__rule="max_activation")
+_THREE_TOKENS: Final = _both(tokens__count=3)
+_SECOND_HALF: Final = _both(layers={"start": 0.5, "stop": 1.0})
+
+
+def _prompted(base: Settings) -> dict[str, Any]:
+    """Return a prompt's steps: the settings' own, or one if they take none."""
+    return {"prompt.steps": max(1, base.prompt.steps)}
+
+
+def _full(base: Settings) -> dict[str, Any]:
+    return {**_prompted(base), **_IDENTIFIED, **_TUNED, "augment.enabled": True}
+
+
+def _ladder(base: Settings, join: Overrides) -> tuple[Variant, ...]:
+    first, *_, last = LADDER
+    rows = {component: {**overrides, **join} for component, overrides in LADDER.items()}
+    return _variants(_prompted(base), rows, (first, last))
+
+
+def _objective(base: Settings) -> tuple[Variant, ...]:
+    tuned = {**_prompted(base), **_IDENTIFIED, **_TUNED}
+    objectives = {
+        "entropy": ("entropy", False),
+        "yes/no, linear": ("linear", False),
+        "yes/no, linear, against the neutral question": ("linear", True),
+        "yes/no, exponential": ("exponential", False),
+    }
+    rows = {
+        name: {"prompt.objective": objective, "prompt.contrast_neutral": contrast}
+        for name, (objective, contrast) in objectives.items()
+    }
+    return (Variant("no prompt", {**_IDENTIFIED, **_PLAIN}), *_variants(tuned, rows))
+
+
+def _steps() -> tuple[Variant, ...]:
+    # Without TAS, which would double the cost of a table about something else.
+    rows = {
+        f"{rule}, {count} step{'s' if count > 1 else ''} of {size:g}": {
+            "prompt.step_rule": rule,
+            "prompt.steps": count,
+            "prompt.step_size": size,
+        }
+        for rule, sizes in {"normalized": (0.01, 0.03, 0.1, 0.3), "raw": (4.0, 8.0, 16.0)}.items()
+        for count in (1, 2)
+        for size in sizes
+    }
+    tuned = {**_IDENTIFIED, **_TUNED, "prompt.objective": "linear"}
+    return (Variant("no prompt", {**_IDENTIFIED, **_PLAIN}), *_variants(tuned, rows))
+
+
+def _tokens() -> tuple[Variant, ...]:
+    rows = {
+        "mean of tokens": _MEAN,
+        "highest activation": _both(tokens__rule="max_activation", tokens__count=1),
+        "two of highest activation": _both(tokens__rule="max_activation", tokens__count=2),
+        "three of highest activation": _both(tokens__rule="max_activation", tokens__count=3),
+        "lowest entropy": _both(tokens__rule="min_entropy", tokens__count=1),
+        "three of lowest entropy": _both(tokens__rule="min_entropy", tokens__count=3),
+    }
+    rows |= {
+        f"position {place}": _both(tokens__rule="fixed", tokens__fixed_position=place)
+        for place in range(-_TOKEN_POSITIONS, 0)
+    }
+    return _variants(_PLAIN, rows)
+
+
+def _layers() -> tuple[Variant, ...]:
+    ranges = {
+        "all": (0.0, 1.0),
+        "first half": (0.0, 0.5),
+        "second half": (0.5, 1.0),
+        "6/32 to 26/32 (C)": (6 / 32, 26 / 32),
+    }
+    ranges |= {
+        f"part {part} of {_LAYER_PARTS}": (part / _LAYER_PARTS, (part + 1) / _LAYER_PARTS)
+        for part in range(_LAYER_PARTS)
+    }
+    rows = {name: _both(layers={"start": start, "stop": stop}) for name, (start, stop) in ranges.items()}
+    for name in ("all", "second half"):
+        start, stop = ranges[name]
+        rows[f"{name}, by activation"] = _both(layers={"start": start, "stop": stop, "weights": "activation"})
+    return _variants(_PLAIN, rows)
+
+
+def _relative() -> tuple[Variant, ...]:
+    rows: dict[str, Overrides] = {
+        "ratio, epsilon uniform": {"relative.mode": "ratio", "relative.epsilon": "uniform"},
+        "ratio, epsilon 1e-4": {"relative.mode": "ratio", "relative.epsilon": 1e-4},
+        "raw": _RAW,
+    }
+    return _variants(_PLAIN, rows)
+
+
+def _frames(base: Settings) -> tuple[Variant, ...]:
+    """Return half and double the frames, the span scaled with them."""
+    count, length = base.sampling.frame_count, base.joint.span_frame_count
+    share = base.joint.span_share if length is None else min(1.0, length / count)
+    shared = {**_PLAIN, "sampling.mode": "uniform", "joint.span_share": share, "joint.span_frame_count": None}
+    rows = {f"{frames} frames": {"sampling.frame_count": frames} for frames in (count, max(2, count // 2), 2 * count)}
+    return _variants(shared, rows)
+
+
+def _span(base: Settings) -> tuple[Variant, ...]:
+    """Return spans of several lengths and spans without one; first the settings' own length."""
+    count = base.sampling.frame_count
+    own = base.joint.span_length(count)
+    lengths = sorted({max(1, round(share * count)) for share in _SPAN_SHARES} | {own})
+    rows: dict[str, Overrides] = {f"top {own}": {"joint.boundary": "top_k"}}
+    for rule, title in (("top_k", "top"), ("contiguous", "contiguous")):
+        for length in lengths:
+            rows.setdefault(f"{title} {length}", {"joint.boundary": rule, "joint.span_frame_count": length})
+    for share in (0.1, 0.5):
+        rows[f"threshold {share:g}"] = {"joint.boundary": "threshold", "joint.threshold_share": share}
+    rules: dict[str, Overrides] = {
+        "largest centred sum": {"joint.boundary": "max_sum"},
+        "two levels": {"joint.boundary": "two_level"},
+        "threshold .3": {"joint.boundary": "threshold", "joint.threshold_share": 0.3},
+    }
+    for scale, ending in (("linear", ""), ("log", " of logarithms")):
+        rows |= {f"{name}{ending}": {**rule, "joint.span_scale": scale} for name, rule in rules.items()}
+    return _variants(_PLAIN, rows)
+
+
+def _join() -> tuple[Variant, ...]:
+    names = {"spatial": "attribute (paper)", "product": "product of scores", "cell_product": "product of cells"}
+    rows = {
+        f"{name}, {pooling}": {"joint.track_branches": branches, "joint.track_pooling": pooling}
+        for branches, name in names.items()
+        for pooling in ("max", "mean")
+    }
+    return _variants(_PLAIN, rows)
+
+
+def _tracker() -> tuple[Variant, ...]:
+    return (
+        Variant("own", _PLAIN, controls=True),
+        Variant("attention", _PLAIN, tracks="attention"),
+        Variant("true tracks of all objects", _PLAIN, tracks=TRUE_TRACKS, controls=True),
+    )
+
+
+def _presets(base: Settings, family: FamilyPresets | None) -> tuple[Variant, ...]:
+    """Return every preset, as the model's family has it, with the model's own `sampling` and `input`."""
+    left_out = {"sampling", "input", *PROVENANCE}
+    own = _leaves(base.model_dump(exclude=left_out))
+    paper, released = (
+        {
+            name: value
+            for name, value in _leaves(load_settings(preset, family=family).model_dump(exclude=left_out)).items()
+            if own[name] != value
+        }
+        for preset in ("paper", "released")
+    )
+    normalized = {
+        "prompt.step_rule": "normalized",
+        "prompt.step_size": 0.03,
+        "prompt.objective": "linear",
+        "prompt.contrast_neutral": True,
+    }
+    rows: dict[str, Overrides] = {
+        "paper": paper,
+        "released": released,
+        "fast": {**paper, **_PLAIN},
+        "paper, normalized steps of .03": {**paper, **normalized},
+        "the model's own": {},
+    }
+    return _variants({}, rows, ("paper", "released", "the model's own"))
+
+
+def _leaves(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested settings under dotted names.
+
+    >>> _leaves({"a": {"b": 1}, "c": 2})
+    {'a.b': 1, 'c': 2}
+    """
+    leaves: dict[str, Any] = {}
+    for name, value in values.items():
+        leaves |= _leaves(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
+    return leaves
+
+
+def _ours(base: Settings) -> tuple[Variant, ...]:
+    full, plain = _full(base), {**_IDENTIFIED, **_PLAIN}
+    cells = {"joint.track_branches": "cell_product"}
+    changes: dict[str, Overrides] = {
+        "without prompts and TAS": {},
+        "adaptive span": _ADAPTIVE,
+        "three tokens": _THREE_TOKENS,
+        "product of cells": cells,
+        "adaptive span, three tokens": {**_ADAPTIVE, **_THREE_TOKENS},
+        "adaptive span, three tokens, product of cells": {**_ADAPTIVE, **_THREE_TOKENS, **cells},
+        "raw attention": _RAW,
+        "raw attention, adaptive span": {**_ADAPTIVE, **_RAW},
+        "raw attention, adaptive span, three tokens": {**_ADAPTIVE, **_THREE_TOKENS, **_RAW},
+        "second half of the layers": _SECOND_HALF,
+        "second half, raw attention, adaptive span, three tokens": {
+            **_SECOND_HALF,
+            **_ADAPTIVE,
+            **_THREE_TOKENS,
+            **_RAW,
+        },
+    }
+    rows: dict[str, Overrides] = {
+        "the full method": full,
+        **{name: {**plain, **change} for name, change in changes.items()},
+        "the full method with an adaptive span": {**full, **_ADAPTIVE},
+        "the full method, prompts limited and smooth": {**full, **_RESTRICTED},
+        "the full method on raw attention, adaptive span, prompts limited and smooth": {
+            **full,
+            **_ADAPTIVE,
+            **_RAW,
+            **_RESTRICTED,
+        },
+        "product of views without prompts, adaptive span": {**plain, **_ADAPTIVE, "augment.enabled": True, **_PRODUCT},
+    }
+    return _variants({}, rows, ("the full method", "raw attention, adaptive span, three tokens"))
+
+
+def _prompts(base: Settings) -> tuple[Variant, ...]:
+    rows: dict[str, Overrides] = {
+        "the full method": {},
+        "no prompt, no TAS": _PLAIN,
+        "TAS without prompts": _NO_STEP,
+        "TAS by product": _PRODUCT,
+        "TAS by product, no prompt": {**_PRODUCT, **_NO_STEP},
+        "TAS with the flipped prompt": {"augment.prompts": "flipped"},
+        "no token's prompt above .1": {"prompt.norm_limit": 0.1},
+        "smooth over 3 time steps": {"prompt.time_window": 3},
+        "the same at all times": {"prompt.time_window": 4095},
+        "no step above margin 0": {"prompt.stop_margin": 0.0},
+        "no step above margin 4": {"prompt.stop_margin": 4.0},
+    }
+    return _variants(_full(base), rows)
+
+
+def _doubt(base: Settings) -> tuple[Variant, ...]:
+    full, five = _full(base), {"prompt.steps": 5}
+    rows: dict[str, Overrides] = {
+        "where the answer is no": {},
+        "where it is no, up to 5 steps": five,
+        "where it is no, three tokens": _THREE_TOKENS,
+        "where it is no, mean of tokens": _MEAN,
+        "where it is no, TAS by product": _PRODUCT,
+        "where it is no, TAS by product, three tokens": {**_PRODUCT, **_THREE_TOKENS},
+        "where it is no, TAS by product, mean of tokens": {**_PRODUCT, **_MEAN},
+        "where it is no, up to 5 steps, TAS by product, mean of tokens": {**five, **_PRODUCT, **_MEAN},
+        "no prompt, TAS by product, mean of tokens": {**_PRODUCT, **_MEAN, **_NO_STEP},
+    }
+    return (
+        Variant("mean of tokens", {**_PLAIN, **_MEAN}, controls=True),
+        Variant("the full method", full),
+        *_variants({**full, "prompt.stop_margin": 0.0}, rows, ("where it is no, TAS by product, mean of tokens",)),
+    )
+
+
+_Make = Callable[[Settings, FamilyPresets | None], tuple[Variant, ...]]
+_TABLES: Final[Mapping[str, tuple[str, _Make]]] = MappingProxyType(
     {
-        "ladder": ("The components, one after another (paper Table 2)", lambda base, _: paper_tables.ladder(base, {})),
+        "ladder": ("The components, one after another (paper Table 2)", lambda base, _: _ladder(base, {})),
         "ladder-paper-join": (
-            "The same, where the attribute alone chooses the track (paper section 3.5)",
-            lambda base, _: paper_tables.ladder(base, paper_tables.PAPERS_JOIN),
+            "The same if the attribute alone chooses the track (paper section 3.5)",
+            lambda base, _: _ladder(base, _PAPERS_JOIN),
         ),
-        "objective": ("What a prompt is learned on (paper Table 3)", paper_tables.objective),
-        "steps": ("Steps and step size (paper Table 7)", paper_tables.steps),
-        "tokens": ("Which prompt tokens are read", paper_tables.tokens),
-        "layers": ("Which layers are read", paper_tables.layers),
-        "relative": ("Relative attention", paper_tables.relative),
-        "frames": ("Number of frames (paper Fig. 6)", paper_tables.frames),
-        "span": ("Length of the span (paper Fig. 6), and spans without a length", paper_tables.span),
-        "join": ("How the branches choose a track", paper_tables.join),
-        "tracker": ("Trackers (paper Fig. 6)", paper_tables.tracker),
-        "presets": ("The presets, on the frames that the model's own settings give it", own_tables.presets),
-        "ours": ("What is ours, beside the full method", own_tables.ours),
-        "doubt": ("Prompts where the model's answer is no alone", own_tables.doubt),
-        "prompts": ("Prompts restricted, smooth, stopped early; views combined", own_tables.prompts),
+        "objective": ("What a prompt is learned on (paper Table 3)", lambda base, _: _objective(base)),
+        "steps": ("Steps and step size (paper Table 7)", lambda base, _: _steps()),
+        "tokens": ("Grounding tokens", lambda base, _: _tokens()),
+        "layers": ("Layers", lambda base, _: _layers()),
+        "relative": ("Relative attention", lambda base, _: _relative()),
+        "frames": ("Number of frames (paper Fig. 6)", lambda base, _: _frames(base)),
+        "span": ("Length of the span (paper Fig. 6), and spans without a length", lambda base, _: _span(base)),
+        "join": ("How the branches choose a track", lambda base, _: _join()),
+        "tracker": ("Trackers (paper Fig. 6)", lambda base, _: _tracker()),
+        "presets": ("The presets, on the frames of the model's own settings", _presets),
+        "ours": ("What is ours, beside the full method", lambda base, _: _ours(base)),
+        "doubt": ("Prompts only if the model's answer is no", lambda base, _: _doubt(base)),
+        "prompts": ("Prompts restricted, smooth, stopped early; views combined", lambda base, _: _prompts(base)),
     }
 )
 TABLE_NAMES: Final = tuple(_TABLES)
 
 
-def make_tables(
-    names: Sequence[str], base: Settings, layer_count: int, family: FamilyPresets | None = None
-) -> tuple[Table, ...]:
+def make_tables(names: Sequence[str], base: Settings, family: FamilyPresets | None = None) -> tuple[VariantTable, ...]:
     """Return tables for one model.
 
     Args:
         names: some of TABLE_NAMES; none: all.
         base: the model's own settings.
-        layer_count: decoder layers of the model.
         family: what the model's family has differently in presets.
-
-    Raises:
-        UsageError: there is no table of a name.
     """
-    for name in names:
-        if name not in _TABLES:
-            raise UsageError(f"expected a table ({', '.join(TABLE_NAMES)}), got {name!r}")
-    facts = ModelFacts(layer_count, family)
-    return tuple(Table(name, _TABLES[name][0], _TABLES[name][1](base, facts)) for name in names or TABLE_NAMES)
+    return tuple(VariantTable(name, _TABLES[name][0], _TABLES[name][1](base, family)) for name in names or TABLE_NAMES)

@@ -1,28 +1,32 @@
-"""The cross-model comparison: the same samples through many models and settings, with intervals and costs.
+"""The comparison of runs: the same samples through many models and settings, with intervals and costs.
 
-Imports no torch: every row runs in a process of its own.
+Reads finished runs, or evaluates models and settings first. Imports no torch: evaluation happens in child processes.
 """
 
 from stvg_core.evaluation.comparison.comparing import compare, write_comparison
 from stvg_core.evaluation.comparison.document import ComparisonDocument, build_comparison, dump_comparison
-from stvg_core.evaluation.comparison.ladder import LADDER, LadderStep
-from stvg_core.evaluation.comparison.pages import PageChoice, write_pages
-from stvg_core.evaluation.comparison.rows import ComparisonRow, product_of, read_rows
+from stvg_core.evaluation.comparison.pages import PageChoice, write_pages, write_run_pages
+from stvg_core.evaluation.comparison.rows import LADDER, ComparisonRow, named_rows, read_rows
+from stvg_core.evaluation.comparison.running import RowRun
 from stvg_core.evaluation.comparison.source import Source, clip_source
+from stvg_core.evaluation.comparison.table_parts import Table, TableRow
 
 __all__ = [
     "LADDER",
     "ComparisonDocument",
     "ComparisonRow",
-    "LadderStep",
     "PageChoice",
+    "RowRun",
     "Source",
+    "Table",
+    "TableRow",
     "build_comparison",
     "clip_source",
     "compare",
     "dump_comparison",
-    "product_of",
+    "named_rows",
     "read_rows",
     "write_comparison",
     "write_pages",
+    "write_run_pages",
 ]

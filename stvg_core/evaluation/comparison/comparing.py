@@ -1,112 +1,141 @@
-"""`stvg compare` as a function: rows and samples in, a folder with tables and plots out."""
+"""`stvg compare` as a function: finished runs, or models and samples in; a folder with tables, plots and pages out."""
 
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
-from stvg_core.errors import StvgError
+from stvg_core.api.run_spec import RunSpec
+from stvg_core.errors import UsageError
 from stvg_core.evaluation.comparison.document import ComparisonDocument, build_comparison, dump_comparison
-from stvg_core.evaluation.comparison.environments import open_environment
+from stvg_core.evaluation.comparison.markdown import csv_table, markdown
 from stvg_core.evaluation.comparison.pages import PageChoice, write_pages
 from stvg_core.evaluation.comparison.plots import draw_plots
-from stvg_core.evaluation.comparison.requirements import check_isolation, row_requirements
-from stvg_core.evaluation.comparison.rows import ComparisonRow, checked
-from stvg_core.evaluation.comparison.running import RowRun, RowRunner
+from stvg_core.evaluation.comparison.rows import ComparisonRow, checked, named_rows, run_names
+from stvg_core.evaluation.comparison.running import RowRun, evaluate_rows, existing_run, read_run
 from stvg_core.evaluation.comparison.source import Source
-from stvg_core.evaluation.comparison.tables import csv_table, markdown
+from stvg_core.evaluation.comparison.table_parts import Table, TableRow
 from stvg_core.evaluation.runs.runner import stopping_cleanly
-from stvg_core.metrics import Bootstrap, Protocol
+from stvg_core.metrics import Bootstrap, ScoringProtocol
 from stvg_core.outputs.report.staging import check_output_folder, staged_files
 
-JSON_NAME: Final = "comparison.json"
-MARKDOWN_NAME: Final = "comparison.md"
-CSV_NAME: Final = "comparison.csv"
-TABLE_FILES: Final = (JSON_NAME, MARKDOWN_NAME, CSV_NAME)
+COMPARISON: Final = "comparison"
 
 
 def compare(
-    rows: Sequence[ComparisonRow],
-    source: Source,
+    runs: Sequence[ComparisonRow | RunSpec] | Sequence[Path],
+    source: Source | None,
     out: Path,
-    protocol: Protocol,
+    protocol: ScoringProtocol,
     bootstrap: Bootstrap | None = None,
     *,
     retry_failed: bool = False,
-    isolate: bool = False,
+    report_only: bool = False,
     pages: PageChoice | None = None,
+    tables: Sequence[Table] = (),
+    controls: bool = False,
+    files: str = COMPARISON,
     on_row: Callable[[ComparisonRow, int], None] | None = None,
     on_count: Callable[[int, int], None] | None = None,
-    on_make: Callable[[Path], None] | None = None,
 ) -> ComparisonDocument:
-    """Run every row on the same samples, and write what came of them; the same call goes on after any stop.
+    """Compare finished runs, or models and settings, which are evaluated first; the same call resumes after any stop.
 
-    Rows run as `stvg evaluate` does, in processes of their own, into `runs/` of the folder. A row that cannot run
-    is a row with its reason, and the others finish. Files are written after each row, so that a long comparison can
-    be read while it runs.
+    Rows are evaluated as `stvg evaluate` does, in child processes, into `runs/` of the folder. A row that cannot run
+    is a row with its reason, and the others finish. Tables are written after each model's rows, so that a long
+    comparison can be read while it runs.
 
     Args:
-        rows: models and settings; the first is what the others are compared with.
-        source: the samples.
+        runs: folders of finished runs, or models and settings; the first is what the others are compared with.
+        source: the samples; None: finished runs are compared on those that they have.
         out: folder of the comparison.
         protocol: whose rules to apply.
         bootstrap: how to draw intervals; None: 2,000 resamples.
-        retry_failed: samples that failed are tried again.
-        isolate: run each row in a virtual environment of what it needs, made where there is none yet; rows that name
-            a python run in that.
+        retry_failed: evaluate failed samples again.
+        report_only: evaluate nothing; report on the runs that exist.
         pages: what index.html holds; None: the first 500 samples, with videos and attention maps.
-        on_row: told of every row, and its place, as it begins.
-        on_count: told how many samples of the row are done, and of how many.
-        on_make: told the folder of every environment that has to be made.
+        tables: rows that are read together, by the names of rows.
+        controls: add a table of all rows with controls beside each.
+        files: name of the files.
+        on_row: called with every row and its index as it begins.
+        on_count: called with the samples done and the samples of the row.
 
     Raises:
-        UsageError: rows are not unique, or have requirements without isolation.
+        UsageError: rows are not unique, or have no samples to be evaluated on.
         OutputError: the folder cannot be written to.
-        RunError: it was stopped.
+        RunError: a finished run cannot be read; or it was stopped.
+
+    Examples:
+        >>> from stvg_core.metrics import find_protocol
+        >>> compare([Path("no-such-run")], None, Path("comparison"), find_protocol("stcat"))
+        Traceback (most recent call last):
+        ...
+        stvg_core.errors.RunError: expected a run ...
     """
-    rows = checked(rows)
-    check_isolation(rows, isolate=isolate)
     check_output_folder(out)
     bootstrap, pages = bootstrap or Bootstrap(2000), pages or PageChoice()
-    runs: list[RowRun] = []
-
-    def own(row: ComparisonRow) -> bool:
-        return isolate and row.python is None
-
-    with (
-        stopping_cleanly(),
-        RowRunner(source, out, protocol.name, retry_failed=retry_failed, keep_maps=pages.keep_maps) as runner,
-    ):
-        for place, row in enumerate(rows):
-            if on_row is not None:
-                on_row(row, place)
-            try:
-                environment = open_environment(row_requirements(row), on_make=on_make) if own(row) else None
-            except StvgError as error:
-                runs.append(runner.failed(row, str(error)))
-            else:
-                runs.append(runner.run(row, environment, on_count))
-            document = build_comparison(runs, source, protocol, bootstrap)
-            # Plots and pages of what is half done nobody waits for, and they take longer than all else that is written.
-            write_comparison(document, out, plots=len(runs) == len(rows))
-    write_pages(document, [run.run for run in runs], out, protocol, source.video_folder, pages, files=TABLE_FILES)
+    folders = [run for run in runs if isinstance(run, Path)]
+    done: list[RowRun] = []
+    if folders:
+        if len(folders) != len(runs):
+            raise UsageError("expected finished runs, or models and settings; got both")
+        done = [read_run(run, protocol, name) for run, name in zip(folders, run_names(folders), strict=True)]
+    else:
+        rows = _rows([run for run in runs if not isinstance(run, Path)])
+        if source is None:
+            raise UsageError("expected samples to evaluate models on, got none; name a data set, or finished runs")
+        evaluated = (
+            (existing_run(row, out, protocol) for row in rows)
+            if report_only
+            else evaluate_rows(
+                rows,
+                source,
+                out,
+                protocol,
+                retry_failed=retry_failed,
+                keep_maps=pages.keep_maps,
+                on_row=on_row,
+                on_count=on_count,
+            )
+        )
+        with stopping_cleanly():
+            for run in evaluated:
+                done.append(run)
+                # Plots, pages and tables take longer, and are read at the end.
+                if not report_only and len(done) < len(rows) and rows[len(done)].loads != run.row.loads:
+                    partial = build_comparison(done, source, protocol, bootstrap, out=out)
+                    write_comparison(partial, out, files, plots=False)
+    if controls:
+        listed = [TableRow(run.row.name, run.row.name, controls=True) for run in done]
+        tables = [*tables, Table("controls", "Rows and controls", tuple(listed))]
+    document = build_comparison(done, source, protocol, bootstrap, tables, out)
+    write_comparison(document, out, files)
+    video_folder = pages.video_root if source is None else source.video_folder
+    written = [f"{files}.{ending}" for ending in ("json", "md", "csv")]
+    write_pages(document, [run.run for run in done], out, protocol, video_folder, pages, files=written)
     return document
 
 
-def write_comparison(document: ComparisonDocument, out: Path, *, plots: bool = True) -> None:
+def _rows(runs: Sequence[ComparisonRow | RunSpec]) -> tuple[ComparisonRow, ...]:
+    specs = [run for run in runs if isinstance(run, RunSpec)]
+    named = iter(named_rows(specs) if specs else ())
+    return checked([next(named) if isinstance(run, RunSpec) else run for run in runs])
+
+
+def write_comparison(document: ComparisonDocument, out: Path, name: str = COMPARISON, *, plots: bool = True) -> None:
     """Write a comparison's files into its folder: all of them, or none. There are plots where matplotlib is installed.
 
     Args:
         document: what to write.
         out: folder of the comparison.
+        name: of the files.
         plots: draw them as well.
 
     Raises:
         OutputError: the folder cannot be written to.
     """
     with staged_files(out) as stage:
-        (stage / JSON_NAME).write_text(dump_comparison(document), encoding="utf-8")
-        (stage / MARKDOWN_NAME).write_text(markdown(document), encoding="utf-8")
-        (stage / CSV_NAME).write_text(csv_table(document), encoding="utf-8", newline="")
+        (stage / f"{name}.json").write_text(dump_comparison(document), encoding="utf-8")
+        (stage / f"{name}.md").write_text(markdown(document), encoding="utf-8")
+        (stage / f"{name}.csv").write_text(csv_table(document), encoding="utf-8", newline="")
         if plots and find_spec("matplotlib") is not None:
             draw_plots(document, stage)

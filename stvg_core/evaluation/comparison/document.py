@@ -1,33 +1,35 @@
-"""The document of a comparison, schema version 1: rows with scores, differences and costs."""
+"""The document of a comparison, schema version 1: rows with scores, differences and costs; tables of rows."""
 
 import json
+import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter
 
 from stvg_core._internal.json_schema import published_schema
+from stvg_core.evaluation.comparison.intervals import Estimate, RunScores, difference, estimates
 from stvg_core.evaluation.comparison.running import RowRun
 from stvg_core.evaluation.comparison.source import Source
-from stvg_core.evaluation.runs.scoring import score_run
-from stvg_core.metrics import METRIC_NAMES, Bootstrap, Protocol, bootstrap_intervals
-from stvg_core.metrics.score_report import ScoreReport
-from stvg_core.metrics.summary import SampleResult, group_results, metric_values
+from stvg_core.evaluation.comparison.table_parts import Table, TablePart, table_part
+from stvg_core.evaluation.runs.provenance import differences
+from stvg_core.metrics import Bootstrap, ScoringProtocol
+from stvg_core.settings import PROVENANCE
 
 SCHEMA_ID = "urn:stvg:schema:comparison:1"
+_SHARED = (
+    ("the data set", ("dataset",)),
+    ("the frames that are sampled", ("settings.sampling",)),
+    ("the tracker", ("settings.tracker", "settings.tracks")),
+    ("the decomposer", ("settings.decomposer",)),
+)
+_LIBRARIES = ("python", "torch", "transformers")
+_LOADED = ("device", "device_map", "attention", "recompute", "cuda_graphs")
 
 
 class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class Estimate(_Part):
-    """A mean over samples with its bootstrap interval."""
-
-    mean: float
-    low: float = Field(description="lower bound of the interval")
-    high: float = Field(description="upper bound of the interval")
 
 
 class CostPart(_Part):
@@ -35,7 +37,7 @@ class CostPart(_Part):
 
     seconds_per_sample: float | None = Field(description="median wall clock; None where nothing ran")
     mean_seconds_per_sample: float | None
-    device_wait_share: float | None = Field(description="share of the time that the model waited for pictures")
+    device_wait_share: float | None = Field(description="share of the time that the model waited for frames")
     peak_host_bytes: int | None = Field(description="largest resident set of the row's processes")
     peak_device_bytes: int | None = Field(description="largest CUDA allocation; None without CUDA")
 
@@ -44,7 +46,7 @@ class RowPart(_Part):
     """One model with one choice of settings."""
 
     name: str
-    status: Literal["ok", "failed"] = Field(description="failed: the run could not start or go on; samples have none")
+    status: Literal["ok", "failed"] = Field(description="failed: the run could not start or finish; it has no samples")
     error: str = Field(description="why it failed, on one line; empty for ok")
     run: str = Field(description="run folder, relative to the comparison's")
     model: str
@@ -52,9 +54,6 @@ class RowPart(_Part):
     overrides: dict[str, JsonValue] = Field(description="settings that the row changes")
     configuration: dict[str, JsonValue] | None = Field(description="everything that decides the row's results")
     versions: dict[str, str] | None = Field(None, description="of what the row ran on last; None where it did not run")
-    environment: list[str] | None = Field(
-        None, description="requirements that the row's own environment was made from (--isolate); None without one"
-    )
     samples: dict[str, int] | None = Field(description="ok, failed, pending, left_out")
     counts: dict[str, int] | None = Field(description="scored, missing, failed; None where no truth is published")
     score: dict[str, Estimate] | None = Field(description="by metric, in 0..1")
@@ -77,42 +76,56 @@ class ComparisonDocument(_Part):
     protocol: str = Field(description="whose rules the scores follow")
     bootstrap: dict[str, float] = Field(description="how intervals were drawn")
     rows: list[RowPart] = Field(min_length=1)
+    differences: dict[str, list[JsonValue]] = Field(
+        default_factory=dict, description="what is not the same in all rows that ran: its dotted name, a value per row"
+    )
+    tables: list[TablePart] = Field(default_factory=list, description="rows that are read together, with controls")
     warnings: list[str] = Field(description="what keeps rows from being compared fairly, one sentence each")
 
 
 def build_comparison(
-    runs: Sequence[RowRun], source: Source, protocol: Protocol, bootstrap: Bootstrap
+    runs: Sequence[RowRun],
+    source: Source | None,
+    protocol: ScoringProtocol,
+    bootstrap: Bootstrap,
+    tables: Sequence[Table] = (),
+    out: Path | None = None,
 ) -> ComparisonDocument:
     """Return the document of a comparison from its rows' runs.
 
     Args:
         runs: what came of the rows, in their order; the first is what the others are compared with.
-        source: the samples.
+        source: the samples; None: as the first run names them.
         protocol: whose rules to apply.
         bootstrap: how to draw intervals; every row and difference by the same draws.
+        tables: rows that are read together, by the names of rows.
+        out: folder of the comparison, which paths of runs are relative to.
 
     Raises:
         RunError: a run that has a summary cannot be read.
     """
-    reports = [_report(run, protocol) for run in runs]
-    rows = [_row(run, report, reports[0], protocol, bootstrap) for run, report in zip(runs, reports, strict=True)]
+    scores = {run.row.name: RunScores(run, protocol, bootstrap) for run in runs}
+    first = scores[runs[0].row.name]
+    described = [_described(run.summary) for run in runs]
+    ran = [one for one in described if one]
+    names = {name: None for one in ran[1:] for name, _, _ in differences(ran[0], one)}
     return ComparisonDocument(
         schema_version=1,
-        dataset={
-            "name": source.dataset,
-            "root": str(source.root),
-            "split": source.split,
-            "limit": source.limit,
-        },
+        dataset=_dataset(runs, source),
         protocol=protocol.name,
         bootstrap={"resamples": bootstrap.resamples, "seed": bootstrap.seed, "confidence": bootstrap.confidence},
-        rows=rows,
-        warnings=_warnings(runs),
+        rows=[_row(run, scores[run.row.name], first, out) for run in runs],
+        differences={name: [_value(one, name) for one in described] for name in names},
+        tables=[table_part(table, scores, bootstrap) for table in tables],
+        # The rows of a model's tables differ on purpose.
+        warnings=_warnings(
+            [] if any(table.model for table in tables) else list(names), ran, [scores[run.row.name] for run in runs]
+        ),
     )
 
 
 def dump_comparison(document: ComparisonDocument) -> str:
-    """Return a comparison as JSON text, laid out for reading; ASCII alone."""
+    """Return a comparison as JSON text, indented; ASCII alone."""
     return json.dumps(document.model_dump(mode="json"), indent=1, allow_nan=False) + "\n"
 
 
@@ -122,88 +135,77 @@ def schema_text() -> str:
     return published_schema(schema, SCHEMA_ID, "Result of stvg compare")
 
 
-def _report(run: RowRun, protocol: Protocol) -> ScoreReport | None:
-    if run.summary is None or run.summary["score"] is None:
-        return None
-    return score_run(run.run, protocol, ("type",))
+def _dataset(runs: Sequence[RowRun], source: Source | None) -> dict[str, Any]:
+    if source is not None:
+        return {"name": source.dataset, "root": str(source.root), "split": source.split, "limit": source.limit}
+    summary = next((run.summary for run in runs if run.summary), {})
+    dataset = _value(summary.get("configuration") or {}, "dataset") or {}
+    return {"name": _value(dataset, "name"), "split": _value(dataset, "split"), **summary.get("selection", {})}
 
 
-def _row(
-    run: RowRun, report: ScoreReport | None, first: ScoreReport | None, protocol: Protocol, bootstrap: Bootstrap
-) -> RowPart:
+def _row(run: RowRun, scores: RunScores, first: RunScores, out: Path | None) -> RowPart:
     summary = run.summary or {}
-    configuration = summary.get("configuration")
-    values = None if report is None else values_by_sample(report.results, protocol)
-    difference = None
-    if values is not None and first is not None and report is not first:
-        own = values_by_sample(first.results, protocol)
-        common = sorted(values.keys() & own.keys())
-        difference = estimates(np.array([values[name] - own[name] for name in common]), bootstrap)
+    configuration, report, values = summary.get("configuration"), scores.report, scores.values
+    compared = None
+    if values is not None and first.values is not None and scores is not first:
+        compared = difference(values, first.values, scores.bootstrap)
     return RowPart(
         name=run.row.name,
         status="failed" if run.summary is None else "ok",
         error=run.error,
-        run=f"{run.run.parent.name}/{run.run.name}",
-        model=run.row.model,
-        preset=run.row.preset if configuration is None else configuration["settings"]["preset"],
-        overrides=dict(run.row.overrides),
+        run=f"{run.run.parent.name}/{run.run.name}" if out is None else Path(os.path.relpath(run.run, out)).as_posix(),
+        model=run.row.spec.model,
+        preset=run.row.spec.preset if configuration is None else _text(_value(configuration, "settings.preset")),
+        overrides=dict(run.row.spec.overrides),
         configuration=configuration,
         versions=_versions(summary),
-        environment=None if run.environment is None else list(run.environment.requirements),
         samples=summary.get("samples"),
         counts=None if report is None else report.score.counts,
-        score=None if values is None else estimates(np.array([values[name] for name in sorted(values)]), bootstrap),
-        difference=difference,
-        by_type_estimates=None if report is None else _by_type(report, protocol, bootstrap),
+        score=None if values is None else estimates(values, scores.bootstrap),
+        difference=compared,
         by_type=None if report is None else {name: score.summary for name, score in report.groups["type"].items()},
+        by_type_estimates=None if report is None else scores.by_type(),
         failures=summary.get("failures", []),
         cost=_cost(summary),
     )
 
 
-def values_by_sample(results: Sequence[SampleResult], protocol: Protocol) -> dict[str, "np.ndarray"]:
-    """Return what every counted sample adds to the means, by sample, in the order of METRIC_NAMES."""
-    counted = sorted((result for result in results if result.counted), key=lambda result: result.sample_id)
-    names = [result.sample_id for result in counted]
-    return dict(zip(names, metric_values(counted, protocol.rules), strict=True))
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
 
 
-def _by_type(report: ScoreReport, protocol: Protocol, bootstrap: Bootstrap) -> dict[str, dict[str, Estimate]]:
-    found = {
-        kind: estimates(np.array(list(values_by_sample(results, protocol).values())), bootstrap)
-        for kind, results in group_results(report.results, "type").items()
+def _described(summary: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return what may differ between rows: the configuration, how the model was loaded, and versions of libraries."""
+    if not summary or not summary.get("configuration"):
+        return {}
+    configuration, sessions = dict(summary["configuration"]), summary.get("sessions") or [{}]
+    versions = _versions(summary) or {}
+    settings = {name: value for name, value in configuration["settings"].items() if name not in PROVENANCE[1:]}
+    return configuration | {
+        "settings": settings,
+        "load": {name: sessions[-1].get(name) for name in _LOADED},
+        "versions": {name: versions.get(name) for name in _LIBRARIES},
     }
-    return {kind: estimate for kind, estimate in found.items() if estimate is not None}
 
 
-def estimates(values: "np.ndarray", bootstrap: Bootstrap) -> dict[str, Estimate] | None:
-    """Return means with their intervals by metric; None without samples.
-
-    Args:
-        values: what each sample adds, a row per sample, in the order of METRIC_NAMES.
-        bootstrap: how to draw; the same draws for all rows and differences of as many samples.
-    """
-    if not len(values):
-        return None
-    bounds = bootstrap_intervals(values, bootstrap)
-    means = values.mean(axis=0)
-    return {
-        name: Estimate(mean=float(mean), low=float(low), high=float(high))
-        for name, mean, (low, high) in zip(METRIC_NAMES, means, bounds.tolist(), strict=True)
-    }
+def _value(values: Any, name: str) -> Any:  # noqa: ANN401  # JSON
+    """Return what lies under a dotted name; None where nothing does."""
+    for part in name.split("."):
+        values = values.get(part) if isinstance(values, Mapping) else None
+    return values
 
 
 def _versions(summary: Mapping[str, Any]) -> dict[str, str] | None:
     sessions = summary.get("sessions")
-    return dict(sessions[-1]["versions"]) if sessions and sessions[-1].get("versions") else None
+    versions = sessions[-1].get("versions") if sessions else None
+    return {str(name): str(number) for name, number in versions.items()} if isinstance(versions, dict) else None
 
 
 def _cost(summary: Mapping[str, Any]) -> CostPart:
     seconds = summary.get("seconds_per_sample") or {}
 
     def largest(name: str) -> int | None:
-        found = [session[name] for session in summary.get("sessions", ()) if session.get(name)]
-        return max(found, default=None)
+        return max((session[name] for session in summary.get("sessions", ()) if session.get(name)), default=None)
 
     return CostPart(
         seconds_per_sample=seconds.get("median"),
@@ -214,29 +216,21 @@ def _cost(summary: Mapping[str, Any]) -> CostPart:
     )
 
 
-_SHARED = (
-    ("the frames that are sampled", lambda settings: settings["sampling"]),
-    ("the tracker", lambda settings: [settings["tracker"], settings.get("tracks")]),
-    ("the decomposer", lambda settings: settings["decomposer"]),
-)
-
-
-_LIBRARIES = ("python", "torch", "transformers")
-
-
-def _warnings(runs: Sequence[RowRun]) -> list[str]:
+def _warnings(names: Sequence[str], ran: Sequence[Mapping[str, Any]], scores: Sequence[RunScores]) -> list[str]:
     """Return a sentence for each thing that rows should share and do not."""
-    settings = [
-        run.summary["configuration"]["settings"] for run in runs if run.summary and run.summary["configuration"]
-    ]
-    told = [
+    warnings = [
         f"rows differ in {what}: differences between them are not the model's alone"
-        for what, pick in _SHARED
-        if len({json.dumps(pick(found), sort_keys=True) for found in settings}) > 1
+        for what, prefixes in _SHARED
+        if any(name == prefix or name.startswith(f"{prefix}.") for name in names for prefix in prefixes)
     ]
-    ran = [versions for run in runs if (versions := _versions(run.summary or {}))]
-    for name in _LIBRARIES:
-        found = sorted({versions[name] for versions in ran if name in versions})
+    for library in _LIBRARIES:
+        found = sorted({str(number) for one in ran if (number := _value(one, f"versions.{library}"))})
         if len(found) > 1:
-            told.append(f"rows ran under {name} {' and '.join(found)}: a difference may be the library's")
-    return told
+            warnings.append(f"rows ran under {library} {' and '.join(found)}: a difference may be the library's")
+    samples = [set(one.values) for one in scores if one.values]
+    if any(one != samples[0] for one in samples):
+        common = len(set.intersection(*samples))
+        warnings.append(
+            f"rows are not scored on the same samples: {common} are in all; differences are of those in both"
+        )
+    return warnings

@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Any, Final
 
 from stvg_core.errors import OutputError, RunError
-from stvg_core.evaluation.comparison.document import ComparisonDocument
+from stvg_core.evaluation.comparison.document import ComparisonDocument, build_comparison
 from stvg_core.evaluation.comparison.page_videos import PageVideos
-from stvg_core.evaluation.comparison.plots import PLOT_NAMES
+from stvg_core.evaluation.comparison.plots import plot_names
+from stvg_core.evaluation.comparison.running import read_run
 from stvg_core.evaluation.runs.scoring import score_run
 from stvg_core.evaluation.runs.store import RunStore, StoredResult, StoredSample
-from stvg_core.metrics import METRIC_NAMES, Protocol
+from stvg_core.evaluation.runs.tasks import CONTROLS_KEY
+from stvg_core.metrics import METRIC_NAMES, Bootstrap, ScoringProtocol
 from stvg_core.outputs.report.kept_maps import check_maps
 from stvg_core.outputs.report.pages.media import MediaChoice
 from stvg_core.outputs.report.pages.sample import failed_part, found_part, text, truth_of_annotation
@@ -28,6 +30,7 @@ MEDIA_FOLDER: Final = "pages/media"
 MOST_SAMPLES: Final = 500
 _DAMAGED: Final = "expected a grounding document in the run, got one that cannot be shown: {}; evaluate it again"
 _DIGITS: Final = 4
+_RESAMPLES: Final = 2000
 
 
 @dataclass(frozen=True)
@@ -36,20 +39,22 @@ class PageChoice:
 
     Attributes:
         media: how they get their videos.
-        most_samples: the first so many samples have a player.
-        keep_maps: runs keep attention maps for the players.
+        most_samples: only the first N samples have a player.
+        keep_maps: runs keep attention maps, for players and controls.
+        video_root: folder of the videos of finished runs; None: their pages show boxes without frames.
     """
 
     media: MediaChoice = "link"
     most_samples: int = MOST_SAMPLES
     keep_maps: bool = True
+    video_root: Path | None = None
 
 
 def write_pages(
     document: ComparisonDocument,
     runs: Sequence[Path],
     out: Path,
-    protocol: Protocol,
+    protocol: ScoringProtocol,
     video_root: Path | None,
     choice: PageChoice,
     *,
@@ -92,18 +97,37 @@ def write_pages(
             listed.append(_listed(sample, rows))
             if on_sample is not None:
                 on_sample(number + 1, len(samples))
+        plots = [name for name in plot_names(document) if (out / f"{name}.svg").is_file()]
         (stage / INDEX_FILE).write_text(
-            render_page(
-                "stvg comparison", _index(document, listed, total) | {"files": list(files), "plots": _plots(out)}
-            ),
+            render_page("stvg comparison", _index(document, listed, total) | {"files": list(files), "plots": plots}),
             encoding="utf-8",
         )
     return out / INDEX_FILE
 
 
-def _plots(out: Path) -> list[str]:
-    """Return the names of the plots that lie in the folder."""
-    return [name for name in PLOT_NAMES if (out / f"{name}.svg").is_file()]
+def write_run_pages(
+    run: Path,
+    protocol: ScoringProtocol,
+    video_root: Path | None,
+    choice: PageChoice,
+    *,
+    on_sample: Callable[[int, int], None] | None = None,
+) -> Path:
+    """Write index.html and what belongs to it into the folder of a run.
+
+    Args:
+        run: folder of `stvg evaluate`.
+        protocol: whose rules the scores follow.
+        video_root: folder that the samples' videos are relative to; None: pages show boxes without pictures.
+        choice: what pages hold.
+        on_sample: told how many samples are written, and of how many.
+
+    Raises:
+        OutputError: the folder cannot be written to.
+        RunError: there is no run, or it cannot be read.
+    """
+    document = build_comparison([read_run(run, protocol)], None, protocol, Bootstrap(_RESAMPLES))
+    return write_pages(document, [run], run, protocol, video_root, choice, on_sample=on_sample)
 
 
 def _open(run: Path, opened: contextlib.ExitStack) -> RunStore | None:
@@ -128,7 +152,7 @@ def _samples(stores: Sequence[RunStore | None], most: int) -> tuple[list[StoredS
     return sorted(found.values(), key=lambda sample: sample.position), len(known)
 
 
-def _scores(run: Path, protocol: Protocol) -> dict[str, dict[str, float]]:
+def _scores(run: Path, protocol: ScoringProtocol) -> dict[str, dict[str, float]]:
     """Return overlaps by sample; none where no truth is published."""
     try:
         report = score_run(run, protocol)
@@ -163,6 +187,7 @@ def _found(store: RunStore, result: StoredResult) -> dict[str, Any]:
         maps = store.maps(result.sample_id)
         if maps is not None:
             check_maps(maps)
+            maps.pop(CONTROLS_KEY, None)
         return found_part(result.document or {}, maps)
     except (KeyError, TypeError, ValueError, AttributeError, RunError) as error:
         return failed_part("document", _DAMAGED.format(error))
@@ -207,7 +232,7 @@ def _listed(sample: StoredSample, rows: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _index(document: ComparisonDocument, listed: list[dict[str, Any]], total: int) -> dict[str, Any]:
-    dumped = document.model_dump(mode="json")
+    dumped = document.model_dump(mode="json", exclude={"tables", "differing"})
     for row in dumped["rows"]:
         configuration = row.pop("configuration") or {}
         row["settings"] = configuration.get("settings", {})

@@ -4,11 +4,13 @@ Needs matplotlib: pip install 'stvg-core[plots]'. A model has one colour in all 
 colour-blind readers can tell apart), and no colour says what no position, sign or hatch says as well.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from stvg_core.evaluation.comparison.document import ComparisonDocument, Estimate, RowPart
+from stvg_core.evaluation.comparison.document import ComparisonDocument
+from stvg_core.evaluation.comparison.intervals import Estimate
 
 _PERCENT: Final = 100.0
 _METRIC: Final = "m_vIoU"
@@ -24,10 +26,13 @@ _SIGNS: Final = "osD^vPXphH<>*d"
 _HATCHES: Final = ("", "////", "....", "xxxx")
 _WIDE_RANGE: Final = 8.0
 """From this ratio of the dearest to the cheapest row on costs are drawn by their logarithm."""
-FORMATS: Final = ("png", "svg")
-TEXT_STYLE: Final[Any] = {"svg.fonttype": "none", "svg.hashsalt": "stvg", "text.parse_math": False}
-"""Text stays text: files can be searched and read aloud, and are the same every time."""
-_STYLE: Final[Any] = TEXT_STYLE | {
+_MOST_PLOTTED: Final = 40
+"""Of more rows only tables are drawn."""
+_STYLE: Final[Any] = {
+    # Text stays text: files can be searched and read aloud, and are the same every time.
+    "svg.fonttype": "none",
+    "svg.hashsalt": "stvg",
+    "text.parse_math": False,
     "axes.axisbelow": True,
     "axes.grid": True,
     "axes.spines.right": False,
@@ -43,25 +48,23 @@ Axes = Any
 """matplotlib's, which need not be installed."""
 
 
-def save_figure(figure: Any, path: Path, title: str, dots_per_inch: int) -> list[Path]:  # noqa: ANN401  # matplotlib's
-    """Write a figure as PNG and SVG, the same bytes every time, and close it.
+@dataclass(frozen=True)
+class _Row:
+    """A row as plots take it.
 
-    Args:
-        figure: what was drawn.
-        path: of the files, without their endings.
-        title: goes into the files' metadata.
-        dots_per_inch: of the PNG.
+    Attributes:
+        name: at its bar.
+        group: rows of one have one colour and stand together.
+        estimate: m_vIoU.
+        seconds: per sample; None where unknown.
+        by_type: m_vIoU by query type.
     """
-    from matplotlib import pyplot
 
-    written = []
-    for ending in FORMATS:
-        target = path.with_name(f"{path.name}.{ending}")
-        dateless = {"Date": None} if ending == "svg" else {}
-        figure.savefig(target, dpi=dots_per_inch, metadata={"Title": title, **dateless})
-        written.append(target)
-    pyplot.close(figure)
-    return written
+    name: str
+    group: str
+    estimate: Estimate
+    seconds: float | None = None
+    by_type: Mapping[str, Estimate] = field(default_factory=dict)
 
 
 def draw_plots(document: ComparisonDocument, folder: Path) -> tuple[Path, ...]:
@@ -78,48 +81,80 @@ def draw_plots(document: ComparisonDocument, folder: Path) -> tuple[Path, ...]:
     mpl.use("Agg")
     from matplotlib import pyplot
 
+    label = f"{_METRIC}, percent, with {_PERCENT * document.bootstrap['confidence']:g} % interval"
     written: list[Path] = []
     with mpl.rc_context(_STYLE):
-        for name, (title, wanted, draw) in _PLOTS.items():
-            rows = wanted(document)
+        for name, title, rows, draw in _plots(document):
             if not rows:
                 continue
             figure, axes = pyplot.subplots(layout="constrained")
-            draw(rows, document, figure, axes)
-            written += save_figure(figure, folder / name, title, _DOTS_PER_INCH)
+            draw(rows, label, figure, axes)
+            for ending in ("png", "svg"):
+                target = folder / f"{name}.{ending}"
+                dateless = {"Date": None} if ending == "svg" else {}
+                figure.savefig(target, dpi=_DOTS_PER_INCH, metadata={"Title": title, **dateless})
+                written.append(target)
+            pyplot.close(figure)
     return tuple(written)
 
 
-def _scored(document: ComparisonDocument) -> list[RowPart]:
-    return [row for row in document.rows if row.score is not None]
+def plot_names(document: ComparisonDocument) -> tuple[str, ...]:
+    """Return the names of the files that `draw_plots` may write, without their endings."""
+    return tuple(name for name, *_ in _plots(document))
 
 
-def _with_costs(document: ComparisonDocument) -> list[RowPart]:
-    return [row for row in _scored(document) if row.cost.seconds_per_sample is not None]
+_Draw = Callable[[list[_Row], str, Any, Axes], None]
 
 
-def _with_types(document: ComparisonDocument) -> list[RowPart]:
-    return [row for row in _scored(document) if row.by_type_estimates and len(row.by_type_estimates) > 1]
-
-
-def _quality_and_cost(rows: list[RowPart], document: ComparisonDocument, figure: Any, axes: Axes) -> None:  # noqa: ANN401  # matplotlib's
-    figure.set_size_inches(_INCHES + 0.5 + _names_inches(rows), max(3.4, 0.6 + 0.19 * len(rows)))
-    colors, of_model = _colors(rows), dict.fromkeys((row.model for row in rows), 0)
-    for row in rows:
-        estimate = (row.score or {})[_METRIC]
-        axes.errorbar(
+def _plots(document: ComparisonDocument) -> Iterator[tuple[str, str, list[_Row], _Draw]]:
+    rows = [
+        _Row(
+            row.name,
+            row.model,
+            row.score[_METRIC],
             row.cost.seconds_per_sample,
-            _PERCENT * estimate.mean,
-            yerr=_reach([estimate]),
-            fmt=_SIGNS[of_model[row.model] % len(_SIGNS)],
-            color=colors[row.model],
+            {kind: found[_METRIC] for kind, found in (row.by_type_estimates or {}).items()},
+        )
+        for row in document.rows
+        if row.score is not None
+    ]
+    rows = rows if len(rows) <= _MOST_PLOTTED else []
+    yield (
+        "quality_and_cost",
+        "Quality against cost",
+        [row for row in rows if row.seconds is not None],
+        _quality_and_cost,
+    )
+    yield "rows", "Quality by row", rows, _rows
+    yield "query_types", "Quality by row and query type", [row for row in rows if len(row.by_type) > 1], _query_types
+    models = list(dict.fromkeys(part.model for part in document.tables))
+    for part in document.tables:
+        name = "_".join(["table", part.name, *([str(models.index(part.model) + 1)] if len(models) > 1 else [])])
+        shown = [
+            _Row(row.name, "" if row.control_of is None else "control", row.score[_METRIC])
+            for row in part.rows
+            if row.score is not None
+        ]
+        yield name, f"{part.model}: {part.title}", shown, _rows
+
+
+def _quality_and_cost(rows: list[_Row], label: str, figure: Any, axes: Axes) -> None:  # noqa: ANN401  # matplotlib's
+    figure.set_size_inches(_INCHES + 0.5 + _names_inches(rows), max(3.4, 0.6 + 0.19 * len(rows)))
+    colors, of_group = _colors(rows), dict.fromkeys((row.group for row in rows), 0)
+    for row in rows:
+        axes.errorbar(
+            row.seconds,
+            _PERCENT * row.estimate.mean,
+            yerr=_reach([row.estimate]),
+            fmt=_SIGNS[of_group[row.group] % len(_SIGNS)],
+            color=colors[row.group],
             markersize=5.5,
             elinewidth=0.8,
             alpha=0.85,
             label=_short(row.name),
         )
-        of_model[row.model] += 1
-    seconds = [row.cost.seconds_per_sample or 0.0 for row in rows]
+        of_group[row.group] += 1
+    seconds = [row.seconds or 0.0 for row in rows]
     if min(seconds) > 0 and max(seconds) / min(seconds) > _WIDE_RANGE:
         from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
@@ -131,14 +166,14 @@ def _quality_and_cost(rows: list[RowPart], document: ComparisonDocument, figure:
         axes.set_xlim(0, 1.08 * max(seconds))
     axes.set_ylim(bottom=0)
     axes.set_xlabel("seconds a sample (median)")
-    axes.set_ylabel(_label(document))
+    axes.set_ylabel(label)
     figure.legend(loc="outside right upper")
 
 
-def _rows(rows: list[RowPart], document: ComparisonDocument, figure: Any, axes: Axes) -> None:  # noqa: ANN401  # matplotlib's
+def _rows(rows: list[_Row], label: str, figure: Any, axes: Axes) -> None:  # noqa: ANN401  # matplotlib's
     places = _places(rows)
-    colors, estimates = _colors(rows), [(row.score or {})[_METRIC] for row in rows]
-    _bars(axes, places, estimates, 0.72, [colors[row.model] for row in rows])
+    colors, estimates = _colors(rows), [row.estimate for row in rows]
+    _bars(axes, places, estimates, 0.72, [colors[row.group] for row in rows])
     for place, estimate in zip(places, estimates, strict=True):
         axes.annotate(
             f"{_PERCENT * estimate.mean:.1f}",
@@ -149,25 +184,25 @@ def _rows(rows: list[RowPart], document: ComparisonDocument, figure: Any, axes: 
             va="center",
             fontsize=8,
         )
-    _name_rows(rows, places, document, figure, axes)
+    _name_rows(rows, places, label, figure, axes)
 
 
-def _query_types(rows: list[RowPart], document: ComparisonDocument, figure: Any, axes: Axes) -> None:  # noqa: ANN401  # matplotlib's
-    types = list(dict.fromkeys(kind for row in rows for kind in row.by_type_estimates or {}))
+def _query_types(rows: list[_Row], label: str, figure: Any, axes: Axes) -> None:  # noqa: ANN401  # matplotlib's
+    types = list(dict.fromkeys(kind for row in rows for kind in row.by_type))
     places, height = _places(rows), 0.78 / len(types)
     for number, kind in enumerate(types):
         shift = (number - (len(types) - 1) / 2) * height
-        own = [(place, row) for place, row in zip(places, rows, strict=True) if kind in (row.by_type_estimates or {})]
+        own = [(place, row) for place, row in zip(places, rows, strict=True) if kind in row.by_type]
         _bars(
             axes,
             [place + shift for place, _ in own],
-            [(row.by_type_estimates or {})[kind][_METRIC] for _, row in own],
+            [row.by_type[kind] for _, row in own],
             height,
             [_COLORS[number % len(_COLORS)]] * len(own),
             hatch=_HATCHES[number % len(_HATCHES)],
             label=kind,
         )
-    _name_rows(rows, places, document, figure, axes, row_inches=_ROW_INCHES * max(1.0, 0.7 * len(types)))
+    _name_rows(rows, places, label, figure, axes, row_inches=_ROW_INCHES * max(1.0, 0.7 * len(types)))
     figure.legend(loc="outside lower center", ncols=4)
 
 
@@ -202,19 +237,19 @@ def _reach(estimates: Sequence[Estimate]) -> list[list[float]]:
     ]
 
 
-def _places(rows: Sequence[RowPart]) -> list[float]:
-    """Return where rows stand, from the top: the rows of a model together, a gap before the next model."""
+def _places(rows: Sequence[_Row]) -> list[float]:
+    """Return where rows stand, from the top: a gap between models where there are many."""
     places: list[float] = []
     for number, row in enumerate(rows):
-        gap = 0.5 if number and row.model != rows[number - 1].model and len(rows) > 4 else 0.0  # noqa: PLR2004
+        gap = 0.5 if number and row.group != rows[number - 1].group and len(rows) > 4 else 0.0  # noqa: PLR2004
         places.append((places[-1] + 1.0 + gap) if places else 0.0)
     return places
 
 
 def _name_rows(
-    rows: Sequence[RowPart],
+    rows: Sequence[_Row],
     places: Sequence[float],
-    document: ComparisonDocument,
+    label: str,
     figure: Any,  # noqa: ANN401  # matplotlib's
     axes: Axes,
     row_inches: float = _ROW_INCHES,
@@ -226,19 +261,15 @@ def _name_rows(
     axes.set_xlim(left=0)
     axes.tick_params(axis="y", length=0)
     axes.grid(visible=False, axis="y")
-    axes.set_xlabel(_label(document))
+    axes.set_xlabel(label)
 
 
-def _label(document: ComparisonDocument) -> str:
-    return f"{_METRIC}, percent, with {_PERCENT * document.bootstrap['confidence']:g} % interval"
+def _colors(rows: Sequence[_Row]) -> dict[str, str]:
+    groups = dict.fromkeys(row.group for row in rows)
+    return {group: _COLORS[number % len(_COLORS)] for number, group in enumerate(groups)}
 
 
-def _colors(rows: Sequence[RowPart]) -> dict[str, str]:
-    models = dict.fromkeys(row.model for row in rows)
-    return {model: _COLORS[number % len(_COLORS)] for number, model in enumerate(models)}
-
-
-def _names_inches(rows: Sequence[RowPart]) -> float:
+def _names_inches(rows: Sequence[_Row]) -> float:
     return _LETTER_INCHES * max(len(_short(row.name)) for row in rows)
 
 
@@ -250,20 +281,3 @@ def _short(name: str) -> str:
     """
     half = (_LONGEST_NAME - 3) // 2
     return name if len(name) <= _LONGEST_NAME else f"{name[: half + 1]}...{name[-half:]}"
-
-
-_PLOTS: Final[
-    dict[
-        str,
-        tuple[
-            str,
-            Callable[[ComparisonDocument], list[RowPart]],
-            Callable[[list[RowPart], ComparisonDocument, Any, Axes], None],
-        ],
-    ]
-] = {
-    "quality_and_cost": ("Quality against cost", _with_costs, _quality_and_cost),
-    "rows": ("Quality by row", _scored, _rows),
-    "query_types": ("Quality by row and query type", _with_types, _query_types),
-}
-PLOT_NAMES: Final = tuple(_PLOTS)

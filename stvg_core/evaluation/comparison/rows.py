@@ -1,152 +1,170 @@
-"""What is compared: one row per model and settings, by hand, by product, or from a file."""
+"""What is compared: one row per model and settings, from specs, from a file, or from finished runs."""
 
 import re
-import tomllib
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from stvg_core._internal.plain_text import one_line
+from stvg_core.api.run_spec import RunSpec, read_run_tables
 from stvg_core.errors import UsageError
-from stvg_core.evaluation.comparison.ladder import LADDER
 
-MOST_ROWS: Final = 500
+MAXIMUM_ROWS: Final = 5000
 _NOT_IN_A_FOLDER: Final = re.compile(r"[^A-Za-z0-9._+-]+")
 _LONGEST_FOLDER: Final = 80
+_LONGEST_NAME: Final = 200
+_MEAN: Final = {"spatial.tokens.rule": "mean", "temporal.tokens.rule": "mean"}
+_IDENTIFIED: Final = {"spatial.tokens.rule": "max_activation", "temporal.tokens.rule": "max_activation"}
+_TUNED: Final = {"spatial.tune": True, "temporal.tune": True}
+_BARE: Final = {"spatial.tune": False, "temporal.tune": False, "augment.enabled": False}
+
+
+LADDER: Final[Mapping[str, Mapping[str, Any]]] = MappingProxyType(
+    {
+        "mean of tokens": {**_MEAN, **_BARE},
+        "+ identification": {**_IDENTIFIED, **_BARE},
+        "+ spatial prompt": {**_IDENTIFIED, **_BARE, "spatial.tune": True},
+        "+ temporal prompt": {**_IDENTIFIED, **_BARE, "temporal.tune": True},
+        "+ both prompts": {**_IDENTIFIED, **_BARE, **_TUNED},
+        "+ TAS": {**_IDENTIFIED, **_TUNED, "augment.enabled": True},
+    }
+)
+"""The method's components (paper Table 2) and the settings they override, cumulative but for the two prompts.
+
+Where a preset has `prompt.steps` 0 (calibration may choose so), the rows with prompts learn none and equal the row
+before: set steps with `--set prompt.steps=1`.
+"""
 
 
 @dataclass(frozen=True)
 class ComparisonRow:
-    """One row: everything that may differ between the runs that are compared.
+    """One row of a comparison.
 
     Attributes:
-        name: what the tables call it; unique.
-        model: as `--model` takes it.
-        preset: None: calibrated where the checkpoint carries it, else paper.
-        overrides: dotted setting names to values.
-        tracks: name of a tracker; None: the default.
-        decomposer: name of a decomposer; None: the default.
-        backend: which backend, where several would do.
-        device: as `--device` takes it.
-        dtype: as `--dtype` takes it.
-        python: interpreter of the environment that has this row's backend; None: this one.
-        requirements: what an environment of the row's own has besides; needs isolation.
+        name: in tables; unique.
+        spec: everything that decides its results, besides video and query.
+        python: interpreter of an environment that has this row's backend; None: this one.
+        folder_name: of its run; empty: made from the name.
     """
 
     name: str
-    model: str
-    preset: str | None = None
-    overrides: Mapping[str, Any] = field(default_factory=dict)
-    tracks: str | None = None
-    decomposer: str | None = None
-    backend: str | None = None
-    device: str = "auto"
-    dtype: str = "auto"
+    spec: RunSpec
     python: str | None = None
-    requirements: tuple[str, ...] = ()
+    folder_name: str = ""
 
     @property
     def folder(self) -> str:
         """Name of the row's run folder; harmless as a file name.
 
-        >>> ComparisonRow("tiny:qwen2-vl, paper", "tiny:qwen2-vl").folder
+        >>> ComparisonRow("tiny:qwen2-vl, paper", RunSpec("tiny:qwen2-vl")).folder
         'tiny-qwen2-vl-paper'
         """
-        return _NOT_IN_A_FOLDER.sub("-", self.name).strip("-.")[:_LONGEST_FOLDER] or "row"
+        return self.folder_name or folder_name(self.name)
 
-    def job(self) -> dict[str, Any]:
-        """Return what decides the row's results, for the process that runs it; JSON values."""
-        names = ("model", "preset", "tracks", "decomposer", "backend", "device", "dtype")
-        return {name: getattr(self, name) for name in names} | {"overrides": dict(self.overrides)}
-
-
-class _FileRow(BaseModel):
-    """One `[[row]]` of a rows file."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    name: str | None = Field(None, min_length=1, max_length=200)
-    model: str = Field(min_length=1)
-    preset: str | None = None
-    set: dict[str, Any] = Field(default_factory=dict)
-    tracks: str | None = None
-    decomposer: str | None = None
-    backend: str | None = None
-    device: str = "auto"
-    dtype: str = "auto"
-    python: str | None = None
-    requirements: tuple[str, ...] = Field((), max_length=100)
-    ladder: bool = False
+    @property
+    def loads(self) -> tuple[object, ...]:
+        """What rows must have in common to share a process and the loaded model."""
+        spec = self.spec
+        return self.python, spec.model, spec.revision, spec.backend, spec.load, spec.extensions
 
 
-class _RowsFile(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+def folder_name(name: str) -> str:
+    """Return a row's name as a file name."""
+    return _NOT_IN_A_FOLDER.sub("-", name).strip("-.")[:_LONGEST_FOLDER] or "row"
 
-    row: list[_FileRow] = Field(min_length=1, max_length=MOST_ROWS)
 
-
-def product_of(
-    models: Sequence[str],
-    presets: Sequence[str] = (),
-    overrides: Mapping[str, Any] | None = None,
-    *,
-    ladder: bool = False,
-    **common: Any,  # noqa: ANN401  # fields of ComparisonRow
-) -> tuple[ComparisonRow, ...]:
-    """Return a row per model and preset; with the ladder, one per model, preset and component.
+def named_rows(specs: Sequence[RunSpec], *, ladder: bool = False) -> tuple[ComparisonRow, ...]:
+    """Return a row per spec, called by its model and by what it does not share with other specs of that model.
 
     Args:
-        models: as `--model` takes them.
-        presets: none: each model's default.
-        overrides: dotted setting names to values, of every row.
-        ladder: add the method's components one by one (paper Table 2).
-        common: fields that all rows share, such as tracks.
+        specs: models and settings.
+        ladder: instead, return a row per spec and component of the method (paper Table 2).
 
     Raises:
-        UsageError: no model, or too many rows.
+        UsageError: no spec, too many rows, or two that are the same.
 
-    >>> [row.name for row in product_of(["a", "b"], ["paper"])]
-    ['a', 'b']
+    >>> specs = [RunSpec("a"), RunSpec("a", preset="paper"), RunSpec.of("a", quantization="4bit"), RunSpec("b")]
+    >>> [row.name for row in named_rows(specs)]
+    ['a', 'a, paper', 'a, quantization 4bit', 'b']
     """
-    rows = []
-    for model in models:
-        for preset in presets or (None,):
-            name = model if len(presets) < 2 else f"{model}, {preset}"  # noqa: PLR2004
-            row = ComparisonRow(name, model, preset, dict(overrides or {}), **common)
-            rows += list(_ladder(row)) if ladder else [row]
+    rows: list[ComparisonRow] = []
+    for spec, name in zip(specs, _names(specs), strict=True):
+        row = ComparisonRow(name, spec)
+        rows += _ladder(row) if ladder else [row]
     return checked(rows)
 
 
-def read_rows(path: Path) -> tuple[ComparisonRow, ...]:
-    """Return the rows of a TOML file: `[[row]]` tables with the fields of ComparisonRow, `set` for overrides.
+def _names(specs: Sequence[RunSpec]) -> Iterator[str]:
+    tables = [spec.to_dict() for spec in specs]
+    tables = [table | table.pop("set", {}) for table in tables]
+    for table in tables:
+        others = [other for other in tables if other["model"] == table["model"]]
+        own = {name: value for name, value in table.items() if any(other.get(name) != value for other in others)}
+        parts = [str(value) if name == "preset" else f"{name} {value}" for name, value in own.items()]
+        yield one_line(", ".join([table["model"], *parts]), _LONGEST_NAME)
 
-    One with `ladder = true` is a row per component of the method.
+
+def read_rows(path: Path) -> tuple[ComparisonRow, ...]:
+    """Return the rows of a TOML file: `[[run]]` tables of `RunSpec.from_dict`.
+
+    A table may also have a `name`; `python`, the interpreter of an environment that has its backend; and
+    `ladder = true`, which makes it a row per component of the method.
 
     Raises:
         UsageError: it cannot be read, or a row is wrong.
     """
-    try:
-        entries = _RowsFile.model_validate(tomllib.loads(path.read_text(encoding="utf-8"))).row
-    except OSError as error:
-        raise UsageError(f"expected a file of rows, but {path} cannot be read: {error.strerror or error}") from error
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        place = ".".join(map(str, first["loc"]))
-        raise UsageError(
-            f"expected [[row]] tables in {path}, got {one_line(repr(first['input']), 60)} at {place}: {first['msg']}"
-        ) from error
-    except ValueError as error:
-        raise UsageError(f"expected TOML in {path}: {one_line(str(error), 200)}") from error
+    tables = read_run_tables(path)
+    own = [_RowOptions.of({name: table.pop(name) for name in _ROW_OPTIONS if name in table}, path) for table in tables]
+    specs = [RunSpec.from_dict(table) for table in tables]
     rows: list[ComparisonRow] = []
-    for entry in entries:
-        fields = entry.model_dump(exclude={"set", "name", "ladder"})
-        name = entry.name or (entry.model if entry.preset is None else f"{entry.model}, {entry.preset}")
-        row = ComparisonRow(one_line(name, 200), overrides=entry.set, **fields)
-        rows += list(_ladder(row)) if entry.ladder else [row]
+    for spec, options, name in zip(specs, own, _names(specs), strict=True):
+        row = ComparisonRow(one_line(options.name or name, _LONGEST_NAME), spec, options.python)
+        rows += _ladder(row) if options.ladder else [row]
     return checked(rows)
+
+
+class _RowOptions(BaseModel):
+    """What a table of a rows file may have beside the fields of a spec."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    name: str = ""
+    python: str | None = None
+    ladder: bool = False
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any], path: Path) -> "_RowOptions":
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            raise UsageError(
+                f"expected name and python as text and ladder as true or false in {path}, got "
+                f"{one_line(repr(first['input']), 60)} at {first['loc'][0]}"
+            ) from error
+
+
+_ROW_OPTIONS: Final = tuple(_RowOptions.model_fields)
+
+
+def run_names(runs: Sequence[Path]) -> list[str]:
+    """Return the names of finished runs: their folders', with as many folders above as tell them apart.
+
+    Raises:
+        UsageError: a run is named twice.
+    """
+    places = [run.resolve() for run in runs]
+    if len(set(places)) != len(places):
+        raise UsageError("expected each run once, got one twice; leave one out")
+    depth = 1
+    while len({place.parts[-depth:] for place in places}) < len(places):
+        depth += 1
+    return [one_line("/".join(place.parts[-depth:]), _LONGEST_NAME) for place in places]
 
 
 def checked(rows: Sequence[ComparisonRow]) -> tuple[ComparisonRow, ...]:
@@ -155,11 +173,10 @@ def checked(rows: Sequence[ComparisonRow]) -> tuple[ComparisonRow, ...]:
     Raises:
         UsageError: there is none, there are too many, or two have one name.
     """
-    if not 1 <= len(rows) <= MOST_ROWS:
-        raise UsageError(f"expected 1 to {MOST_ROWS} rows, got {len(rows)}; name models with --model")
-    names = [row.name for row in rows]
-    for name in names:
-        if names.count(name) > 1:
+    if not 1 <= len(rows) <= MAXIMUM_ROWS:
+        raise UsageError(f"expected 1 to {MAXIMUM_ROWS} rows, got {len(rows)}; name models with --model")
+    for name, count in Counter(row.name for row in rows).items():
+        if count > 1:
             raise UsageError(f"expected each row once, got {name!r} twice; give the rows names of their own")
     folders: dict[str, str] = {}
     for row in rows:
@@ -173,5 +190,6 @@ def checked(rows: Sequence[ComparisonRow]) -> tuple[ComparisonRow, ...]:
 
 
 def _ladder(row: ComparisonRow) -> Iterator[ComparisonRow]:
-    for step in LADDER:
-        yield replace(row, name=f"{row.name}, {step.name}", overrides={**row.overrides, **step.overrides})
+    for component, overrides in LADDER.items():
+        spec = replace(row.spec, overrides={**row.spec.overrides, **overrides})
+        yield replace(row, name=f"{row.name}, {component}", spec=spec)

@@ -65,7 +65,7 @@ def export(
         source: a run's folder, a folder of `stvg ground`, or a tube.json.
         form: one of FORMATS.
         out: folder to write to; its files appear all together or not at all, and others in it stay.
-        videos: where the videos are: sizes of those that no result tells are read there, and recordings hold the
+        videos: where the videos are: sizes that no result states are read there, and recordings hold the
             video. Of a grounding it may be the file itself. Nothing outside of it is opened.
         prefix: of the videos' addresses in tasks of Label Studio.
 
@@ -81,22 +81,22 @@ def export(
         "coco": write_coco,
         "mot": write_mot,
         "cvat": write_cvat,
-        "label-studio": lambda folder, found: write_label_studio(folder, found, prefix),
+        "label-studio": lambda folder, tubes: write_label_studio(folder, tubes, prefix),
         "rerun": write_rerun,
     }
     if form not in writers:
         raise UsageError(f"expected one of {', '.join(FORMATS)} as format, got {form!r}")
     if prefix and form != "label-studio":
         raise UsageError(f"expected a prefix of videos' addresses for label-studio alone, got one for {form}")
-    found = open_source(Path(source), place)
-    counts = [(sample.prediction is not None, sample.truth is not None) for sample in found.samples()]
+    tubes = open_source(Path(source), place)
+    counts = [(sample.prediction is not None, sample.truth is not None) for sample in tubes.samples()]
     if not counts:
-        reasons = "; ".join(dict.fromkeys(found.left_out.values())) or "it has no sample"
+        reasons = "; ".join(dict.fromkeys(tubes.left_out.values())) or "it has no sample"
         raise UsageError(f"expected tubes to export in {source}, got none: {reasons}")
     target = Path(out)
     with staged_files(target) as stage:
         try:
-            writers[form](stage, found)
+            writers[form](stage, tubes)
         except OSError as error:
             reason = (error.strerror or type(error).__name__).lower()
             raise OutputError(f"cannot write to {target}: {reason}; choose another place") from error
@@ -107,7 +107,7 @@ def export(
         len(counts),
         sum(predicted for predicted, _ in counts),
         sum(true for _, true in counts),
-        dict(found.left_out),
+        dict(tubes.left_out),
     )
 
 

@@ -196,10 +196,10 @@ def checked_file(video: ExportedVideo, file: Path) -> ExportedVideo:
         UsageError: it is another video.
     """
     info = probe_video(file)
-    found, wanted = (info.width, info.height, info.frame_count), (video.width, video.height, video.frame_count)
-    if found != wanted:
+    actual, expected = (info.width, info.height, info.frame_count), (video.width, video.height, video.frame_count)
+    if actual != expected:
         raise UsageError(
-            f"expected {wanted[0]}x{wanted[1]} pixels and {wanted[2]} frames in {file}, got {found[0]}x{found[1]} and "
-            f"{found[2]}; is it the video of this result?"
+            f"expected {expected[0]}x{expected[1]} pixels and {expected[2]} frames in {file}, got "
+            f"{actual[0]}x{actual[1]} and {actual[2]}; is it the video of this result?"
         )
-    return ExportedVideo(video.path, *wanted, video.fps, file, info.frame_seconds)
+    return ExportedVideo(video.path, *expected, video.fps, file, info.frame_seconds)

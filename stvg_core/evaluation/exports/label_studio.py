@@ -1,6 +1,6 @@
 """Tasks of Label Studio: a video's rectangle over time and its span on the time line; frames count from 1.
 
-Corners are percent of the picture. Label Studio draws a line between key boxes while `enabled`; the last one is not,
+Corners are percent of the image. Label Studio draws a line between key boxes while `enabled`; the last one is not,
 which ends the rectangle at its frame.
 """
 

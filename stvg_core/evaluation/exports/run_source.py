@@ -39,7 +39,7 @@ class RunSource:
         self._folder = folder
         self._root = videos
         self._finder = None if videos is None else FileFinder(videos, ("",))
-        self._told: dict[str, ExportedVideo] = {}
+        self._from_results: dict[str, ExportedVideo] = {}
         self._videos: dict[str, ExportedVideo] = {}
         self.left_out: dict[str, str] = {}
         with RunStore(folder, write=False) as store:
@@ -50,11 +50,11 @@ class RunSource:
             self._attempts: dict[str, int] = {}
             for result in store.results():
                 self._attempts[result.sample_id] = result.attempt
-                if result.document is not None and paths[result.sample_id] not in self._told:
+                if result.document is not None and paths[result.sample_id] not in self._from_results:
                     self._keep_video(paths[result.sample_id], result)
 
     def samples(self) -> Iterator[ExportedSample]:
-        """Yield every sample with a prediction or a truth; one whose video's size nobody told is left out."""
+        """Yield every sample with a prediction or a truth; one whose video's size is unknown is left out."""
         self.left_out.clear()
         with RunStore(self._folder, write=False) as store:
             results = store.results()
@@ -73,9 +73,9 @@ class RunSource:
         task = sample.task
         if task is None:
             raise RunError(sample.problem)
-        found = None if result is None else result.document
-        # A document that cannot be read is told before a size that is missing because of it.
-        document = None if found is None else parse_document(found, f"sample {sample.sample_id}")
+        content = None if result is None else result.document
+        # A document that cannot be read is reported before a size that is missing because of it.
+        document = None if content is None else parse_document(content, f"sample {sample.sample_id}")
         video = self._video_of(task)
         truth = self._truth(sample, task, video)
         if document is not None:
@@ -86,17 +86,19 @@ class RunSource:
         return ExportedSample(sample.sample_id, clean_text(task.query, _LONGEST_TEXT), video, None, truth)
 
     def _keep_video(self, path: str, result: StoredResult) -> None:
-        # What is wrong with a document is told where its sample is read.
+        # What is wrong with a document is reported where its sample is read.
         with contextlib.suppress(UsageError, TubeError):
-            self._told[path] = exported_video(parse_document(result.document, f"sample {result.sample_id}"), path)
+            self._from_results[path] = exported_video(
+                parse_document(result.document, f"sample {result.sample_id}"), path
+            )
 
     def _video_of(self, task: Task) -> ExportedVideo:
-        """Return a video as its results tell, or its file; a file that is another video's is an error."""
+        """Return a video as its results describe it, or its file; a file that is another video's is an error."""
         path = task.video
         if path not in self._videos:
-            file, told = self._file_of(path), self._told.get(path)
-            if told is not None:
-                self._videos[path] = told if file is None else checked_file(told, file)
+            file, described = self._file_of(path), self._from_results.get(path)
+            if described is not None:
+                self._videos[path] = described if file is None else checked_file(described, file)
             elif file is not None:
                 info = probe_video(file)
                 size = (info.width, info.height, info.frame_count, info.fps)

@@ -45,7 +45,7 @@ class ExportedVideo:
     file_seconds: Float64[np.ndarray, " source_frame"] | None = None
 
     def __post_init__(self) -> None:
-        """Check that there is a picture and a clock."""
+        """Check that there is an image and a clock."""
         if min(self.width, self.height, self.frame_count) < 1 or not self.fps > 0:
             raise TubeError(
                 f"expected a video with a size, frames and a frame rate, got {self.width}x{self.height}, "
@@ -62,7 +62,7 @@ class ExportedTube:
         start_frame: first frame, 0-based.
         end_frame: last frame, inclusive.
         frames: those with a box, strictly increasing, inside the span; of thinned annotations every n-th.
-        boxes_xyxy: pixels of the video as displayed, inside the picture; a box that lay outside of it is empty.
+        boxes_xyxy: pixels of the video as displayed, inside the image; a box that lay outside of it is empty.
     """
 
     role: Role
@@ -91,7 +91,7 @@ class ExportedTube:
         frames: Int64[np.ndarray, " box"],
         boxes_xyxy: Float64[np.ndarray, "box 4"],
     ) -> "ExportedTube":
-        """Return the part of a tube that the video has: its frames, and boxes cut at the picture's edge.
+        """Return the part of a tube that the video has: its frames, and boxes cut at the image's edge.
 
         Raises:
             TubeError: nothing of it lies in the video.
@@ -112,7 +112,7 @@ class ExportedTube:
 
 @dataclass(frozen=True, eq=False)
 class ExportedSample:
-    """A query about a video, with what was found and what is true.
+    """A query about a video, with its prediction and its ground truth.
 
     Attributes:
         sample_id: unique among what is exported; text.
@@ -120,7 +120,7 @@ class ExportedSample:
         video: the video.
         prediction: None where the sample failed or has no result yet.
         truth: None where none is known.
-        frame_seconds: presentation times of the frames that the result tells; without a file, those of others follow
+        frame_seconds: presentation times of the frames in the result; without a file, those of others follow
             from the frame rate.
         frame_scores: how well sampled frames fit the action, by source frame.
         attention_file: attention.npz of `stvg attend`, where it lies beside the result.
@@ -177,7 +177,7 @@ def key_places(
     >>> key_places(frames, np.array([[0.0, 0, 1, 1], [1.0, 0, 2, 1], [2.0, 0, 3, 1], [9.0, 0, 10, 1]]))
     [0, 2, 3]
     """
-    kept = {0, len(frames) - 1}
+    keys = {0, len(frames) - 1}
     waiting = [(0, len(frames) - 1)]
     while waiting:
         first, last = waiting.pop()
@@ -190,9 +190,9 @@ def key_places(
         worst = int(distance.argmax())
         if distance[worst] > tolerance_pixels:
             middle = first + 1 + worst
-            kept.add(middle)
+            keys.add(middle)
             waiting += [(first, middle), (middle, last)]
-    return sorted(kept)
+    return sorted(keys)
 
 
 class FileNames:
@@ -212,11 +212,11 @@ class FileNames:
         """
         if text not in self._names:
             plain = unicodedata.normalize("NFC", text)
-            kept = "".join(letter if letter.isalnum() or letter in _NAME_MARKS else "_" for letter in plain)
-            name = kept.strip("_-")[:_LONGEST_NAME].rstrip("_-") or "unnamed"
+            plain_name = "".join(letter if letter.isalnum() or letter in _NAME_MARKS else "_" for letter in plain)
+            name = plain_name.strip("_-")[:_LONGEST_NAME].rstrip("_-") or "unnamed"
             name = f"_{name}" if name.casefold() in _DEVICES else name
             count, free = 1, name
-            # Some file systems do not tell letters' case apart.
+            # Some file systems ignore case.
             while free.casefold() in self._taken:
                 count += 1
                 free = f"{name}-{count}"

@@ -31,7 +31,7 @@ from stvg_core.evaluation.runs.worker import Worker
 from stvg_core.host.session import Session
 from stvg_core.inputs.datasets.opening import Dataset
 from stvg_core.inputs.tracks.cached import VideoCache
-from stvg_core.metrics import Protocol
+from stvg_core.metrics import ScoringProtocol
 from stvg_core.metrics.files import parse_annotation
 from stvg_core.plugin.model_reference import LoadOptions
 
@@ -115,7 +115,7 @@ def evaluate(
     dataset: Dataset,
     run: Path,
     choice: ModelChoice,
-    protocol: Protocol,
+    protocol: ScoringProtocol,
     *,
     selection: Selection | None = None,
     corrections: bool = True,
@@ -197,7 +197,7 @@ def _ignore(_stage: str) -> None:
 class _StepReporter:
     """Calls `on_step` after every sample, with counts and the mean vIoU of this session."""
 
-    def __init__(self, store: RunStore, protocol: Protocol, on_step: Callable[[Step], None]) -> None:
+    def __init__(self, store: RunStore, protocol: ScoringProtocol, on_step: Callable[[Step], None]) -> None:
         self._store = store
         self._protocol = protocol
         self._on_step = on_step

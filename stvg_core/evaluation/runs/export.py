@@ -10,7 +10,7 @@ from stvg_core.errors import OutputError, RunError, UsageError
 from stvg_core.evaluation.runs.scoring import looks_outside, score_run
 from stvg_core.evaluation.runs.store import RunStore, StoredResult
 from stvg_core.evaluation.runs.tasks import prediction_of
-from stvg_core.metrics import Protocol
+from stvg_core.metrics import ScoringProtocol
 from stvg_core.outputs.report.staging import staged_files
 
 COLUMNS: Final[dict[str, type]] = {
@@ -38,7 +38,7 @@ COLUMNS: Final[dict[str, type]] = {
 """Columns of the tables, with their types; a cell without a value is empty."""
 
 
-def export_run(folder: Path, target: Path, protocol: Protocol) -> int:
+def export_run(folder: Path, target: Path, protocol: ScoringProtocol) -> int:
     """Write the samples of a run to a file, in the format of its ending.
 
     .csv and .parquet: a row per sample with COLUMNS. .jsonl: the same fields, with the whole grounding document.
@@ -68,7 +68,7 @@ def export_run(folder: Path, target: Path, protocol: Protocol) -> int:
         return _whole(target, lambda path: writers[target.suffix](rows, path))
 
 
-def export_predictions(folder: Path, target: Path, protocol: Protocol) -> int:
+def export_predictions(folder: Path, target: Path, protocol: ScoringProtocol) -> int:
     """Write the tubes of a run for `stvg score --predictions`, without failed samples.
 
     Args:
@@ -108,7 +108,7 @@ def export_annotations(folder: Path, target: Path) -> int:
         return _whole(target, lambda path: _write_object(pairs, path))
 
 
-def _rows(store: RunStore, folder: Path, protocol: Protocol, *, with_document: bool) -> Iterator[dict[str, Any]]:
+def _rows(store: RunStore, folder: Path, protocol: ScoringProtocol, *, with_document: bool) -> Iterator[dict[str, Any]]:
     try:
         scores = {result.sample_id: result for result in score_run(folder, protocol).results}
     except RunError:

@@ -11,7 +11,7 @@ from stvg_core.errors import RunError, ScoreError, TrackError
 from stvg_core.evaluation.runs.provenance import differences
 from stvg_core.evaluation.runs.store import RunStore, StoredResult
 from stvg_core.evaluation.runs.tasks import Outcome, Task, prediction_of
-from stvg_core.metrics import Bootstrap, Protocol
+from stvg_core.metrics import Bootstrap, ScoringProtocol
 from stvg_core.metrics.files import parse_annotation, parse_prediction
 from stvg_core.metrics.sample_tube import SampleTruth, SampleTube
 from stvg_core.metrics.score_report import ScoreReport, check_groupings, score_tubes
@@ -23,7 +23,7 @@ _DIFFERENT_IN_EVERY_SESSION: Final = ("process", "command")
 
 
 def score_run(
-    folder: Path, protocol: Protocol, groupings: Sequence[str] = (), bootstrap: Bootstrap | None = None
+    folder: Path, protocol: ScoringProtocol, groupings: Sequence[str] = (), bootstrap: Bootstrap | None = None
 ) -> ScoreReport:
     """Score the results that a run has so far.
 
@@ -62,7 +62,7 @@ def score_run(
 
 
 def predicted_tube(
-    document: Mapping[str, Any], track: Mapping[str, Any], task: Task, protocol: Protocol
+    document: Mapping[str, Any], track: Mapping[str, Any], task: Task, protocol: ScoringProtocol
 ) -> SampleTube | ScoreError:
     """Return a grounding in the frames of its task, with the boxes that a protocol scores.
 
@@ -74,7 +74,7 @@ def predicted_tube(
         return ScoreError(str(error))
 
 
-def looks_outside(protocol: Protocol) -> bool:
+def looks_outside(protocol: ScoringProtocol) -> bool:
     """Return whether a protocol scores boxes outside the predicted span.
 
     The organisers' files have none, and their code takes such a box for a part of the tube.
@@ -82,13 +82,13 @@ def looks_outside(protocol: Protocol) -> bool:
     return protocol.rules.common_frames == "spans"
 
 
-def _tube(result: StoredResult, task: Task, protocol: Protocol) -> SampleTube | ScoreError:
+def _tube(result: StoredResult, task: Task, protocol: ScoringProtocol) -> SampleTube | ScoreError:
     if result.document is None or result.track is None:
         return ScoreError(result.failure.message if result.failure else "no document")
     return predicted_tube(result.document, result.track, task, protocol)
 
 
-def sample_video_iou(outcome: Outcome, task: Task, truth: SampleTruth | ScoreError, protocol: Protocol) -> float:
+def sample_video_iou(outcome: Outcome, task: Task, truth: SampleTruth | ScoreError, protocol: ScoringProtocol) -> float:
     """Return the vIoU of one sample, in 0..1; 0 if it failed."""
     tube: SampleTube | ScoreError = ScoreError("failed")
     if outcome.document is not None and outcome.track is not None:
@@ -97,7 +97,7 @@ def sample_video_iou(outcome: Outcome, task: Task, truth: SampleTruth | ScoreErr
     return result.scores.video_iou
 
 
-def summarize_run(folder: Path, protocol: Protocol) -> dict[str, Any]:
+def summarize_run(folder: Path, protocol: ScoringProtocol) -> dict[str, Any]:
     """Return the summary of a run, as `stvg evaluate --json` prints it (docs/evaluate.md).
 
     Args:

@@ -16,6 +16,11 @@ from stvg_core.errors import RunError, StvgError
 from stvg_core.inputs.datasets.samples import GroundingSample
 from stvg_core.values import Track, as_boxes
 
+CONTROLS_KEY = "controls"
+"""Under which a sample's kept maps have every proposed track, and choices of controls that need no truth."""
+ATTRIBUTE_ONLY = "attribute only"
+ACTION_ONLY = "action only"
+RANDOM = "random track and span"
 _PIXEL_DIGITS = 3
 _LONGEST_ERROR = 2000
 _LONGEST_TRACEBACK = 20_000

@@ -16,13 +16,13 @@ from stvg_core._internal.plain_text import one_line
 from stvg_core.api.grounder import Grounder
 from stvg_core.api.results import GroundingResult
 from stvg_core.errors import RunError
+from stvg_core.evaluation.runs.controls import dump_maps_and_controls
 from stvg_core.evaluation.runs.tasks import Failure, Outcome, Task, dump_track
 from stvg_core.inputs.video import WindowedVideo, read_video
-from stvg_core.method.branches import UNPROMPTED_STAGE
-from stvg_core.method.long_videos import WindowReading
-from stvg_core.method.pipeline import BranchMaps, EncodedViews, Stopwatch, encode_views
+from stvg_core.method.branches import BranchMaps
+from stvg_core.method.long_videos import WindowSearch
+from stvg_core.method.pipeline import UNPROMPTED_STAGE, EncodedViews, Stopwatch
 from stvg_core.outputs.report.document import dump_document
-from stvg_core.outputs.report.kept_maps import dump_maps
 from stvg_core.values import Frames, SubQueries
 
 # A kernel that fails leaves the process without its device, whichever sample comes next.
@@ -32,7 +32,7 @@ _LEAST = 2
 _READ_TOGETHER = 8
 """Queries of a video that are read at once: attribute and action of each, as many as one pass of the method takes."""
 
-_Views = EncodedViews | WindowReading | Failure
+_Views = EncodedViews | WindowSearch | Failure
 """What the model sees of a task's video; or what it says of a long video's windows; or why there is nothing."""
 
 
@@ -75,7 +75,7 @@ class _Asked:
         maps: what was read; None where it is read alone.
     """
 
-    query: SubQueries | WindowReading | Failure
+    query: SubQueries | WindowSearch | Failure
     watch: Stopwatch
     seconds: float = 0.0
     maps: BranchMaps | None = None
@@ -173,13 +173,15 @@ class Worker:
                     dump_document(found.document),
                     dump_track(found.grounding.tracks[found.grounding.chosen_track]),
                 )
-                maps = dump_maps(found.grounding) if self._grounder.keep_maps else None
+                maps = None
+                if self._grounder.keep_maps:
+                    maps = dump_maps_and_controls(found.grounding, self._grounder.settings.joint, task.sample_id)
                 yield Outcome(task.sample_id, document, track, None, own_seconds, maps)
             else:
                 yield Outcome(task.sample_id, None, None, found, own_seconds)
 
     def _shared_seconds(self) -> float:
-        return float(getattr(self._grounder.tracker, "shared_seconds", 0.0))
+        return self._grounder.tracker.shared_seconds
 
     def _next_group(self) -> _Encoded:
         start = time.perf_counter()
@@ -209,13 +211,13 @@ class Worker:
         if isinstance(frames, WindowedVideo):
             return self._search(read.tasks, frames, watch)
         try:
-            return (encode_views(frames, self._grounder.session, self._grounder.settings, watch),) * count
+            return (self._grounder.encode(frames, watch),) * count
         except Exception as error:  # noqa: BLE001  # the video's failure, not the run's
             return (_failure(error),) * count
 
     def _search(
         self, tasks: tuple[Task, ...], video: WindowedVideo, watch: Stopwatch
-    ) -> tuple[WindowReading | Failure, ...]:
+    ) -> tuple[WindowSearch | Failure, ...]:
         """Search a long video for all tasks at once; one whose query cannot be split fails alone."""
         found: list[SubQueries | Failure] = []
         for task in tasks:
@@ -225,11 +227,11 @@ class Worker:
                 found.append(_failure(error))
         queries = [one for one in found if isinstance(one, SubQueries)]
         try:
-            readings = iter(self._grounder.read_windows(video, queries, watch) if queries else ())
+            searches = iter(self._grounder.search_windows(video, queries, watch) if queries else ())
         except Exception as error:  # noqa: BLE001  # the video's failure, not the run's
             shared = _failure(error)
             return tuple(one if isinstance(one, Failure) else shared for one in found)
-        return tuple(one if isinstance(one, Failure) else next(readings) for one in found)
+        return tuple(one if isinstance(one, Failure) else next(searches) for one in found)
 
     def _ask_together(self, given: tuple[_Views, ...], tasks: tuple[Task, ...]) -> list["_Asked"]:
         """Split the tasks' queries and, where that is worth it, read them in shared passes."""
@@ -248,7 +250,7 @@ class Worker:
             return asked
         began, watch = time.perf_counter(), Stopwatch()
         try:
-            read = self._grounder.read(views, [query for _, query in whole], watch)
+            read = self._grounder.compute_maps(views, [query for _, query in whole], watch)
         except Exception as error:  # noqa: BLE001  # each is tried alone, and has its own failure then
             _failure(error)
             return asked
@@ -277,8 +279,8 @@ class Worker:
         match asked.query, views:
             case Failure() as failure, _:
                 return failure
-            case WindowReading() as reading, _:
-                work = partial(self._grounder.ground_windows, reading, asked.watch)
+            case WindowSearch() as search, _:
+                work = partial(self._grounder.ground_windows, search, asked.watch)
             case SubQueries() as query, EncodedViews() as encoded:
                 work = partial(self._grounder.ground_views, encoded, query, asked.watch, asked.maps)
             case _:

@@ -5,6 +5,7 @@ time cannot be seen here: `stvg plugins show NAME --check` imports the plugin an
 """
 
 import ast
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,13 +50,13 @@ def _methods(path: Path, name: str, depth: int) -> tuple[set[str], bool]:
     tree = _parse(path)
     if tree is None or depth > _DEEPEST:
         return set(), False
-    for node in tree.body:
+    for node in _module_level(tree):
         if isinstance(node, ast.ClassDef) and node.name == name:
             functions = ast.FunctionDef | ast.AsyncFunctionDef
             names = {each.name for each in node.body if isinstance(each, functions) and each.name.startswith(_PREFIX)}
             complete = True
             for base in node.bases:
-                if isinstance(base, ast.Name) and base.id == "object":
+                if isinstance(base, ast.Name) and base.id in {"object", "ABC"}:
                     continue
                 inherited, known = _methods(path, base.id, depth + 1) if isinstance(base, ast.Name) else (set(), False)
                 names |= inherited
@@ -66,6 +67,14 @@ def _methods(path: Path, name: str, depth: int) -> tuple[set[str], bool]:
                 if (imported.asname or imported.name) == name:
                     return _methods_of(node.module, imported.name, depth + 1)
     return set(), False
+
+
+def _module_level(tree: ast.Module) -> Iterator[ast.stmt]:
+    """Yield the statements of a module, those under `if TYPE_CHECKING:` included: lazy names are imported there."""
+    for node in tree.body:
+        yield node
+        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+            yield from node.body
 
 
 def _source_of(module: str) -> Path | None:

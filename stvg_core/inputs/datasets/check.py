@@ -1,4 +1,4 @@
-"""Everything that can be told of a data set on disk: what is there, missing, broken, with examples."""
+"""The check of a data set on disk: what exists, what is missing, what is broken, with examples."""
 
 import itertools
 from collections import Counter
@@ -14,7 +14,7 @@ from stvg_core.inputs.datasets.videos import VideoCheck, VideoInspector
 
 SCHEMA_VERSION: Final = 1
 EXAMPLES: Final = 5
-"""Examples that are told of each kind of problem."""
+"""Examples that are reported of each kind of problem."""
 _PROGRESS_EVERY: Final = 200
 
 
@@ -81,7 +81,7 @@ class CorrectionTally:
 
 @dataclass(frozen=True)
 class Report:
-    """What a check found.
+    """The result of a check.
 
     Attributes:
         read: samples read, whatever became of them.
@@ -132,7 +132,7 @@ def check_dataset(
     corrections: bool = True,
     on_progress: Callable[[str], None] = lambda text: None,
 ) -> Report:
-    """Read a data set through and tell what is there, missing and broken.
+    """Read a whole data set and report what exists, what is missing and what is broken.
 
     Args:
         dataset: which.
@@ -160,12 +160,12 @@ def check_dataset(
             continue
         problems = entry.problems + inspector.problems(entry)
         # A sample counts once for each kind, however many of its fields have it.
-        for kind, found in {found.kind: found for found in reversed(problems)}.items():
+        for kind, first in {each.kind: each for each in reversed(problems)}.items():
             tally = tallies.setdefault(kind, ProblemTally(kind, **asdict(KINDS[kind])))
             tally.samples += 1
             if len(tally.examples) < EXAMPLES:
-                tally.examples.append(_example(entry, found.field, found.message))
-        broken = entry.sample is None or any(found.severity == "error" for found in problems)
+                tally.examples.append(_example(entry, first.field, first.message))
+        broken = entry.sample is None or any(each.severity == "error" for each in problems)
         counts["broken" if broken else "usable"] += 1
         if entry.clipped_boxes:
             counts["clipped_samples"] += 1
@@ -206,9 +206,11 @@ def _example(entry: Entry, place: str, message: str) -> Example:
 
 
 def _corrections(counts: Counter[str], dropped: Counter[tuple[str, str]]) -> tuple[CorrectionTally, ...]:
-    found = [CorrectionTally("known-defect", f"left out {what}", n, 0, source) for (what, source), n in dropped.items()]
+    corrections = [
+        CorrectionTally("known-defect", f"left out {what}", n, 0, source) for (what, source), n in dropped.items()
+    ]
     if counts["clipped_boxes"]:
-        found.append(
+        corrections.append(
             CorrectionTally(
                 CLIP_BOXES,
                 "cut boxes at the picture's edge",
@@ -217,4 +219,4 @@ def _corrections(counts: Counter[str], dropped: Counter[tuple[str, str]]) -> tup
                 "CG-STVG, TA-STVG and the method's authors cut the right and lower edge",
             )
         )
-    return tuple(found)
+    return tuple(corrections)

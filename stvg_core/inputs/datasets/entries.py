@@ -88,12 +88,12 @@ class Entry:
     @property
     def broken(self) -> bool:
         """Whether an error keeps the sample from being used."""
-        return any(found.severity == "error" for found in self.problems)
+        return any(each.severity == "error" for each in self.problems)
 
 
 @dataclass
 class EntryMaker:
-    """Makes entries of one annotation file; knows the ids that were seen.
+    """Makes entries of one annotation file; remembers the ids so far.
 
     Attributes:
         dataset: name of the data set.
@@ -133,7 +133,7 @@ class EntryMaker:
             problems += _box_problems(boxes, draft)
             if self.corrections and draft.width is not None and draft.height is not None:
                 boxes, clipped = _clip(boxes, draft.width, draft.height)
-                problems = [found for found in problems if found.kind != "box-over-edge"]
+                problems = [each for each in problems if each.kind != "box-over-edge"]
         entry = Entry(self.file, key, sample_id, None, tuple(problems), clipped, known, video=place)
         if self._drops(known):
             return self._left_out(entry)
@@ -164,15 +164,15 @@ class EntryMaker:
 
 
 def _text_problems(draft: Draft) -> list[Problem]:
-    found = []
+    problems = []
     if unsafe_text(draft.sample_id):
-        found.append(problem("control-characters", "id", f"expected a plain id, got {shown(draft.sample_id)}"))
+        problems.append(problem("control-characters", "id", f"expected a plain id, got {shown(draft.sample_id)}"))
     if unsafe_text(draft.query, white_space=True):
-        found.append(problem("control-characters", "query", f"expected a plain sentence, got {shown(draft.query)}"))
+        problems.append(problem("control-characters", "query", f"expected a plain sentence, got {shown(draft.query)}"))
     for name, text in (("id", draft.sample_id), ("query", draft.query)):
         if not text.strip():
-            found.append(problem("out-of-range", name, f"expected some text for {name}, got {shown(text)}"))
-    return found
+            problems.append(problem("out-of-range", name, f"expected some text for {name}, got {shown(text)}"))
+    return problems
 
 
 def _span_problems(draft: Draft, count: int) -> list[Problem]:
@@ -192,13 +192,13 @@ def _box_problems(boxes: Float64[np.ndarray, "source_frame 4"], draft: Draft) ->
     low, high = boxes[:, :2], boxes[:, 2:]
     reversed_ = (high < low).any(axis=1)
     empty = ~reversed_ & (high == low).any(axis=1)
-    found = [("reversed-box", reversed_), ("empty-box", empty)]
+    problems = [("reversed-box", reversed_), ("empty-box", empty)]
     if draft.width is not None and draft.height is not None:
         size = np.array([draft.width, draft.height], dtype=np.float64)
         outside = ~reversed_ & ((high <= 0) | (low >= size)).any(axis=1)
         over = ((low < -_ROUNDING_PIXELS) | (high > size + _ROUNDING_PIXELS)).any(axis=1)
-        found += [("box-outside-picture", outside), ("box-over-edge", over & ~outside & ~reversed_)]
-    return [_box_problem(kind, marked, boxes, draft) for kind, marked in found if marked.any()]
+        problems += [("box-outside-picture", outside), ("box-over-edge", over & ~outside & ~reversed_)]
+    return [_box_problem(kind, marked, boxes, draft) for kind, marked in problems if marked.any()]
 
 
 def _box_problem(

@@ -65,7 +65,7 @@ class HcstvgReader:
         return maker.entry(self._draft(element.key, sample_id, record))
 
     def _hint(self, content: object) -> tuple[Problem, ...]:
-        """Tell a file of the other version from a damaged one."""
+        """Say so where the record looks like one of the other version."""
         if not isinstance(content, dict):
             return ()
         for other, mine, name in (

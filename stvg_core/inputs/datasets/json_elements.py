@@ -88,12 +88,12 @@ def strict_json(raw: bytes) -> Any:  # noqa: ANN401  # any JSON
 
 
 def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
+    content = dict(pairs)
+    if len(content) != len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
         raise JsonError("duplicate-key", f"expected each key once, got {twice[:60]!r} twice")
-    return found
+    return content
 
 
 def iterate_elements(stream: BufferedIOBase) -> Iterator[Element]:

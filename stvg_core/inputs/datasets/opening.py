@@ -14,7 +14,7 @@ from stvg_core.inputs.datasets.samples import GroundingSample
 
 @dataclass(frozen=True)
 class Dataset:
-    """One split of a data set, found on disk and not read yet.
+    """One split of a data set, located on disk and not read yet.
 
     Attributes:
         description: which data set.
@@ -62,7 +62,7 @@ class Dataset:
             ) from error
 
     def samples(self, *, corrections: bool = True) -> Iterator[GroundingSample]:
-        """Yield the samples that can be used; `stvg dataset check` tells of the others."""
+        """Yield the samples that can be used; `stvg dataset check` reports the others."""
         for entry in self.entries(corrections=corrections):
             if entry.sample is not None:
                 yield entry.sample
@@ -75,7 +75,7 @@ def find_description(name: str) -> Description:
         UsageError: there is none of this name.
     """
     if name not in DATASETS:
-        raise UsageError(f"expected a data set ({', '.join(DATASETS)}), got {name!r}; stvg dataset list tells of each")
+        raise UsageError(f"expected a data set ({', '.join(DATASETS)}), got {name!r}; stvg dataset list describes each")
     return DATASETS[name]
 
 
@@ -118,7 +118,7 @@ def open_dataset(
 
 def find_layouts(description: Description, root: Path) -> tuple[tuple[Layout, str], ...]:
     """Return the layouts of a data set whose annotation files lie in a folder, with their splits."""
-    found = []
+    matches = []
     for layout in description.layouts:
         if layout.any_split:
             path = PurePosixPath(layout.annotations)
@@ -126,19 +126,19 @@ def find_layouts(description: Description, root: Path) -> tuple[tuple[Layout, st
             names = sorted(file.name for file in (root / path.parent).glob(f"*{suffix}")) if suffix else []
             splits = [name.removeprefix(prefix).removesuffix(suffix) for name in names]
             if path.parent == PurePosixPath():
-                # Any JSON file may lie in a folder of one's own; only the documented name is told of.
+                # Any JSON file may lie in a folder of one's own; only the documented name is listed.
                 splits = [split for split in splits if split == description.default_split]
         else:
             splits = [split for split in SPLITS if _is(root / layout.annotations.format(split=split), folder=False)]
-        found += [(layout, split) for split in splits]
-    return tuple(found)
+        matches += [(layout, split) for split in splits]
+    return tuple(matches)
 
 
 def _recognise(description: Description, root: Path, split: str, video_root: Path) -> tuple[Layout, Path]:
-    found = [
+    matches = [
         layout for layout in description.layouts if _is(root / layout.annotations.format(split=split), folder=False)
     ]
-    if not found:
+    if not matches:
         looked = ", ".join(dict.fromkeys(layout.annotations.format(split=split) for layout in description.layouts))
         others = ", ".join(sorted({other for _, other in find_layouts(description, root)}))
         cure = (
@@ -149,10 +149,10 @@ def _recognise(description: Description, root: Path, split: str, video_root: Pat
         raise DatasetError(f"expected {description.name} in {root} as one of {looked}; got none; {cure}")
     with_videos = [
         layout
-        for layout in found
+        for layout in matches
         if any(_is(video_root / name.removesuffix("/*"), folder=True) for name in layout.videos)
     ]
-    layout = (with_videos or found)[0]
+    layout = (with_videos or matches)[0]
     return layout, root / layout.annotations.format(split=split)
 
 

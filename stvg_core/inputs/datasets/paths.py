@@ -84,15 +84,15 @@ class FileFinder:
 
     def _existing_folders(self) -> tuple[str, ...]:
         if self._expanded is None:
-            found: list[str] = []
+            expanded: list[str] = []
             for folder in self._folders:
                 if not folder.endswith("*"):
-                    found.append(folder)
+                    expanded.append(folder)
                     continue
                 parent = self._root / folder.removesuffix("*")
                 if parent.is_dir():
-                    found += sorted(
+                    expanded += sorted(
                         child.relative_to(self._root).as_posix() for child in parent.iterdir() if child.is_dir()
                     )
-            self._expanded = tuple(found)
+            self._expanded = tuple(expanded)
         return self._expanded

@@ -18,7 +18,7 @@ Severity = Literal["error", "warning"]
 
 _LONGEST_VALUE: Final = 60
 _MOST_PROBLEMS: Final = 5
-"""Of one record: a list of ten thousand wrong boxes is told by its first ones."""
+"""Of one record: a list of ten thousand wrong boxes is reported by its first ones."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ def shown(value: object) -> str:
 
 
 def problems_of(error: ValidationError) -> tuple[Problem, ...]:
-    """Return what pydantic found wrong with a record, the first few."""
+    """Return the first few validation errors of pydantic as problems."""
     return tuple(
         _from_details(details["type"], details["loc"], details["msg"], details["input"])
         for details in itertools.islice(error.errors(include_url=False, include_context=False), _MOST_PROBLEMS)
@@ -130,8 +130,8 @@ def _from_details(code: str, place: Sequence[int | str], text: str, value: Any) 
         return problem("missing-field", field, f"expected the field {field}, got none")
     if code == "extra_forbidden":
         return problem("unknown-field", field, f"expected a field of the format, got {field} = {shown(value)}")
-    wanted = text.removeprefix("Input should be ").removeprefix("Value error, ")
-    message = f"expected {field} to be {wanted}, got {shown(value)}"
+    expected = text.removeprefix("Input should be ").removeprefix("Value error, ")
+    message = f"expected {field} to be {expected}, got {shown(value)}"
     if code == "finite_number":
         return problem("not-a-number", field, message)
     if code == "string_unicode":
@@ -165,7 +165,7 @@ class KnownDefect(BaseModel):
         dataset: name of the data set.
         key: key of the sample; `*` stands for any text.
         what: what is wrong.
-        action: "drop" leaves the sample out; "note" only tells of it.
+        action: "drop" leaves the sample out; "note" only reports it.
         source: who says so.
     """
 

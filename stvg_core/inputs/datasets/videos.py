@@ -30,7 +30,7 @@ class VideoInspector:
         self._facts: dict[str, tuple[int, int, int] | Problem] = {}
 
     def problems(self, entry: Entry) -> tuple[Problem, ...]:
-        """Return what is wrong with the video of an entry, as far as it was asked for."""
+        """Return what is wrong with the video of an entry, as far as the check goes."""
         if self._check == "none" or entry.video is None or entry.video.problem is not None:
             return ()
         path = entry.video.path
@@ -64,7 +64,7 @@ def _compare(entry: Entry, frame_count: int, width: int, height: int) -> tuple[P
     sample = entry.sample
     if sample is None:
         return ()
-    found = []
+    problems = []
     if sample.frame_count is not None:
         step = sample.frame_step
         # A thinned file may count every tenth frame of a clip that is cut off a little earlier or later.
@@ -72,11 +72,11 @@ def _compare(entry: Entry, frame_count: int, width: int, height: int) -> tuple[P
         if sample.truth is not None and sample.truth.end_frame * step >= frame_count:
             last = sample.truth.end_frame * step
             message = f"expected a video of at least {last + 1} frames, got {frame_count} in {sample.video}"
-            found.append(problem("span-beyond-video", "video", message))
+            problems.append(problem("span-beyond-video", "video", message))
         elif sample.frame_count != counted:
             message = f"expected {sample.frame_count} frames in {sample.video}, got {counted}"
-            found.append(problem("frame-count-differs", "video", message))
+            problems.append(problem("frame-count-differs", "video", message))
     if sample.width is not None and sample.height is not None and (sample.width, sample.height) != (width, height):
         message = f"expected {sample.width}x{sample.height} pixels in {sample.video}, got {width}x{height}"
-        found.append(problem("size-differs", "video", message))
-    return tuple(found)
+        problems.append(problem("size-differs", "video", message))
+    return tuple(problems)

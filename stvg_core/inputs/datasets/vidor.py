@@ -32,7 +32,7 @@ class VidorBoxes:
         Args:
             file: VidOR's annotation of one video.
             shown_name: its name in messages.
-            targets: numbers of the objects whose boxes will be asked for.
+            targets: numbers of the objects whose boxes are needed.
 
         Raises:
             RecordError: the file is missing, no JSON, or not of this format.
@@ -40,7 +40,7 @@ class VidorBoxes:
         self._name = shown_name
         self._by_object: dict[int, dict[int, dict[str, Any]]] = {target: {} for target in targets}
         self._twice: set[int] = set()
-        self._known: dict[tuple[int, int, int], Float64[np.ndarray, "source_frame 4"]] = {}
+        self._tracks: dict[tuple[int, int, int], Float64[np.ndarray, "source_frame 4"]] = {}
         trajectories = _read(file, shown_name)
         try:
             self._add(trajectories)
@@ -72,8 +72,8 @@ class VidorBoxes:
                     return self._wrong(kind, f"{place}.{index}.tid", "a whole number", entry.get("tid"))
         return self._wrong("wrong-type", "trajectories", "lists of objects", trajectories)
 
-    def _wrong(self, kind: str, place: str, wanted: str, got: object) -> RecordError:
-        return RecordError(problem(kind, place, f"expected {place} in {self._name} to be {wanted}, got {shown(got)}"))
+    def _wrong(self, kind: str, place: str, expected: str, got: object) -> RecordError:
+        return RecordError(problem(kind, place, f"expected {place} in {self._name} to be {expected}, got {shown(got)}"))
 
     def track(
         self, target: int, start_frame: int, end_frame: int, *, copy_last: bool = False
@@ -89,10 +89,10 @@ class VidorBoxes:
         Raises:
             RecordError: a frame without a box, or a box that cannot be read.
         """
-        wanted = (target, start_frame, end_frame)
-        if wanted not in self._known:
-            self._known[wanted] = self._track(target, range(start_frame, end_frame + 1), copy_last)
-        return self._known[wanted]
+        key = (target, start_frame, end_frame)
+        if key not in self._tracks:
+            self._tracks[key] = self._track(target, range(start_frame, end_frame + 1), copy_last)
+        return self._tracks[key]
 
     def _track(self, target: int, span: range, copy_last: bool) -> Float64[np.ndarray, "source_frame 4"]:
         if target in self._twice:
@@ -120,8 +120,8 @@ class VidorBoxes:
                 VidorBox.model_validate(entry)
             except ValidationError as error:
                 return tuple(
-                    problem(found.kind, f"trajectories.{frame}.{found.field}", f"{found.message} ({self._name})")
-                    for found in problems_of(error)
+                    problem(each.kind, f"trajectories.{frame}.{each.field}", f"{each.message} ({self._name})")
+                    for each in problems_of(error)
                 )
         return (problem("wrong-type", "trajectories", f"expected boxes of four numbers in {self._name}"),)
 
@@ -166,7 +166,7 @@ def _collector_at_rest() -> Iterator[None]:
 
 
 def _keys_are_distinct(raw: bytes, content: object) -> bool:
-    """Return whether no key that is used can have been written twice; False where only a slow look can tell.
+    """Return whether no key that is used can have been written twice; False where only a slow check can say.
 
     The fast parser keeps the last of equal keys without a word. Here a key's text is counted instead.
     """

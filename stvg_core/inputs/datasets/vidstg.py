@@ -1,4 +1,4 @@
-"""VidSTG: sentences about relations of VidOR, whose boxes lie in VidOR's own files.
+"""VidSTG: sentences about relations of VidOR, whose boxes lie in VidOR's all_problems files.
 
 Frames count from 0. `used_segment` includes both ends; `temporal_gt.end_fid` is the frame *after* the
 last one: in 768 of the 4,610 test records it equals the number of frames. TubeDETR reads it so; STCAT
@@ -91,10 +91,10 @@ class VidstgReader:
         )
         for name, query_type, sentences in kinds:
             for place, sentence in enumerate(sentences):
-                found = list(problems)
+                all_problems = list(problems)
                 if sentence.target_id not in objects:
                     message = f"expected target_id of one of the objects {sorted(objects)}, got {sentence.target_id}"
-                    found.append(problem("out-of-range", "target_id", message))
+                    all_problems.append(problem("out-of-range", "target_id", message))
                 draft = Draft(
                     key=f"[{index}].{name}[{place}]",
                     sample_id=f"{record.vid}_{index:05d}_{query_type}_{place}",
@@ -107,9 +107,9 @@ class VidstgReader:
                     height=record.height,
                     segment=segment,
                     start_frame=start,
-                    problems=tuple(found),
+                    problems=tuple(all_problems),
                 )
-                yield _Waiting(draft, None if found else sentence.target_id, end)
+                yield _Waiting(draft, None if all_problems else sentence.target_id, end)
 
     def _with_boxes(
         self, video: str, sentences: list[_Waiting], maker: EntryMaker, finder: FileFinder, root: Path

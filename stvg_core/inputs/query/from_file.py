@@ -9,8 +9,9 @@ from typing import Any, Final
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import from_json
 
-from stvg_core.errors import QueryError
+from stvg_core.errors import QueryError, UsageError
 from stvg_core.inputs.query.sentence import as_sub_query, clean_sentence
+from stvg_core.plugin.decomposer import Decomposer, GenerateText
 from stvg_core.values import SubQueries
 
 MAXIMUM_BYTES: Final = 64 * 2**20
@@ -37,7 +38,7 @@ class SentenceEntry(BaseModel):
     action: str
 
 
-class FileDecomposer:
+class FileDecomposer(Decomposer):
     """Looks sub-queries up in a JSON file, by sentence or else by the video's file name.
 
     Two forms, which may be mixed:
@@ -62,6 +63,18 @@ class FileDecomposer:
         self._by_sentence: dict[str, SentenceEntry] = {}
         for key, value in _read(self._path).items():
             self._add(key, value)
+
+    @classmethod
+    def open(cls, argument: str, generate: GenerateText | None, video_name: str | None) -> Decomposer:
+        """Return the decomposer of a file.
+
+        Raises:
+            UsageError: there is no path.
+            QueryError: the file is missing or malformed.
+        """
+        if not argument:
+            raise UsageError("expected decomposer file:PATH, got no path; write it after the colon")
+        return cls(argument, video_name=video_name)
 
     @property
     def name(self) -> str:

@@ -9,6 +9,7 @@ from typing import Final
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from stvg_core.errors import UsageError
 from stvg_core.inputs.query.rules import RulesDecomposer
 from stvg_core.inputs.query.sentence import as_sub_query, clean_sentence, words_of
 from stvg_core.inputs.query.words import (
@@ -19,7 +20,7 @@ from stvg_core.inputs.query.words import (
     PREPOSITIONS,
     QUESTION_WORDS,
 )
-from stvg_core.plugin.decomposer import GenerateText
+from stvg_core.plugin.decomposer import Decomposer, GenerateText
 from stvg_core.values import SubQueries
 
 MAXIMUM_NEW_TOKENS: Final = 160
@@ -60,7 +61,7 @@ class ModelAnswer(BaseModel):
     action: str
 
 
-class ModelDecomposer:
+class ModelDecomposer(Decomposer):
     """Asks the loaded model for both sub-queries; the rules stand in for an answer that is none."""
 
     def __init__(self, generate: GenerateText) -> None:
@@ -71,6 +72,19 @@ class ModelDecomposer:
         """
         self._generate = generate
         self._rules = RulesDecomposer()
+
+    @classmethod
+    def open(cls, argument: str, generate: GenerateText | None, video_name: str | None) -> Decomposer:
+        """Return the decomposer of the loaded model.
+
+        Raises:
+            UsageError: no model is loaded, or there is an argument.
+        """
+        if argument:
+            raise UsageError(f"decomposer mllm takes no argument, got {argument!r}; leave it out")
+        if generate is None:
+            raise UsageError("expected a loaded model for decomposer mllm, got none; name a model, or use rules")
+        return cls(generate)
 
     @property
     def name(self) -> str:

@@ -10,10 +10,11 @@ from stvg_core.inputs.query.phrases import split_words
 from stvg_core.inputs.query.questions import normalise, read_question
 from stvg_core.inputs.query.reading import Reading
 from stvg_core.inputs.query.sentence import as_sub_query, clean_sentence
+from stvg_core.plugin.decomposer import Decomposer
 from stvg_core.values import SubQueries
 
 
-class RulesDecomposer:
+class RulesDecomposer(Decomposer):
     """Splits English sentences and questions by grammar (DSTH, paper section 3.3).
 
     >>> parts = RulesDecomposer().decompose("The man in blue clothes walks to the sofa.")

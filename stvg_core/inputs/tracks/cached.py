@@ -11,16 +11,12 @@ from stvg_core.plugin.tracker import Tracker, TrackRequest
 from stvg_core.values import Frames, Track
 
 
-class VideoCache:
-    """A tracker that proposes once per video where the tracker it wraps does not look at the query.
+class VideoCache(Tracker):
+    """A tracker that proposes once per video if the wrapped tracker does not look at the query (`per_video`).
 
-    A tracker says so with an attribute `per_video` that is true; one without it is asked every time.
-    In this process frames count as the same video when they are the same object, so that nothing is compared or
-    hashed. With a folder other processes find the tracks as well, for the same frames of the same file; but for a
-    tracker that has something to report of its last tracks, which would be lost.
-
-    Attributes:
-        shared_seconds: wall clock that making tracks for the folder took: what they all profit from is no one's cost.
+    In this process frames belong to the same video if they are the same object, so that nothing is compared or
+    hashed. With a folder, other processes reuse the tracks as well, for the same frames of the same file, unless
+    the wrapped tracker reports on its last tracks: that report would be lost.
     """
 
     def __init__(self, tracker: Tracker, folder: Path | None = None) -> None:
@@ -44,7 +40,7 @@ class VideoCache:
     @property
     def per_video(self) -> bool:
         """Whether the tracker inside looks at the frames alone."""
-        return bool(getattr(self._tracker, "per_video", False))
+        return self._tracker.per_video
 
     def describe(self) -> dict[str, Any]:
         """Return what the tracker inside says of itself."""
@@ -69,7 +65,7 @@ class VideoCache:
         return self._tracks
 
     def _propose(self, request: TrackRequest) -> tuple[Track, ...]:
-        if self._store.folder is None or hasattr(self._tracker, "report"):
+        if self._store.folder is None or self._tracker.report() is not None:
             return self._tracker.propose(request)
         decisive = self._decisive(request.frames)
         info, name = request.frames.info, self._tracker.name

@@ -1,4 +1,4 @@
-"""What a tracker says of itself, for the record of a result; knows no tracker."""
+"""A tracker's description of itself, for the record of a result."""
 
 from typing import Any
 
@@ -14,25 +14,15 @@ ORACLE_WARNING = (
 
 
 def describe_tracker(tracker: Tracker) -> dict[str, Any]:
-    """Return what of a tracker decides its tracks, as JSON values: settings, checkpoints, files; never what it did.
-
-    A tracker says so with a method `describe() -> Mapping[str, JSON]`; of one without it nothing is known.
+    """Return what determines a tracker's tracks, as JSON values: settings, checkpoints, files.
 
     >>> from stvg_core.inputs.tracks.catalog import open_tracker
     >>> describe_tracker(open_tracker("attention"))
     {}
     """
-    return _told(tracker, "describe")
+    return dict(tracker.describe())
 
 
 def describe_tracks(tracker: Tracker) -> dict[str, Any]:
-    """Return how a tracker made its last tracks: what decides them, and what came of it.
-
-    The second a tracker says with a method `report() -> Mapping[str, JSON]`.
-    """
-    return describe_tracker(tracker) | _told(tracker, "report")
-
-
-def _told(tracker: Tracker, method: str) -> dict[str, Any]:
-    tell = getattr(tracker, method, None)
-    return dict(tell()) if callable(tell) else {}
+    """Return how a tracker made its last tracks: what determines them, and its report."""
+    return describe_tracker(tracker) | dict(tracker.report() or {})

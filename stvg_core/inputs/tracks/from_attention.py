@@ -14,7 +14,7 @@ from jaxtyping import Float64, Int64
 from stvg_core.errors import TrackError
 from stvg_core.inputs.tracks.assembly import as_track, best_distinct, distinct_frames
 from stvg_core.inputs.tracks.linking import Chain, Detections, LinkRules, link
-from stvg_core.plugin.tracker import TrackRequest
+from stvg_core.plugin.tracker import Tracker, TrackRequest
 from stvg_core.values import FrameMaps, Track
 
 _GRID_PIXELS: Final = 128
@@ -30,7 +30,7 @@ _HOLD: Final = 2
 
 
 @dataclass(frozen=True)
-class AttentionTracker:
+class AttentionTracker(Tracker):
     """Proposes the places that attention dwells on, linked over time.
 
     Attributes:

@@ -12,12 +12,12 @@ from typing import Any
 
 from pydantic_core import from_json
 
-from stvg_core.errors import NoTracksError, TrackError
+from stvg_core.errors import NoTracksError, TrackError, UsageError
 from stvg_core.inputs.tracks.description import ORACLE_CATEGORIES
 from stvg_core.inputs.tracks.released_file import TRACKS, parse_released
 from stvg_core.inputs.tracks.stored import StoredTracks
 from stvg_core.inputs.tracks.track_file import FORMAT, parse_document, read_bytes
-from stvg_core.plugin.tracker import TrackRequest
+from stvg_core.plugin.tracker import Tracker, TrackRequest
 from stvg_core.values import Track
 
 _SUFFIXES = (".json", ".json.gz")
@@ -43,7 +43,7 @@ def read_tracks(path: Path) -> StoredTracks:
     )
 
 
-class FileTracker:
+class FileTracker(Tracker):
     """Proposes what a file holds, as it is.
 
     Attributes:
@@ -65,6 +65,18 @@ class FileTracker:
         if not self._path.exists():
             raise TrackError(f"expected a file or folder of tracks, {path} is not there; check the path")
         self._read: StoredTracks | None = None
+
+    @classmethod
+    def open(cls, argument: str) -> Tracker:
+        """Return the tracker of a file or folder.
+
+        Raises:
+            UsageError: there is no path.
+            TrackError: there is no such file or folder.
+        """
+        if not argument:
+            raise UsageError("expected tracker file:PATH, got no path; write it after the colon")
+        return cls(argument)
 
     @property
     def name(self) -> str:

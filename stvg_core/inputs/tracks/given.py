@@ -7,28 +7,34 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from stvg_core.errors import TrackError
-from stvg_core.plugin.tracker import TrackRequest
+from stvg_core.plugin.tracker import Tracker, TrackRequest
 from stvg_core.values import Track
 
 
-@dataclass(frozen=True)
-class GivenTracks:
+@dataclass(frozen=True, eq=False)
+class GivenTracks(Tracker):
     """A tracker that proposes the tracks it was made with.
 
     Attributes:
         tracks: of one video.
-        name: as results record it.
-        per_video: always true, since the query changes nothing.
     """
 
     tracks: tuple[Track, ...]
-    name: str = "given"
-    per_video: bool = True
 
     def __post_init__(self) -> None:
         """Check that there is a track."""
         if not self.tracks:
             raise TrackError("expected at least one track, got none")
+
+    @property
+    def name(self) -> str:
+        """Name in results."""
+        return "given"
+
+    @property
+    def per_video(self) -> bool:
+        """True: the query changes nothing."""
+        return True
 
     def propose(self, request: TrackRequest) -> tuple[Track, ...]:
         """Return the tracks, whatever the request."""

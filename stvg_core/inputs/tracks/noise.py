@@ -59,7 +59,7 @@ TRACK_NOISES: Final = (
 
 
 @dataclass(frozen=True)
-class NoisyTracker:
+class NoisyTracker(Tracker):
     """Another tracker's tracks, made worse: the same way for equal seeds.
 
     Attributes:

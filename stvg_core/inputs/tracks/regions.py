@@ -15,7 +15,7 @@ from stvg_core.errors import NoTracksError
 from stvg_core.inputs.tracks.assembly import as_track, best_distinct, distinct_frames
 from stvg_core.inputs.tracks.linking import Chain, LinkRules, link
 from stvg_core.inputs.tracks.proposals import find_regions, smooth_lab
-from stvg_core.plugin.tracker import TrackRequest
+from stvg_core.plugin.tracker import Tracker, TrackRequest
 from stvg_core.values import Track
 
 _GAP_SHARE: Final = 0.25
@@ -26,18 +26,17 @@ _LEAST_SALIENCY: Final = 0.3
 
 
 @dataclass(frozen=True)
-class RegionTracker:
+class RegionTracker(Tracker):
     """Proposes regions that differ in colour from their surroundings, linked over time.
 
     Attributes:
         search_pixels: frames are searched at this length of their longer side, or less.
         most_tracks: at most this many are returned.
-        per_video: the frames alone decide.
     """
 
     search_pixels: int = 160
     most_tracks: int = 40
-    per_video: bool = True
+    per_video = True
 
     @property
     def name(self) -> str:

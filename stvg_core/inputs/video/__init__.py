@@ -1,4 +1,4 @@
-"""Video files as numbers: what a file says of itself, and its pictures as displayed.
+"""Video decoding: metadata of a file, and its frames as displayed.
 
 Only plain local files are opened. This package knows no model and no torch.
 """

@@ -1,6 +1,6 @@
 """Decoded frames of a part of a file, each with its true source frame number.
 
-Knows packets, seeking and decoders; nothing of what the frames are wanted for.
+Knows packets, seeking and decoders; nothing of what the frames are used for.
 """
 
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from av.container import InputContainer
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from stvg_core.inputs.video.source import FileIdentity, open_container, picture_stream
+from stvg_core.inputs.video.source import FileIdentity, open_container, video_stream
 from stvg_core.inputs.video.timeline import NO_TIME, PicturePacket, Timeline, content_packets
 
 NEAR_PACKETS = 48
@@ -44,7 +44,7 @@ class FrameDecoder:
         self._stream: VideoStream
         self._packets: Iterator[PicturePacket]
         self._next_packet = 0
-        self._wanted: frozenset[int] | None = None
+        self._requested: frozenset[int] | None = None
         self._open()
 
     def __enter__(self) -> "FrameDecoder":
@@ -58,17 +58,17 @@ class FrameDecoder:
         self._container.close()
 
     def frames(
-        self, first_packet: int, last_packet: int, *, wanted: frozenset[int] | None = None
+        self, first_packet: int, last_packet: int, *, requested: frozenset[int] | None = None
     ) -> Iterator[tuple[int, VideoFrame]]:
         """Yield (source frame number, frame) in display order.
 
         Args:
-            first_packet: a keyframe packet, or 0; frames that need pictures before it are left out.
+            first_packet: a keyframe packet, or 0; frames that need images before it are left out.
             last_packet: decoding ends when this packet's frame must have come out.
-            wanted: source frames that are needed; of the others, those may be left out that no frame
+            requested: source frames that are needed; of the others, those may be left out that no frame
                 refers to. None: all are needed.
         """
-        self._wanted = wanted if self._timeline.timed else None
+        self._requested = requested if self._timeline.timed else None
         self._move_to(first_packet)
         floor = self._timeline.packet_ticks[first_packet] if first_packet else NO_TIME
         counted = 0
@@ -102,9 +102,9 @@ class FrameDecoder:
                     yield frame.pts, frame
 
     def _spared(self, packet: PicturePacket) -> bool:
-        if self._wanted is None or packet.pts is None:
+        if self._requested is None or packet.pts is None:
             return False
-        return int(self._timeline.frame_of_packet[packet.pts]) not in self._wanted
+        return int(self._timeline.frame_of_packet[packet.pts]) not in self._requested
 
     def _next_numbered(self) -> PicturePacket | None:
         packet = next(self._packets, None)
@@ -121,7 +121,7 @@ class FrameDecoder:
 
     def _open(self) -> None:
         self._container = open_container(self._file)
-        self._stream = picture_stream(self._container, self._file.shown_name)
+        self._stream = video_stream(self._container, self._file.shown_name)
         self._packets = content_packets(self._container, self._stream)
         self._next_packet = 0
 

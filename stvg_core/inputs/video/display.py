@@ -1,4 +1,4 @@
-"""From a decoded frame to the picture that a viewer sees: RGB, rotated, with square pixels.
+"""From a decoded frame to the image that a viewer sees: RGB, rotated, with square pixels.
 
 Knows geometry and colour of one frame; no times and no files.
 """
@@ -20,7 +20,7 @@ _WIDEST_PIXEL = 16
 
 @dataclass(frozen=True)
 class Display:
-    """How the stored pictures of a stream are shown.
+    """How the stored images of a stream are shown.
 
     Attributes:
         width: pixels as displayed.
@@ -53,7 +53,7 @@ class Display:
         return cls(width, height, transposed, mirrored, flipped)
 
     def size(self, maximum_side_pixels: int | None) -> tuple[int, int]:
-        """Return the (width, height) of pictures whose longer side is bounded; aspect is kept.
+        """Return the (width, height) of images whose longer side is bounded; the aspect ratio is preserved.
 
         >>> Display(1920, 1080).size(640)
         (640, 360)
@@ -81,16 +81,16 @@ def _orientation(frame: VideoFrame) -> tuple[bool, bool, bool]:
     return True, c < 0, b < 0
 
 
-class PictureMaker:
-    """Turns frames of one stream into pictures of one size; keeps libav's scaler between frames."""
+class ImageMaker:
+    """Turns frames of one stream into images of one size; keeps libav's scaler between frames."""
 
     def __init__(self, display: Display, maximum_side_pixels: int | None = None) -> None:
-        """Prepare for pictures as displayed, or smaller."""
+        """Prepare for images as displayed, or smaller."""
         self._display = display
         self.width, self.height = display.size(maximum_side_pixels)
         self._reformatter = VideoReformatter()
 
-    def picture(self, frame: VideoFrame) -> UInt8[np.ndarray, "height width 3"]:
+    def image(self, frame: VideoFrame) -> UInt8[np.ndarray, "height width 3"]:
         """Return a frame as displayed: RGB, 0..255, transparent parts over black.
 
         Colours follow the matrix and range that the frame states; where it states none, BT.709 from

@@ -1,4 +1,4 @@
-"""Which source frames a model sees. Knows presentation times, no files and no pictures."""
+"""Which source frames a model sees. Knows presentation times, no files and no images."""
 
 import math
 
@@ -54,9 +54,9 @@ def _spread(first: int, last: int, count: int) -> Int64[np.ndarray, " frame"]:
 
 
 def _nearest(
-    frame_seconds: Float64[np.ndarray, " source_frame"], wanted_seconds: Float64[np.ndarray, " frame"]
+    frame_seconds: Float64[np.ndarray, " source_frame"], target_seconds: Float64[np.ndarray, " frame"]
 ) -> Int64[np.ndarray, " frame"]:
-    after = np.searchsorted(frame_seconds, wanted_seconds).clip(0, len(frame_seconds) - 1)
+    after = np.searchsorted(frame_seconds, target_seconds).clip(0, len(frame_seconds) - 1)
     before = (after - 1).clip(0)
-    earlier = wanted_seconds - frame_seconds[before] <= np.abs(frame_seconds[after] - wanted_seconds)
+    earlier = target_seconds - frame_seconds[before] <= np.abs(frame_seconds[after] - target_seconds)
     return np.where(earlier, before, after).astype(np.int64)

@@ -1,6 +1,6 @@
-"""Wanted frames picked out of a file with as little decoding as is right.
+"""Selects frames of a file with as little decoding as possible.
 
-Knows which frames are wanted and what stands in for a lost one; nothing of files and pictures.
+Knows which frames are requested and which frame replaces a lost one; nothing of files and images.
 """
 
 from collections import deque
@@ -15,18 +15,18 @@ _EARLIER_KEYFRAMES_ON_RETRY = 2
 
 
 def select_frames(
-    decoder: FrameDecoder, timeline: Timeline, wanted: Sequence[int]
+    decoder: FrameDecoder, timeline: Timeline, requested: Sequence[int]
 ) -> Iterator[tuple[int, int, VideoFrame]]:
-    """Yield (wanted frame, frame that stands for it, decoded frame); what has no stand-in is left out.
+    """Yield (requested frame, frame that stands for it, decoded frame); a frame without a replacement is left out.
 
-    A wanted frame stands for itself where it decodes, else the decoded frame before it does.
+    A requested frame stands for itself where it decodes, else the decoded frame before it does.
 
     Args:
         decoder: the open file.
         timeline: of the same file.
-        wanted: source frames, each once, rising.
+        requested: source frames, each once, ascending.
     """
-    for group in _groups(wanted, timeline):
+    for group in _groups(requested, timeline):
         yield from _decode_group(decoder, timeline, group)
 
 
@@ -47,11 +47,11 @@ def frames_from(
             return
 
 
-def _groups(wanted: Sequence[int], timeline: Timeline) -> Iterator[list[int]]:
-    """Part wanted frames where a later keyframe makes it worth leaving packets out."""
+def _groups(requested: Sequence[int], timeline: Timeline) -> Iterator[list[int]]:
+    """Split requested frames where a later keyframe makes it worth leaving packets out."""
     group: list[int] = []
     last_packet = 0
-    for frame_number in wanted:
+    for frame_number in requested:
         if group and timeline.first_packet_for(frame_number) > last_packet + NEAR_PACKETS:
             yield group
             group, last_packet = [], 0
@@ -67,30 +67,30 @@ def _decode_group(
     """Do as select_frames for frames that are decoded in one go.
 
     Where a frame is missing, all is decoded once more from some keyframes earlier: a stream that refreshes
-    its picture bit by bit needs a run-up, and the frame before the missing one may have been left out.
+    its image bit by bit needs a run-up, and the frame before the missing one may have been left out.
     """
     last_packet = int(timeline.packet_of_frame[group].max())
     first_packet = timeline.first_packet_for(group[0])
     missing: list[int] = []
-    decoded = decoder.frames(first_packet, last_packet, wanted=frozenset(group))
-    for frame_number, found in _matched(decoded, group):
-        if found is not None and found[0] == frame_number:
-            yield frame_number, *found
+    decoded = decoder.frames(first_packet, last_packet, requested=frozenset(group))
+    for frame_number, match in _matched(decoded, group):
+        if match is not None and match[0] == frame_number:
+            yield frame_number, *match
         else:
             missing.append(frame_number)
     if not missing:
         return
     earlier_packet = timeline.first_packet_for(missing[0], keyframes_earlier=_EARLIER_KEYFRAMES_ON_RETRY)
-    for frame_number, found in _matched(decoder.frames(earlier_packet, last_packet), missing):
-        if found is not None:
-            yield frame_number, *found
+    for frame_number, match in _matched(decoder.frames(earlier_packet, last_packet), missing):
+        if match is not None:
+            yield frame_number, *match
 
 
 def _matched(
-    decoded: Iterator[tuple[int, VideoFrame]], wanted: Sequence[int]
+    decoded: Iterator[tuple[int, VideoFrame]], requested: Sequence[int]
 ) -> Iterator[tuple[int, tuple[int, VideoFrame] | None]]:
-    """Pair every wanted frame with itself where it is decoded, else with the frame before it, if any."""
-    waiting = deque(wanted)
+    """Pair every requested frame with itself where it is decoded, else with the frame before it, if any."""
+    waiting = deque(requested)
     before: tuple[int, VideoFrame] | None = None
     for source_frame, frame in decoded:
         while waiting and waiting[0] < source_frame:

@@ -15,19 +15,19 @@ from av.video.stream import VideoStream
 
 from stvg_core.errors import VideoError
 
-MAXIMUM_PICTURE_PIXELS = 2**26
-"""Largest picture that is decoded (8192 x 8192): a file of some bytes can claim any size."""
+MAXIMUM_IMAGE_PIXELS = 2**26
+"""Largest image that is decoded (8192 x 8192): a file of some bytes can claim any size."""
 
 MAXIMUM_DECODER_THREADS = 4
-"""Every decoder thread holds pictures; more threads cost memory and bring little."""
+"""Every decoder thread holds images; more threads cost memory and bring little."""
 
-# Playlists and picture sequences (hls, dash, concat, image2, ...) name other files and addresses and are
-# left out. Sound formats are in, so that a sound file is told from a broken one.
+# Playlists and image sequences (hls, dash, concat, image2, ...) name other files and addresses and are
+# left out. Sound formats are in, so that the error for a sound file differs from that for a broken one.
 _FORMATS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,flv,ogg,asf,gif,apng,nut,rm,mxf,wtv,dv,h264,hevc,vvc,m4v,"
     "mpegvideo,obu,av1,ivf,yuv4mpegpipe,mp3,wav,flac,aac"
 )
-_DECODER_LIMITS = {"max_pixels": str(MAXIMUM_PICTURE_PIXELS)}
+_DECODER_LIMITS = {"max_pixels": str(MAXIMUM_IMAGE_PIXELS)}
 _PROTOCOL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
 
 
@@ -100,11 +100,11 @@ def open_container(file: FileIdentity) -> InputContainer:
         ) from error
 
 
-def picture_stream(container: InputContainer, shown_name: str) -> VideoStream:
+def video_stream(container: InputContainer, shown_name: str) -> VideoStream:
     """Return the stream to read: the default one, else the first, never a cover picture.
 
     Raises:
-        VideoError: there is none, no decoder knows it, or its pictures are too large.
+        VideoError: there is none, no decoder knows it, or its images are too large.
     """
     candidates = [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
     if not candidates:
@@ -118,9 +118,9 @@ def picture_stream(container: InputContainer, shown_name: str) -> VideoStream:
     context = stream.codec_context
     if context is None:
         raise VideoError(f"no decoder is built in for the video stream of {shown_name}; convert it to h264 in mp4")
-    if context.width * context.height > MAXIMUM_PICTURE_PIXELS:
+    if context.width * context.height > MAXIMUM_IMAGE_PIXELS:
         raise VideoError(
-            f"expected pictures of at most {MAXIMUM_PICTURE_PIXELS} pixels in {shown_name}, "
+            f"expected images of at most {MAXIMUM_IMAGE_PIXELS} pixels in {shown_name}, "
             f"got {context.width}x{context.height}; scale the video down"
         )
     context.options = dict(_DECODER_LIMITS)

@@ -48,7 +48,7 @@ class Timeline:
         packet_ticks: presentation time of every packet in the stream's time base, or NO_TIME.
         keyframe_packets: packets from which decoding can begin.
         timed: every packet says when it is shown. Otherwise only the count of decoded frames
-            tells which is which, and decoding begins at the file's start.
+            says which is which, and decoding begins at the file's start.
         seekable: presentation times name packets without doubt.
     """
 
@@ -66,7 +66,7 @@ class Timeline:
 
         That is the last keyframe which comes before the frame both in the file and on screen: a frame
         that comes after a keyframe in the file but is shown before it (open group of pictures) may need
-        pictures from before the keyframe.
+        images from before the keyframe.
 
         Args:
             frame: 0-based source frame.
@@ -98,7 +98,7 @@ def scan(container: InputContainer, stream: VideoStream, shown_name: str) -> Tim
     """Read every packet of a stream once and return when its frames are shown.
 
     Raises:
-        VideoError: there is no packet that shows a picture, or there are too many.
+        VideoError: there is no packet that shows an image, or there are too many.
     """
     presented, decoded, lengths = array("q"), array("q"), array("q")
     shown, keys = array("b"), array("b")
@@ -116,7 +116,7 @@ def scan(container: InputContainer, stream: VideoStream, shown_name: str) -> Tim
     shown_packets = np.flatnonzero(np.array(shown, np.bool_)).astype(np.int64)
     if shown_packets.size == 0:
         raise VideoError(
-            f"expected pictures in {shown_name}, got none: it is cut off before its first frame or holds no video; "
+            f"expected images in {shown_name}, got none: it is cut off before its first frame or holds no video; "
             "copy or download it again"
         )
     guessed = container.format.name in _WITHOUT_PRESENTATION_TIMES and stream.codec_context.has_b_frames
@@ -164,7 +164,7 @@ def _seconds(
     span = float(from_first[-1])
     mean_gap = span / (len(ticks) - 1) if span > 0 else _rate_seconds(stream)
     length = last_length * numerator / denominator if last_length > 0 else mean_gap
-    # Sound begins some milliseconds before the first picture in ordinary files (encoder priming); a start
+    # Sound begins some milliseconds before the first image in ordinary files (encoder priming); a start
     # that is late by a frame or more is meant.
     late = 0.0
     if container.start_time is not None:

@@ -37,7 +37,7 @@ class WindowedVideo:
     def each(self) -> Generator[Frames | VideoError]:
         """Yield every window's sampled frames, or why there are none.
 
-        While the caller works on one window the next one is decoded; two windows' pictures are held at most.
+        While the caller works on one window the next one is decoded; two windows' images are held at most.
         """
         with ThreadPoolExecutor(max_workers=1, thread_name_prefix="stvg-window") as reader:
             following = reader.submit(self._try, self.windows[0])

@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 
 from stvg_core.errors import OutputError
-from stvg_core.method.question_maps import AttentionReading
+from stvg_core.method.question_maps import QuestionAttentionMaps
 from stvg_core.outputs.report.text import clean_text
 from stvg_core.plugin.adapter import PromptToken
 
@@ -31,7 +31,7 @@ AXES: Final[Mapping[str, tuple[tuple[str, ...], str]]] = {
     "frame_share": (("frame",), "share of the chosen tokens' attention that goes to the frame"),
     "frame_peak": (("frame",), "largest value of the frame's map"),
     "token_text": (("token",), "as the tokenizer writes it"),
-    "token_id": (("token",), "in the tokenizer's vocabulary; -1 where the backend does not tell"),
+    "token_id": (("token",), "in the tokenizer's vocabulary; -1 where the backend does not say"),
     "token_kind": (("token",), "word, punctuation (the question's last) or role (the template after it)"),
     "token_chosen": (("token",), "whether its row is in the maps"),
     "token_share": (("token",), "share of its attention that goes to the video"),
@@ -45,12 +45,12 @@ AXES: Final[Mapping[str, tuple[tuple[str, ...], str]]] = {
 _LONGEST_TOKEN: Final = 200
 
 
-def reading_arrays(reading: AttentionReading) -> dict[str, np.ndarray]:
+def reading_arrays(reading: QuestionAttentionMaps) -> dict[str, np.ndarray]:
     """Return the arrays of a reading by name; AXES says what they are."""
     steps, rows, columns = reading.cell_places().T
     frames_of_step = [
-        [frame for frame, step in enumerate(reading.layout.time_step_of_frame) if step == wanted]
-        for wanted in range(reading.layout.time_steps)
+        [frame for frame, step in enumerate(reading.layout.time_step_of_frame) if step == time_step]
+        for time_step in range(reading.layout.time_steps)
     ]
     first = np.array([frames[0] for frames in frames_of_step], dtype=np.int64)
     last = np.array([frames[-1] for frames in frames_of_step], dtype=np.int64)

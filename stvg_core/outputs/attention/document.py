@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter
 
 from stvg_core._internal.json_schema import published_schema
-from stvg_core.method.question_maps import AttentionReading
+from stvg_core.method.question_maps import QuestionAttentionMaps
 from stvg_core.outputs.attention.arrays import AXES, reading_arrays, shown_token
 from stvg_core.outputs.report.document import (
     MAXIMUM_TEXT_LENGTH,
@@ -33,9 +33,9 @@ class _Part(BaseModel):
 
 
 class QuestionPart(_Part):
-    """What was asked."""
+    """The question."""
 
-    text: str = Field(description="as the model was asked it, within its chat template")
+    text: str = Field(description="as it was put to the model, within its chat template")
     neutral: str | None = Field(description="the question that attention is relative to; None in mode raw")
 
 
@@ -45,7 +45,7 @@ class AttentionPart(_Part):
     mode: Literal["relative", "raw"] = Field(
         description="relative: shares over those of the neutral question; raw: shares"
     )
-    tokens: str = Field(description="which tokens were asked for, as --tokens says it")
+    tokens: str = Field(description="which tokens were requested, as --tokens says it")
     layers: list[int] = Field(description="0-based decoder layers that were averaged, over all heads")
     layer_count: int = Field(ge=1, description="decoder layers of the model")
 
@@ -65,11 +65,11 @@ class TokenPart(_Part):
 
     position: int = Field(ge=0, description="0-based from the question's first token")
     text: str = Field(description="as the tokenizer writes it")
-    id: int | None = Field(description="in the tokenizer's vocabulary; None where the backend does not tell")
+    id: int | None = Field(description="in the tokenizer's vocabulary; None where the backend does not say")
     kind: Literal["word", "punctuation", "role", "thinking"]
     chosen: bool = Field(description="whether its row is in the maps")
     share: float = Field(description="share of its attention that goes to the video, 0..1")
-    peak: float = Field(description="largest value of its row, in the mode that was asked for")
+    peak: float = Field(description="largest value of its row, in the requested mode")
     frame_shares: list[float] = Field(description="share of its attention that goes to each sampled frame")
 
 
@@ -109,11 +109,11 @@ class AttentionDocument(_Part):
     settings: dict[str, JsonValue] = Field(description="everything that decided the result")
     timings_seconds: dict[str, float] = Field(description="wall-clock seconds per stage")
     versions: dict[str, str] = Field(description="versions of what ran")
-    warnings: list[str] = Field(description="what could not be done as asked, one sentence each")
+    warnings: list[str] = Field(description="what could not be done as requested, one sentence each")
 
 
 def build_attention_document(
-    reading: AttentionReading,
+    reading: QuestionAttentionMaps,
     asked_tokens: str,
     layer_count: int,
     model: ModelIdentity,
@@ -128,11 +128,11 @@ def build_attention_document(
         reading: what was looked at.
         asked_tokens: what `--tokens` said.
         layer_count: decoder layers of the model.
-        model: who was asked.
+        model: the model that answered.
         settings: everything that decided the result.
         timings_seconds: wall clock per stage.
         versions: name to version of what ran.
-        warnings: what could not be done as asked.
+        warnings: what could not be done as requested.
 
     Raises:
         OutputError: a number is not finite.
@@ -216,7 +216,7 @@ def _text(text: str) -> str:
 
 
 def _number(value: "float | np.floating") -> float:
-    """Return a value with so many digits that float32 is kept."""
+    """Return a value rounded to the precision of float32."""
     return float(f"{float(value):.{_DIGITS}g}")
 
 

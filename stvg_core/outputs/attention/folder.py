@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float64, UInt8
 from PIL import Image, ImageDraw
 
-from stvg_core.method.question_maps import AttentionReading
+from stvg_core.method.question_maps import QuestionAttentionMaps
 from stvg_core.outputs.attention.arrays import reading_arrays, shown_token, write_arrays
 from stvg_core.outputs.attention.document import AttentionDocument
 from stvg_core.outputs.report.contact_sheet import (
@@ -68,9 +68,9 @@ _KIND_COLORS: Final = {"word": "C0", "punctuation": "C1", "role": "C2", "thinkin
 
 def write_attention_folder(
     folder: Path,
-    reading: AttentionReading,
+    reading: QuestionAttentionMaps,
     document: AttentionDocument,
-    pictures: Iterable[tuple[int, UInt8[np.ndarray, "height width 3"]]],
+    images: Iterable[tuple[int, UInt8[np.ndarray, "height width 3"]]],
 ) -> tuple[str, ...]:
     """Write the files and return their names; curves are among them where matplotlib is installed.
 
@@ -78,17 +78,17 @@ def write_attention_folder(
         folder: made where it is missing; other files in it stay.
         reading: what was looked at.
         document: the same as JSON, with model and settings.
-        pictures: source frame number and RGB picture as displayed, of the whole video in display order; taken one
+        images: source frame number and RGB image as displayed, of the whole video in display order; taken one
             at a time.
 
     Raises:
         OutputError: the folder is a file or cannot be written to; nothing is left behind.
-        VideoError: the pictures do not fit the video; nothing is left behind.
+        VideoError: the images do not fit the video; nothing is left behind.
     """
     with staged_files(folder) as stage:
         write_document(stage / DOCUMENT_FILE, document)
         write_arrays(stage / ARRAYS_FILE, reading_arrays(reading))
-        write_attention_video(stage / VIDEO_FILE, pictures, reading)
+        write_attention_video(stage / VIDEO_FILE, images, reading)
         sheets = {"attention_sheet.png": draw_attention_sheet, "token_sheet.png": draw_token_sheet}
         for name, draw in sheets.items():
             save_png(stage / name, draw(reading))
@@ -100,7 +100,7 @@ def write_attention_folder(
     return names
 
 
-def draw_attention_sheet(reading: AttentionReading) -> UInt8[np.ndarray, "height width 3"]:
+def draw_attention_sheet(reading: QuestionAttentionMaps) -> UInt8[np.ndarray, "height width 3"]:
     """Return the sampled frames under the chosen tokens' attention, with time, share and a bar of the share."""
     frames = reading.frames
     shown = spread_evenly(len(frames), MAXIMUM_TILES)
@@ -115,7 +115,7 @@ def draw_attention_sheet(reading: AttentionReading) -> UInt8[np.ndarray, "height
             write_text(sheet.draw, (MARGIN, sheet.header_y), line, TEXT_PIXELS, MUTED, "ls")
         sheet.header_y += line_height_pixels(TEXT_PIXELS)
     scale, shares = heat_scale(reading.maps.values), reading.frame_shares
-    size = (sheet.geometry.picture_width, sheet.geometry.picture_height)
+    size = (sheet.geometry.image_width, sheet.geometry.image_height)
     for place, sample in enumerate(shown):
         image = blend_heat(resize(frames.pixels[sample], *size), reading.maps.values[sample], scale)
         caption = (f"{frames.seconds[sample]:.2f} s", f"{100 * shares[sample]:.2g} %")
@@ -124,7 +124,7 @@ def draw_attention_sheet(reading: AttentionReading) -> UInt8[np.ndarray, "height
     return np.array(sheet.image)
 
 
-def draw_token_sheet(reading: AttentionReading) -> UInt8[np.ndarray, "height width 3"]:
+def draw_token_sheet(reading: QuestionAttentionMaps) -> UInt8[np.ndarray, "height width 3"]:
     """Return a row per prompt token and a column per sampled frame; each row on a scale of its own."""
     frames, info = reading.frames, reading.frames.info
     columns = spread_evenly(len(frames), _TOKEN_COLUMNS)
@@ -146,7 +146,7 @@ def draw_token_sheet(reading: AttentionReading) -> UInt8[np.ndarray, "height wid
     more = f"; {left_out} further tokens are in attention.npz" if left_out else ""
     for line in fit_text(what + more, TEXT_PIXELS, SHEET_WIDTH - 2 * MARGIN):
         write_text(draw, (MARGIN, MARGIN + 2 * line_height_pixels(TITLE_PIXELS) - GAP), line, TEXT_PIXELS, MUTED, "ls")
-    pictures = [resize(frames.pixels[sample], width, height) for sample in columns]
+    images = [resize(frames.pixels[sample], width, height) for sample in columns]
     shares = reading.token_shares
     for row, place in enumerate(tokens):
         maps = _maps_of(reading, place)
@@ -157,7 +157,7 @@ def draw_token_sheet(reading: AttentionReading) -> UInt8[np.ndarray, "height wid
         share = f"{reading.tokens[place].kind}, {100 * shares[place]:.2g} %"
         write_text(draw, (MARGIN, top + 3 * line_height_pixels(CAPTION_PIXELS) // 2), share, CAPTION_PIXELS - 1, MUTED)
         for column, sample in enumerate(columns):
-            heated = blend_heat(pictures[column], maps[sample], row_scale)
+            heated = blend_heat(images[column], maps[sample], row_scale)
             sheet.paste(Image.fromarray(heated), (MARGIN + _LABEL_PIXELS + column * (width + 2), top))
     for column, sample in enumerate(columns):
         at = MARGIN + _LABEL_PIXELS + column * (width + 2)
@@ -166,14 +166,14 @@ def draw_token_sheet(reading: AttentionReading) -> UInt8[np.ndarray, "height wid
     return np.array(sheet)
 
 
-def _maps_of(reading: AttentionReading, place: int) -> Float64[np.ndarray, "frame row column"]:
+def _maps_of(reading: QuestionAttentionMaps, place: int) -> Float64[np.ndarray, "frame row column"]:
     """Return one token's row as a map per sampled frame."""
     by_step = reading.shown_rows[place].astype(np.float64).reshape(reading.layout.shape)
     return np.asarray(by_step[list(reading.layout.time_step_of_frame)])
 
 
 def write_attention_video(
-    path: Path, pictures: Iterable[tuple[int, UInt8[np.ndarray, "height width 3"]]], reading: AttentionReading
+    path: Path, images: Iterable[tuple[int, UInt8[np.ndarray, "height width 3"]]], reading: QuestionAttentionMaps
 ) -> int:
     """Write the video under its attention (H.264, yuv420p) and return its number of frames.
 
@@ -182,12 +182,12 @@ def write_attention_video(
 
     Args:
         path: the file to write; an existing one is replaced.
-        pictures: source frame number and RGB picture as displayed, in display order; taken one at a time.
+        images: source frame number and RGB image as displayed, in display order; taken one at a time.
         reading: what was looked at.
 
     Raises:
         OutputError: the file cannot be written, or no H.264 encoder is installed.
-        VideoError: there are no pictures, or their numbers do not fit the video.
+        VideoError: there are no images, or their numbers do not fit the video.
     """
     info = reading.frames.info
     canvas = VideoCanvas(info, reading.question)
@@ -195,23 +195,23 @@ def write_attention_video(
     scale = heat_scale(reading.maps.values)
     nearest = nearest_samples(reading)
 
-    def paint(frame: int, picture: UInt8[np.ndarray, "height width 3"]) -> UInt8[np.ndarray, "new_height new_width 3"]:
+    def paint(frame: int, image: UInt8[np.ndarray, "height width 3"]) -> UInt8[np.ndarray, "new_height new_width 3"]:
         heat = reading.maps.values[nearest[frame]]
-        return canvas.compose(frame, blend_heat(canvas.enlarged(picture), heat, scale))
+        return canvas.compose(frame, blend_heat(canvas.enlarged(image), heat, scale))
 
     geometry = canvas.geometry
     return encode_video(
-        path, paint_frames(pictures, info, paint), width=geometry.width, height=geometry.height, fps=info.fps
+        path, paint_frames(images, info, paint), width=geometry.width, height=geometry.height, fps=info.fps
     )
 
 
-def nearest_samples(reading: AttentionReading) -> list[int]:
+def nearest_samples(reading: QuestionAttentionMaps) -> list[int]:
     """Return, per source frame, the sampled frame nearest in time; of two equally near the earlier one."""
     seconds = reading.frames.seconds
     return [int(np.abs(seconds - second).argmin()) for second in reading.frames.info.frame_seconds]
 
 
-def _describe(reading: AttentionReading) -> str:
+def _describe(reading: QuestionAttentionMaps) -> str:
     """Return whose attention is shown, in a line."""
     count = len(reading.chosen)
     texts = ", ".join(repr(reading.tokens[place].text) for place in reading.chosen[:_NAMED_TOKENS])
@@ -223,7 +223,7 @@ def _describe(reading: AttentionReading) -> str:
     return f"{whose}{against}; {layers}"
 
 
-def _draw_marks(canvas: VideoCanvas, reading: AttentionReading) -> None:
+def _draw_marks(canvas: VideoCanvas, reading: QuestionAttentionMaps) -> None:
     """Draw a mark where each sampled frame lies, and say below the bar whose attention is shown."""
     draw, bar, geometry = ImageDraw.Draw(canvas.ground), canvas.bar, canvas.geometry
     shares = reading.frame_shares
@@ -241,7 +241,7 @@ def _draw_marks(canvas: VideoCanvas, reading: AttentionReading) -> None:
         write_text(draw, (bar.right, canvas.text_y), line, size, MUTED if room < geometry.width // 2 else INK, "rm")
 
 
-def draw_curves(reading: AttentionReading, folder: Path) -> tuple[str, ...]:
+def draw_curves(reading: QuestionAttentionMaps, folder: Path) -> tuple[str, ...]:
     """Write frame_curve.png and token_curve.png, and return their names.
 
     Raises:
@@ -263,11 +263,11 @@ def draw_curves(reading: AttentionReading, folder: Path) -> tuple[str, ...]:
     return tuple(drawers)
 
 
-def _height(reading: AttentionReading, name: str) -> float:
+def _height(reading: QuestionAttentionMaps, name: str) -> float:
     return 4.5 if name == "frame_curve.png" else max(3.0, 1.2 + 0.22 * len(reading.tokens))
 
 
-def _frames(reading: AttentionReading, figure: Any) -> None:  # noqa: ANN401  # matplotlib's
+def _frames(reading: QuestionAttentionMaps, figure: Any) -> None:  # noqa: ANN401  # matplotlib's
     upper, lower = figure.subplots(2, sharex=True)
     upper.plot(reading.frames.seconds, 100 * reading.frame_shares, marker="o", markersize=3)
     upper.set_ylabel("share of attention, percent")
@@ -279,7 +279,7 @@ def _frames(reading: AttentionReading, figure: Any) -> None:  # noqa: ANN401  # 
         axes.grid(alpha=0.3)
 
 
-def _tokens(reading: AttentionReading, figure: Any) -> None:  # noqa: ANN401  # matplotlib's
+def _tokens(reading: QuestionAttentionMaps, figure: Any) -> None:  # noqa: ANN401  # matplotlib's
     bars, grid = figure.subplots(1, 2, sharey=True, width_ratios=(1, 2))
     places = range(len(reading.tokens))
     colors = [_KIND_COLORS[token.kind] for token in reading.tokens]
@@ -292,5 +292,5 @@ def _tokens(reading: AttentionReading, figure: Any) -> None:  # noqa: ANN401  # 
     bars.set_xlabel("share of attention on the video, percent")
     shown = grid.imshow(100 * reading.token_frame_shares, aspect="auto", cmap="inferno", interpolation="nearest")
     grid.set_xlabel("sampled frame (* in the maps)")
-    # The picture's axis runs down, and the bars share it: the first token stands above.
+    # The image's axis runs down, and the bars share it: the first token stands above.
     figure.colorbar(shown, ax=grid, label="percent of the token's attention")

@@ -64,28 +64,28 @@ class SheetGeometry:
         columns: tiles beside each other.
         rows: tiles below each other.
         tile_width: of a tile.
-        picture_width: of one picture, centred in the tile's width.
-        picture_height: of one picture.
+        image_width: of one image, centred in the tile's width.
+        image_height: of one image.
         header_height: from the top to the first tile.
-        pictures: of a tile, below each other; on a grounding's sheet one per branch.
+        images: of a tile, below each other; on a grounding's sheet one per branch.
     """
 
     columns: int
     rows: int
     tile_width: int
-    picture_width: int
-    picture_height: int
+    image_width: int
+    image_height: int
     header_height: int
-    pictures: int = 2
+    images: int = 2
 
     @classmethod
     def of(
-        cls, tile_count: int, source_width: int, source_height: int, title_lines: int = 1, pictures: int = 2
+        cls, tile_count: int, source_width: int, source_height: int, title_lines: int = 1, images: int = 2
     ) -> "SheetGeometry":
         """Return the geometry for a number of tiles of a video's shape: large tiles, on a sheet of bounded height.
 
         >>> geometry = SheetGeometry.of(20, 640, 360)
-        >>> geometry.columns, geometry.rows, geometry.picture_width, geometry.picture_height
+        >>> geometry.columns, geometry.rows, geometry.image_width, geometry.image_height
         (5, 4, 240, 135)
         """
         header_height = MARGIN + title_lines * line_height_pixels(TITLE_PIXELS) + 4 * line_height_pixels(TEXT_PIXELS)
@@ -93,15 +93,15 @@ class SheetGeometry:
         for columns in range(1, _LARGEST_COLUMN_COUNT + 1):
             tile_width = (SHEET_WIDTH - 2 * MARGIN + GAP) // columns - GAP
             scale = min(tile_width / source_width, _LARGEST_IMAGE_SIDE / long_side)
-            picture_width = max(_SMALLEST_IMAGE_SIDE, round(source_width * scale))
+            image_width = max(_SMALLEST_IMAGE_SIDE, round(source_width * scale))
             geometry = cls(
                 columns=min(columns, tile_count),
                 rows=-(-tile_count // columns),
-                tile_width=min(tile_width, max(picture_width, _SMALLEST_TILE_WIDTH)),
-                picture_width=picture_width,
-                picture_height=max(_SMALLEST_IMAGE_SIDE, round(source_height * scale)),
+                tile_width=min(tile_width, max(image_width, _SMALLEST_TILE_WIDTH)),
+                image_width=image_width,
+                image_height=max(_SMALLEST_IMAGE_SIDE, round(source_height * scale)),
                 header_height=header_height + 3 * GAP,
-                pictures=pictures,
+                images=images,
             )
             if geometry.is_filled and geometry.height <= _TARGET_HEIGHT:
                 break
@@ -119,8 +119,8 @@ class SheetGeometry:
 
     @property
     def tile_height(self) -> int:
-        """Of a tile: its pictures and the caption."""
-        return self.pictures * (self.picture_height + 2) - 2 + self.caption_height
+        """Of a tile: its images and the caption."""
+        return self.images * (self.image_height + 2) - 2 + self.caption_height
 
     @property
     def width(self) -> int:
@@ -197,9 +197,9 @@ class TileSheet:
         """
         geometry = self.geometry
         left, top = geometry.corner(place)
-        right, image_left = left + geometry.tile_width, left + (geometry.tile_width - geometry.picture_width) // 2
+        right, image_left = left + geometry.tile_width, left + (geometry.tile_width - geometry.image_width) // 2
         for row, image in enumerate(tile.images):
-            corner = (image_left, top + row * (geometry.picture_height + 2))
+            corner = (image_left, top + row * (geometry.image_height + 2))
             self.image.paste(Image.fromarray(image), corner)
             if len(tile.images) > 1 and place % geometry.columns == 0:
                 self._draw_tag(corner, _BRANCH_NAMES[row])
@@ -263,17 +263,17 @@ def _image(
     grounding: Grounding, sample: int, maps: FrameMaps, scale: tuple[float, float], geometry: SheetGeometry
 ) -> UInt8[np.ndarray, "height width 3"]:
     info, frame = grounding.frames.info, grounding.frames.indices[sample]
-    picture = resize(grounding.frames.pixels[sample], geometry.picture_width, geometry.picture_height)
-    picture = blend_heat(picture, maps.values[sample], scale)
+    image = resize(grounding.frames.pixels[sample], geometry.image_width, geometry.image_height)
+    image = blend_heat(image, maps.values[sample], scale)
     boxes, exists = grounding.tracks[grounding.chosen_track].boxes_at(np.array([frame]))
     inside = _is_inside(grounding, sample)
     if inside:
         boxes = grounding.tube.boxes_xyxy[int(frame) - grounding.tube.start_frame][None]
     if inside or exists[0]:
-        across, down = geometry.picture_width / info.width, geometry.picture_height / info.height
+        across, down = geometry.image_width / info.width, geometry.image_height / info.height
         box = boxes[0] * np.array([across, down, across, down])
-        draw_box(picture, box, PREDICTION, _THICK_PIXELS if inside else _THIN_PIXELS)
-    return picture
+        draw_box(image, box, PREDICTION, _THICK_PIXELS if inside else _THIN_PIXELS)
+    return image
 
 
 def _draw_header(sheet: TileSheet, grounding: Grounding, tile_count: int) -> None:

@@ -150,7 +150,7 @@ class WindowPart(_Part):
 
 
 class GroundingDocument(_Part):
-    """What one grounding found, and what led to it."""
+    """The result of one grounding, and what led to it."""
 
     schema_version: Literal[1] = Field(description="a new number where a field changes its meaning or goes")
     status: Literal["ok"]
@@ -164,7 +164,7 @@ class GroundingDocument(_Part):
     diagnostics: DiagnosticsPart
     timings_seconds: dict[str, float] = Field(description="wall-clock seconds per stage")
     versions: dict[str, str] = Field(description="versions of what ran")
-    warnings: list[str] = Field(description="what could not be done as asked, one sentence each")
+    warnings: list[str] = Field(description="what could not be done as requested, one sentence each")
     windows: list[WindowPart] = Field(
         default=[],
         description="where a long video was searched, in order of time; none where it was sampled as a whole",
@@ -196,7 +196,7 @@ def build_document(
     """Return the document of a grounding.
 
     Args:
-        grounding: what was found.
+        grounding: the result.
         model: who answered.
         settings: everything that decided the result; the caller names preset and tracker
             in it, the decomposer is filled in where it is missing. Values may be whatever
@@ -374,7 +374,7 @@ def _finite_parts(
         if wrong:
             odd += [f"{branch} {name}" for name in wrong]
         else:
-            # A token may be white space alone: it is told as it is, and escaped where it is written.
+            # A token may be white space alone: it is written as it is, and escaped where it is written.
             finite[branch] = {n: replace_surrogates(v) if isinstance(v, str) else v for n, v in values.items()}
     return finite, odd
 

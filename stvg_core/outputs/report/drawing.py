@@ -41,7 +41,7 @@ _ASCII_MARKS = str.maketrans(
 
 @dataclass(frozen=True)
 class TimeBar:
-    """A time axis inside a picture.
+    """A time axis inside an image.
 
     Attributes:
         left: x of start_seconds in pixels.
@@ -78,7 +78,7 @@ class TimeBar:
 
 
 def draw_box(
-    picture: UInt8[np.ndarray, "height width 3"],
+    image: UInt8[np.ndarray, "height width 3"],
     box_xyxy: Float[np.ndarray, "4"],
     color: Color,
     line_pixels: int,
@@ -88,14 +88,14 @@ def draw_box(
     """Draw a rectangle's outline, centred on the box's edge, with a dark casing; parts outside are cut.
 
     Args:
-        picture: changed in place.
-        box_xyxy: in pixels of this picture.
+        image: changed in place.
+        box_xyxy: in pixels of this image.
         color: of the line; the casing is black, so that the line shows on any background.
         line_pixels: width of the line without casing.
         dashed: leave gaps.
     """
-    # Clipped one line outside the picture: corners far away must not overflow, and must stay out of sight.
-    height, width = picture.shape[:2]
+    # Clipped one line outside the image: corners far away must not overflow, and must stay out of sight.
+    height, width = image.shape[:2]
     limits = np.array([width, height, width, height], np.float64) + 2 * line_pixels
     corners = np.rint(np.clip(box_xyxy, -2 * line_pixels, limits)).astype(np.int64)
     casing_pixels = max(1, line_pixels // 3)
@@ -104,7 +104,7 @@ def draw_box(
     for grown, stroke_color in ((casing_pixels, CASING), (0, color)):
         for left, top, right, bottom in strokes:
             rows = slice(max(top - grown, 0), max(bottom + grown, 0))
-            picture[rows, max(left - grown, 0) : max(right + grown, 0)] = stroke_color
+            image[rows, max(left - grown, 0) : max(right + grown, 0)] = stroke_color
 
 
 def heat_scale(maps: Float64[np.ndarray, "frame row column"]) -> tuple[float, float]:
@@ -118,19 +118,19 @@ def heat_scale(maps: Float64[np.ndarray, "frame row column"]) -> tuple[float, fl
 
 
 def blend_heat(
-    picture: UInt8[np.ndarray, "height width 3"],
+    image: UInt8[np.ndarray, "height width 3"],
     heat: Float64[np.ndarray, "row column"],
     scale: tuple[float, float],
 ) -> UInt8[np.ndarray, "height width 3"]:
-    """Return a picture under a heat map: colour (inferno) and opacity both grow with attention."""
+    """Return an image under a heat map: colour (inferno) and opacity both grow with attention."""
     low, high = scale
-    height, width = picture.shape[:2]
+    height, width = image.shape[:2]
     level = np.clip((heat - low) / (high - low), 0.0, 1.0).astype(np.float32)
     level = np.clip(cv2.resize(level, (width, height), interpolation=cv2.INTER_CUBIC), 0.0, 1.0)
     opacity = (_HEAT_OPACITY * level)[..., None]
-    # A paler, darker picture keeps its content readable and leaves strong colour to the heat.
-    grey = picture.mean(axis=-1, keepdims=True)
-    base = 0.8 * (0.6 * picture + 0.4 * grey)
+    # A paler, darker image keeps its content readable and leaves strong colour to the heat.
+    grey = image.mean(axis=-1, keepdims=True)
+    base = 0.8 * (0.6 * image + 0.4 * grey)
     blended: UInt8[np.ndarray, "height width 3"] = np.rint(base + opacity * (heat_colors(level) - base)).astype(
         np.uint8
     )
@@ -146,15 +146,15 @@ def heat_colors(level: Float[np.ndarray, "height width"]) -> Float[np.ndarray, "
 
 
 def resize(
-    picture: UInt8[np.ndarray, "height width 3"], width: int, height: int
+    image: UInt8[np.ndarray, "height width 3"], width: int, height: int
 ) -> UInt8[np.ndarray, "new_height new_width 3"]:
-    """Return a picture at another size: averaged where it shrinks, smooth where it grows."""
-    if picture.shape[:2] == (height, width):
-        return picture.copy()
-    shrinks = width * height < picture.shape[0] * picture.shape[1]
+    """Return an image at another size: averaged where it shrinks, smooth where it grows."""
+    if image.shape[:2] == (height, width):
+        return image.copy()
+    shrinks = width * height < image.shape[0] * image.shape[1]
     method = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
     resized: UInt8[np.ndarray, "new_height new_width 3"] = cv2.resize(
-        np.ascontiguousarray(picture), (width, height), interpolation=method
+        np.ascontiguousarray(image), (width, height), interpolation=method
     ).astype(np.uint8, copy=False)
     return resized
 

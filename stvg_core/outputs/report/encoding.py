@@ -1,6 +1,6 @@
-"""Pictures with presentation times -> an H.264 file that plays everywhere; one picture at a time.
+"""Frames with presentation times -> an H.264 file that plays everywhere; one image at a time.
 
-Knows nothing of what the pictures show.
+Knows nothing of what the images show.
 """
 
 import contextlib
@@ -28,11 +28,11 @@ _KEY_FRAME_EVERY = 48
 
 
 @dataclass(frozen=True, eq=False)
-class TimedPicture:
-    """A picture and when it is on the screen.
+class TimedFrame:
+    """An image and when it is on the screen.
 
     Attributes:
-        pixels: RGB; width and height even and the same for all pictures of a video.
+        pixels: RGB; width and height even and the same for all images of a video.
         start_seconds: presentation time.
         end_seconds: when it leaves the screen.
     """
@@ -42,15 +42,15 @@ class TimedPicture:
     end_seconds: float
 
 
-def encode_video(path: Path, pictures: Iterable[TimedPicture], *, width: int, height: int, fps: float) -> int:
+def encode_video(path: Path, images: Iterable[TimedFrame], *, width: int, height: int, fps: float) -> int:
     """Write an MP4 file (H.264, yuv420p, header in front) and return its number of frames.
 
-    Presentation times are kept to 1/90000 s, whatever the frame rate does; times that fall
+    Presentation times are rounded to 1/90000 s, whatever the frame rate does; times that fall
     together are moved apart by that. A file that could not be finished is removed.
 
     Args:
         path: the file to write; an existing one is replaced.
-        pictures: in display order.
+        images: in display order.
         width: pixels, even.
         height: pixels, even.
         fps: mean frames per second; guides the encoder's rate control only.
@@ -58,13 +58,13 @@ def encode_video(path: Path, pictures: Iterable[TimedPicture], *, width: int, he
     Raises:
         OutputError: the file cannot be written, or no H.264 encoder is installed.
     """
-    # Edit lists in the movie's unit keep the first picture's time, when it is not zero.
+    # Edit lists in the movie's unit keep the first image's time, when it is not zero.
     options = {"movflags": "+faststart", "movie_timescale": str(TICKS_PER_SECOND)}
     with contextlib.ExitStack() as undo:
         undo.callback(path.unlink, missing_ok=True)
         try:
             with av.open(str(path.absolute()), "w", format="mp4", options=options) as container:
-                count = _encode(container, _add_stream(container, width, height, fps), pictures)
+                count = _encode(container, _add_stream(container, width, height, fps), images)
         except (av.FFmpegError, OSError) as error:
             raise OutputError(
                 f"cannot write {path}: {error}; is the disk full? choose another folder with --out"
@@ -73,15 +73,15 @@ def encode_video(path: Path, pictures: Iterable[TimedPicture], *, width: int, he
     return count
 
 
-def _encode(container: OutputContainer, stream: VideoStream, pictures: Iterable[TimedPicture]) -> int:
+def _encode(container: OutputContainer, stream: VideoStream, images: Iterable[TimedFrame]) -> int:
     tick_durations: dict[int, int] = {}
     count, last_tick = 0, None
-    for picture in pictures:
-        tick = round(picture.start_seconds * TICKS_PER_SECOND)
+    for image in images:
+        tick = round(image.start_seconds * TICKS_PER_SECOND)
         if last_tick is not None:
             tick = max(last_tick + 1, tick)
-        tick_durations[tick] = max(1, round(picture.end_seconds * TICKS_PER_SECOND) - tick)
-        frame = av.VideoFrame.from_ndarray(picture.pixels, format="rgb24").reformat(
+        tick_durations[tick] = max(1, round(image.end_seconds * TICKS_PER_SECOND) - tick)
+        frame = av.VideoFrame.from_ndarray(image.pixels, format="rgb24").reformat(
             format="yuv420p", dst_colorspace="ITU709", dst_color_range="MPEG"
         )
         frame.pts, frame.time_base = tick, _TIME_BASE

@@ -35,7 +35,7 @@ def write_output_folder(
     folder: Path,
     grounding: Grounding,
     document: GroundingDocument,
-    pictures: Iterable[tuple[int, UInt8[np.ndarray, "height width 3"]]],
+    images: Iterable[tuple[int, UInt8[np.ndarray, "height width 3"]]],
     *,
     truth: Tube | None = None,
 ) -> Path:
@@ -43,22 +43,22 @@ def write_output_folder(
 
     Args:
         folder: made where it is missing; other files in it stay.
-        grounding: what was found.
+        grounding: the result.
         document: the same as JSON, with model and settings.
-        pictures: source frame number and RGB picture as displayed, of the whole video in
+        images: source frame number and RGB image as displayed, of the whole video in
             display order; taken one at a time.
         truth: the annotated tube, drawn beside the prediction.
 
     Raises:
         OutputError: the folder is a file or cannot be written to; nothing is left behind.
-        VideoError: the pictures do not fit the video; nothing is left behind.
+        VideoError: the images do not fit the video; nothing is left behind.
     """
     with staged_files(folder) as stage:
         write_document(stage / TUBE_FILE, document)
         write_contact_sheet(stage / CONTACT_SHEET_FILE, grounding)
         write_overlay(
             stage / OVERLAY_FILE,
-            pictures,
+            images,
             grounding.frames.info,
             grounding.tube,
             grounding.sub_queries.text,
@@ -79,7 +79,7 @@ def _write_report(
 
     Args:
         folder: where to.
-        grounding: what was found.
+        grounding: the result.
         document: the same as JSON, with model and settings.
         truth: the annotated tube, shown beside the prediction.
 
@@ -104,10 +104,10 @@ def _report_data(
 ) -> dict[str, Any]:
     """Return what the page shows."""
     dumped = document.model_dump(mode="json")
-    found = found_part(dumped, json.loads(dump_maps(grounding)))
+    row = found_part(dumped, json.loads(dump_maps(grounding)))
     if truth is not None:
         overlap = tube_overlap(grounding.tube, truth)
-        found["metrics"] = {"vIoU": overlap.video_iou, "tIoU": overlap.temporal_iou}
+        row["metrics"] = {"vIoU": overlap.video_iou, "tIoU": overlap.temporal_iou}
     settings = dumped["settings"]
     return {
         "kind": "sample",
@@ -117,7 +117,7 @@ def _report_data(
             "query": document.query.text,
             "video": video_part(Path(grounding.frames.info.path).name, grounding.frames.info, medium, ""),
             "truth": None if truth is None else truth_of_tube(truth),
-            "rows": [found],
+            "rows": [row],
         },
         "facts": {
             "model": f"{document.model.id} through {document.model.distribution} {document.model.version}",

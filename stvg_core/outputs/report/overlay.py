@@ -1,7 +1,7 @@
 """overlay.mp4: the video with the tube drawn into it, the query above, a time bar below.
 
-Frames stream through, one at a time; presentation times are kept, so variable frame rate stays right. `VideoCanvas`
-and `paint_frames` serve the video of `stvg attend` as well. Frames come from the caller: nothing is decoded here.
+Frames stream through, one at a time; presentation times are preserved, also at variable frame rates. `VideoCanvas` and
+`paint_frames` serve the video of `stvg attend` as well. Frames come from the caller: nothing is decoded here.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -29,7 +29,7 @@ from stvg_core.outputs.report.drawing import (
     text_width_pixels,
     write_text,
 )
-from stvg_core.outputs.report.encoding import TimedPicture, encode_video
+from stvg_core.outputs.report.encoding import TimedFrame, encode_video
 from stvg_core.values import Tube, VideoInfo
 
 _SMALLEST_LONG_SIDE = 480
@@ -45,10 +45,10 @@ class OverlayGeometry:
     Attributes:
         width: of the canvas, even.
         height: of the canvas, even.
-        picture_left: where the video's picture begins.
-        picture_top: where the video's picture begins, below the text.
-        picture_width: of the video's picture, enlarged or shrunk.
-        picture_height: of the video's picture, enlarged or shrunk.
+        image_left: where the video's image begins.
+        image_top: where the video's image begins, below the text.
+        image_width: of the video's image, enlarged or shrunk.
+        image_height: of the video's image, enlarged or shrunk.
         font_pixels: size of the letters.
         line_pixels: width of a box's line.
         source_width: of the video as displayed.
@@ -57,10 +57,10 @@ class OverlayGeometry:
 
     width: int
     height: int
-    picture_left: int
-    picture_top: int
-    picture_width: int
-    picture_height: int
+    image_left: int
+    image_top: int
+    image_width: int
+    image_height: int
     font_pixels: int
     line_pixels: int
     source_width: int
@@ -72,39 +72,39 @@ class OverlayGeometry:
 
         >>> info = VideoInfo("a.mp4", 96, 96, 8.0, 1.0, np.zeros(1))
         >>> geometry = OverlayGeometry.of(info)
-        >>> geometry.picture_width, geometry.picture_height, geometry.width % 2, geometry.height % 2
+        >>> geometry.image_width, geometry.image_height, geometry.width % 2, geometry.height % 2
         (480, 480, 0, 0)
         """
         long_side = max(info.width, info.height)
         scale = min(max(long_side, _SMALLEST_LONG_SIDE), _LARGEST_LONG_SIDE) / long_side
-        picture_width, picture_height = max(2, round(info.width * scale)), max(2, round(info.height * scale))
-        width = _even(max(picture_width, _SMALLEST_CANVAS_WIDTH))
+        image_width, image_height = max(2, round(info.width * scale)), max(2, round(info.height * scale))
+        width = _even(max(image_width, _SMALLEST_CANVAS_WIDTH))
         font_pixels = min(26, max(14, round(width / 38)))
         line = line_height_pixels(font_pixels)
-        picture_top = _TITLE_LINES * line + line // 2
+        image_top = _TITLE_LINES * line + line // 2
         return cls(
             width=width,
-            height=_even(picture_top + picture_height + 2 * line + line // 2),
-            picture_left=(width - picture_width) // 2,
-            picture_top=picture_top,
-            picture_width=picture_width,
-            picture_height=picture_height,
+            height=_even(image_top + image_height + 2 * line + line // 2),
+            image_left=(width - image_width) // 2,
+            image_top=image_top,
+            image_width=image_width,
+            image_height=image_height,
             font_pixels=font_pixels,
-            line_pixels=max(3, round(max(picture_width, picture_height) / 220)),
+            line_pixels=max(3, round(max(image_width, image_height) / 220)),
             source_width=info.width,
             source_height=info.height,
         )
 
-    def box_in_picture(self, box_xyxy: Float64[np.ndarray, "4"]) -> Float64[np.ndarray, "4"]:
-        """Return a box of the video in pixels of the enlarged or shrunk picture."""
-        across, down = self.picture_width / self.source_width, self.picture_height / self.source_height
+    def box_in_image(self, box_xyxy: Float64[np.ndarray, "4"]) -> Float64[np.ndarray, "4"]:
+        """Return a box of the video in pixels of the enlarged or shrunk image."""
+        across, down = self.image_width / self.source_width, self.image_height / self.source_height
         scaled: Float64[np.ndarray, "4"] = box_xyxy * np.array([across, down, across, down])
         return scaled
 
     @property
     def time_bar_top(self) -> int:
         """Where the time bar begins."""
-        return self.picture_top + self.picture_height + self.font_pixels // 2
+        return self.image_top + self.image_height + self.font_pixels // 2
 
     @property
     def margin(self) -> int:
@@ -113,7 +113,7 @@ class OverlayGeometry:
 
 
 class VideoCanvas:
-    """The canvas of one video: title and empty time bar are drawn once, picture and position per frame."""
+    """The canvas of one video: title and empty time bar are drawn once, image and position per frame."""
 
     def __init__(self, info: VideoInfo, title: str) -> None:
         """Draw what is the same on all frames.
@@ -136,7 +136,7 @@ class VideoCanvas:
         draw = ImageDraw.Draw(self.ground)
         lines = fit_text(title, geometry.font_pixels, geometry.width - 2 * geometry.margin, _TITLE_LINES)
         height = line_height_pixels(geometry.font_pixels)
-        first_y = geometry.picture_top // 2 - height * (len(lines) - 1) // 2
+        first_y = geometry.image_top // 2 - height * (len(lines) - 1) // 2
         for number, line in enumerate(lines):
             write_text(draw, (geometry.margin, first_y + number * height), line, geometry.font_pixels, INK)
         self.bar.rail(draw)
@@ -146,9 +146,9 @@ class VideoCanvas:
         """Middle of the line of text below the bar."""
         return (self.bar.top + self.bar.height + self.geometry.height) // 2
 
-    def enlarged(self, picture: UInt8[np.ndarray, "height width 3"]) -> UInt8[np.ndarray, "new_height new_width 3"]:
-        """Return a picture at the size that it has on the canvas, as a copy."""
-        return resize(picture, self.geometry.picture_width, self.geometry.picture_height)
+    def enlarged(self, image: UInt8[np.ndarray, "height width 3"]) -> UInt8[np.ndarray, "new_height new_width 3"]:
+        """Return an image at the size that it has on the canvas, as a copy."""
+        return resize(image, self.geometry.image_width, self.geometry.image_height)
 
     def compose(
         self, frame: int, shown: UInt8[np.ndarray, "height width 3"]
@@ -157,14 +157,14 @@ class VideoCanvas:
 
         Args:
             frame: source frame number.
-            shown: its picture, of the size that `enlarged` gives.
+            shown: its image, of the size that `enlarged` gives.
         """
         geometry = self.geometry
         canvas = self.ground.copy()
         self._draw_position(ImageDraw.Draw(canvas), float(self.info.frame_seconds[frame]))
         composed = np.array(canvas)
-        top, left = geometry.picture_top, geometry.picture_left
-        composed[top : top + geometry.picture_height, left : left + geometry.picture_width] = shown
+        top, left = geometry.image_top, geometry.image_left
+        composed[top : top + geometry.image_height, left : left + geometry.image_width] = shown
         return composed
 
     def _draw_position(self, draw: ImageDraw.ImageDraw, seconds: float) -> None:
@@ -177,26 +177,26 @@ class VideoCanvas:
 
 
 def paint_frames(
-    pictures: Iterable[tuple[int, UInt8[np.ndarray, "height width 3"]]],
+    images: Iterable[tuple[int, UInt8[np.ndarray, "height width 3"]]],
     info: VideoInfo,
     paint: Callable[[int, UInt8[np.ndarray, "height width 3"]], UInt8[np.ndarray, "new_height new_width 3"]],
-) -> Iterator[TimedPicture]:
-    """Yield every picture as `paint` makes it, with its presentation times.
+) -> Iterator[TimedFrame]:
+    """Yield every image as `paint` makes it, with its presentation times.
 
     Raises:
-        VideoError: there are no pictures, or their numbers do not fit the video.
+        VideoError: there are no images, or their numbers do not fit the video.
     """
     last_frame = -1
-    for frame, picture in pictures:
+    for frame, image in images:
         if not last_frame < frame < info.frame_count:
             raise VideoError(
                 f"expected frames in order and below {info.frame_count} in {info.path}, got {frame} after "
                 f"{last_frame}; has the file changed since it was read?"
             )
         last_frame = frame
-        yield TimedPicture(paint(frame, picture), float(info.frame_seconds[frame]), info.frame_end_seconds(frame))
+        yield TimedFrame(paint(frame, image), float(info.frame_seconds[frame]), info.frame_end_seconds(frame))
     if last_frame < 0:
-        raise VideoError(f"expected pictures of {info.path}, got none; has the file changed since it was read?")
+        raise VideoError(f"expected images of {info.path}, got none; has the file changed since it was read?")
 
 
 def _even(length: int) -> int:
@@ -205,7 +205,7 @@ def _even(length: int) -> int:
 
 def write_overlay(
     path: Path,
-    pictures: Iterable[tuple[int, UInt8[np.ndarray, "height width 3"]]],
+    images: Iterable[tuple[int, UInt8[np.ndarray, "height width 3"]]],
     info: VideoInfo,
     tube: Tube,
     query: str,
@@ -216,7 +216,7 @@ def write_overlay(
 
     Args:
         path: the file to write; an existing one is replaced.
-        pictures: source frame number and RGB picture as displayed, in display order.
+        images: source frame number and RGB image as displayed, in display order.
         info: the video they come from.
         tube: the prediction; its box is drawn inside its span only.
         query: any text; shortened to two lines.
@@ -224,17 +224,17 @@ def write_overlay(
 
     Raises:
         OutputError: the file cannot be written, or no H.264 encoder is installed.
-        VideoError: there are no pictures, or their numbers do not fit the video.
+        VideoError: there are no images, or their numbers do not fit the video.
     """
     painter = _Painter(info, tube, truth, query)
     geometry = painter.canvas.geometry
-    painted = paint_frames(pictures, info, painter.paint)
+    painted = paint_frames(images, info, painter.paint)
     return encode_video(path, painted, width=geometry.width, height=geometry.height, fps=info.fps)
 
 
 @dataclass(frozen=True, eq=False)
 class _DrawnTube:
-    """A tube and how it is told apart."""
+    """A tube and its style."""
 
     tube: Tube
     name: str
@@ -254,14 +254,14 @@ class _Painter:
         self._draw_spans()
 
     def paint(
-        self, frame: int, picture: UInt8[np.ndarray, "height width 3"]
+        self, frame: int, image: UInt8[np.ndarray, "height width 3"]
     ) -> UInt8[np.ndarray, "new_height new_width 3"]:
         """Return the overlay's frame for a source frame."""
         geometry = self.canvas.geometry
-        shown = self.canvas.enlarged(picture)
+        shown = self.canvas.enlarged(image)
         for drawn in self._tubes:
             if drawn.tube.start_frame <= frame <= drawn.tube.end_frame:
-                box = geometry.box_in_picture(drawn.tube.boxes_xyxy[frame - drawn.tube.start_frame])
+                box = geometry.box_in_image(drawn.tube.boxes_xyxy[frame - drawn.tube.start_frame])
                 draw_box(shown, box, drawn.color, geometry.line_pixels, dashed=drawn.dashed)
         return self.canvas.compose(frame, shown)
 

@@ -81,8 +81,8 @@ def _move(stage: Path, target: Path) -> None:
         for folder in name.parents[:-1]:
             if os.path.lexists(target / folder) and not _is_own_folder(target / folder):
                 raise OutputError(f"expected a folder or nothing at {target / folder}, got something else; {_CURE}")
-    kept = stage / f".kept-{secrets.token_hex(8)}"
-    kept.mkdir()
+    replaced = stage / f".replaced-{secrets.token_hex(8)}"
+    replaced.mkdir()
     with contextlib.ExitStack() as undo:
         for number, name in enumerate(files):
             for folder in reversed(name.parents[:-1]):
@@ -90,8 +90,8 @@ def _move(stage: Path, target: Path) -> None:
                     (target / folder).mkdir()
                     undo.callback(_remove_if_empty, target / folder)
             if os.path.lexists(target / name):
-                (target / name).replace(kept / str(number))
-                undo.callback((kept / str(number)).replace, target / name)
+                (target / name).replace(replaced / str(number))
+                undo.callback((replaced / str(number)).replace, target / name)
             else:
                 undo.callback(_move_back, target / name, stage / name)
             (stage / name).replace(target / name)

@@ -1,6 +1,6 @@
 """Text from users, made harmless: one line, bounded, nothing that steers a terminal or the reader's eye.
 
-Knows no picture and no font; fonts are chosen in stvg_core.outputs.report.lettering.
+Knows no image and no font.
 """
 
 import re
@@ -28,7 +28,7 @@ def clean_text(text: str, maximum_length: int) -> str:
     >>> clean_text("the man in blue walks", 10)
     'the man...'
     """
-    # Nothing beyond this can be kept, and a huge text should not be walked several times.
+    # Nothing beyond this can remain, and a huge text should not be walked several times.
     bounded = text[: 4 * maximum_length]
     without_controls = CONTROLS.sub(" ", DIRECTION_CONTROLS.sub("", replace_surrogates(bounded)))
     line = " ".join(unicodedata.normalize("NFC", without_controls).split())

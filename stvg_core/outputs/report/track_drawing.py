@@ -1,7 +1,7 @@
 """Pictures of candidate tracks, whatever made them: boxes, masks and numbers on the video's frames.
 
 A sheet of sampled frames as PNG, or the whole video as MP4. Knows no tracker and reads no video:
-pictures come from the caller.
+images come from the caller.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -25,7 +25,7 @@ from stvg_core.outputs.report.drawing import (
     text_width_pixels,
     write_text,
 )
-from stvg_core.outputs.report.encoding import TimedPicture, encode_video
+from stvg_core.outputs.report.encoding import TimedFrame, encode_video
 from stvg_core.outputs.report.overlay import OverlayGeometry
 from stvg_core.outputs.report.text import clean_text
 from stvg_core.values import Frames, Track, VideoInfo
@@ -51,22 +51,22 @@ _LONGEST_LABEL: Final = 24
 
 
 def draw_tracks(
-    picture: UInt8[np.ndarray, "height width 3"],
+    image: UInt8[np.ndarray, "height width 3"],
     tracks: Sequence[Track],
     frame: int,
     info: VideoInfo,
     line_pixels: int = 2,
 ) -> UInt8[np.ndarray, "height width 3"]:
-    """Return a picture of a frame with every track that exists there: its mask, box and number (from 1).
+    """Return an image of a frame with every track that exists there: its mask, box and number (from 1).
 
     Args:
-        picture: the frame, of any size.
+        image: the frame, of any size.
         tracks: candidates; their order gives number and colour.
         frame: source frame number.
         info: the video.
         line_pixels: width of a box's line.
     """
-    drawn = picture.copy()
+    drawn = image.copy()
     height, width = drawn.shape[:2]
     scale = np.tile(np.array([width / info.width, height / info.height]), 2)
     numbers: list[tuple[int, np.ndarray]] = []
@@ -107,9 +107,9 @@ def draw_track_sheet(frames: Frames, tracks: Sequence[Track]) -> UInt8[np.ndarra
     draw = ImageDraw.Draw(sheet)
     for place, sample in enumerate(shown):
         corner = (_GAP + place % columns * step_x, _GAP + place // columns * step_y)
-        picture = resize(frames.pixels[sample], _TILE_WIDTH, tile_height)
+        image = resize(frames.pixels[sample], _TILE_WIDTH, tile_height)
         frame = int(frames.indices[sample])
-        sheet.paste(Image.fromarray(draw_tracks(picture, tracks, frame, info)), corner)
+        sheet.paste(Image.fromarray(draw_tracks(image, tracks, frame, info)), corner)
         words = f"{float(frames.seconds[sample]):.2f} s, frame {frame}"
         middle = corner[1] + tile_height + line_height_pixels(_FONT_PIXELS) // 2
         write_text(draw, (corner[0], middle), words, _FONT_PIXELS, INK)
@@ -127,7 +127,7 @@ def write_track_sheet(path: Path, frames: Frames, tracks: Sequence[Track]) -> No
 
 def write_track_video(
     path: Path,
-    pictures: Iterable[tuple[int, UInt8[np.ndarray, "height width 3"]]],
+    images: Iterable[tuple[int, UInt8[np.ndarray, "height width 3"]]],
     info: VideoInfo,
     tracks: Sequence[Track],
 ) -> int:
@@ -135,7 +135,7 @@ def write_track_video(
 
     Args:
         path: the file to write; an existing one is replaced.
-        pictures: source frame number and RGB picture as displayed, in display order; taken one at a time.
+        images: source frame number and RGB image as displayed, in display order; taken one at a time.
         info: the video they come from.
         tracks: candidates; their order gives number and colour.
 
@@ -143,11 +143,11 @@ def write_track_video(
         OutputError: the file cannot be written, or no H.264 encoder is installed.
     """
     geometry = OverlayGeometry.of(info)
-    width, height = (side + side % 2 for side in (geometry.picture_width, geometry.picture_height))
+    width, height = (side + side % 2 for side in (geometry.image_width, geometry.image_height))
 
-    def painted() -> Iterator[TimedPicture]:
-        for frame, picture in pictures:
-            shown = draw_tracks(resize(picture, width, height), tracks, frame, info, geometry.line_pixels)
-            yield TimedPicture(shown, float(info.frame_seconds[frame]), info.frame_end_seconds(frame))
+    def painted() -> Iterator[TimedFrame]:
+        for frame, image in images:
+            shown = draw_tracks(resize(image, width, height), tracks, frame, info, geometry.line_pixels)
+            yield TimedFrame(shown, float(info.frame_seconds[frame]), info.frame_end_seconds(frame))
 
     return encode_video(path, painted(), width=width, height=height, fps=info.fps)

@@ -1,5 +1,5 @@
 """What every transformers-based backend shares; it knows no family of models.
 
 A backend writes one `FamilyDifferences` (stvg_huggingface.family) and derives its plugin from
-`HuggingFaceHooks` (stvg_huggingface.hooks).
+`HuggingFaceBackend` (stvg_huggingface.hooks).
 """

@@ -22,7 +22,7 @@ from transformers import (
     Qwen2VLProcessor,
 )
 
-from stvg_core.method.attention import candidate_tokens
+from stvg_core.plugin import candidate_tokens
 from stvg_core.plugin.adapter import QuestionAttention
 from stvg_core.settings import InputSettings, TokenSettings
 from stvg_huggingface.answers import answer_tokens

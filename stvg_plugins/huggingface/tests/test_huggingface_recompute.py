@@ -16,7 +16,8 @@ import stvg_huggingface.passes
 import stvg_huggingface.recompute
 from stvg_core.errors import UsageError
 from stvg_core.host.session import Session
-from stvg_core.method.prompts import learn_prompt, margin_loss
+from stvg_core.method.prompts import learn_prompts
+from stvg_core.plugin import margin_loss
 from stvg_core.plugin.adapter import AttentionRequest, EncodedClip
 from stvg_core.plugin.model_reference import LoadOptions
 from stvg_core.settings import InputSettings, PromptSettings
@@ -342,10 +343,11 @@ def test_steps_wait_once_at_their_end(monkeypatch: pytest.MonkeyPatch) -> None:
 
     settings = PromptSettings(objective="linear", contrast_neutral=True, steps=3, step_size=1e-3)
     with Note():
-        learn_prompt(
+        learn_prompts(
             clip.visual_tokens,
-            lambda prompt: session.adapter.answer_logits(clip, QUESTIONS[:2], prompt),
+            lambda prompt, _: (session.adapter.answer_logits(clip, QUESTIONS[:2], prompt),),
             lambda logits: margin_loss(logits, settings),
+            1,
             settings,
         )
     assert not waits

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from stvg_core.host.session import Session
-from stvg_core.method.pipeline import Stopwatch, read_branches
+from stvg_core.method.pipeline import EncodedViews, Pipeline
 from stvg_core.plugin.adapter import AttentionRequest, EncodedClip
 from stvg_core.plugin.model_reference import LoadOptions
 from stvg_core.settings import InputSettings, load_settings
@@ -86,10 +86,14 @@ def replaying(family: str, recorder: object) -> tuple[Session, HuggingFaceAdapte
     return session, adapter
 
 
-def clip_of(session: Session, seed: int = 3, count: int = 4) -> EncodedClip:
+def noise(seed: int = 3, count: int = 4) -> Frames:
     info = VideoInfo("clip.mp4", 32, 32, 10.0, count / 10, np.arange(count) / 10)
     pixels = np.random.default_rng(seed).integers(0, 255, (count, 32, 32, 3), dtype=np.uint8)
-    return session.adapter.encode(Frames(info, np.arange(count), pixels), InputSettings(), tuple(range(count)))
+    return Frames(info, np.arange(count), pixels)
+
+
+def clip_of(session: Session, seed: int = 3, count: int = 4) -> EncodedClip:
+    return session.adapter.encode(noise(seed, count), InputSettings(), tuple(range(count)))
 
 
 def answers(session: Session, clip: EncodedClip, questions: tuple[str, ...]) -> tuple[Tensor, list[Tensor]]:
@@ -136,7 +140,9 @@ def test_a_whole_method_under_recordings_equals_the_plain_one() -> None:
     query = SubQueries("the man walks to the car", "the man", "the man walks to the car", "rules")
     for each in range(3):
         found, expected = (
-            read_branches(one, clip_of(one, each), clip_of(one, each + 9), query, settings, Stopwatch())
+            Pipeline(one, settings).compute_maps(
+                EncodedViews(noise(each), clip_of(one, each), clip_of(one, each + 9)), (query,)
+            )[0]
             for one in (session, plain("qwen2-vl"))
         )
         np.testing.assert_allclose(found.spatial.values, expected.spatial.values, rtol=1e-4, atol=1e-7)

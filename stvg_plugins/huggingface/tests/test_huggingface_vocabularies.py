@@ -14,7 +14,7 @@ from transformers import LlamaConfig, PreTrainedConfig, Qwen3Config
 from stvg_core.cli import main
 from stvg_core.devtools.demos import find_demos
 from stvg_core.devtools.testing import run_conformance
-from stvg_core.method.attention import select_tokens
+from stvg_core.plugin import select_tokens
 from stvg_core.plugin.adapter import QuestionAttention
 from stvg_core.settings import TokenSettings
 from stvg_huggingface.chat import render_frame

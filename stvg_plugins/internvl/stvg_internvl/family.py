@@ -12,6 +12,7 @@ from stvg_core.errors import ModelError
 from stvg_core.settings import InputSettings
 from stvg_core.values import TokenLayout
 from stvg_huggingface.family import marker_text
+from stvg_huggingface.hooks import HuggingFaceBackend
 from stvg_huggingface.per_frame import PerFrameFamily
 
 _VIDEO: Final = "<video>"
@@ -70,6 +71,14 @@ class InternVLFamily(PerFrameFamily):
         return "\n".join(
             f"Frame{number + 1}: {_IMAGE_START}{tokens}{_IMAGE_END}" for number in range(layout.frame_count)
         )
+
+
+class InternVLBackend(HuggingFaceBackend):
+    """Backend of InternVL."""
+
+    def __init__(self) -> None:
+        """Bind the family."""
+        super().__init__(InternVLFamily())
 
 
 def _token_pixels(config: PreTrainedConfig) -> int:

@@ -12,6 +12,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from stvg_core.errors import SettingsError
 from stvg_core.settings import InputSettings
 from stvg_huggingface.family import VisualInputs
+from stvg_huggingface.hooks import HuggingFaceBackend
 from stvg_huggingface.per_frame import PerFrameFamily
 from stvg_llava_next.pooling import pool_frames
 
@@ -62,6 +63,14 @@ class LlavaNextVideoFamily(PerFrameFamily):
         """Return the visual tokens at the language model's door, pooled as the settings say."""
         with _pooling(model, settings):
             return super().visual_tokens(model, ids, inputs, settings)
+
+
+class LlavaNextVideoBackend(HuggingFaceBackend):
+    """Backend of LLaVA-NeXT-Video."""
+
+    def __init__(self) -> None:
+        """Bind the family."""
+        super().__init__(LlavaNextVideoFamily())
 
 
 def pooling_stride(settings: InputSettings) -> int:

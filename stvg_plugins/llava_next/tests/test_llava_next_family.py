@@ -13,8 +13,7 @@ from stvg_core.settings import InputSettings
 from stvg_core.values import Frames, VideoInfo
 from stvg_huggingface.adapter import HuggingFaceAdapter
 from stvg_huggingface.testing import IMAGE_PIXELS, save_tiny_model, tiny_tokenizer
-from stvg_llava_next.family import LlavaNextVideoFamily
-from stvg_llava_next.hooks import LlavaNextVideoBackend
+from stvg_llava_next.family import LlavaNextVideoBackend, LlavaNextVideoFamily
 
 
 @pytest.fixture(scope="module")

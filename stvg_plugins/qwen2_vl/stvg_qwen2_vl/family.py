@@ -17,6 +17,7 @@ from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerB
 from stvg_core.settings import InputSettings
 from stvg_core.values import TokenLayout
 from stvg_huggingface.family import PositionRule, VisualInputs, marker_text
+from stvg_huggingface.hooks import HuggingFaceBackend
 from stvg_huggingface.interception import intercept_visual_tokens
 from stvg_qwen2_vl.frame_sizes import DEFAULT_TOKENS_PER_SIDE, token_aligned_size
 from stvg_qwen2_vl.patches import cut_patches, merge_in_time
@@ -95,6 +96,14 @@ class Qwen2VLFamily:
     ) -> Float[Tensor, "cell width"]:
         """Return the visual tokens at the language model's door."""
         return intercept_visual_tokens(model, ids, self.visual_token_id(model.config), inputs)
+
+
+class Qwen2VLBackend(HuggingFaceBackend):
+    """Backend of Qwen2-VL and Qwen2.5-VL."""
+
+    def __init__(self) -> None:
+        """Bind the family."""
+        super().__init__(Qwen2VLFamily())
 
 
 def time_interval(config: PreTrainedConfig, seconds: Float64[np.ndarray, " frame"], frames_per_step: int) -> float:

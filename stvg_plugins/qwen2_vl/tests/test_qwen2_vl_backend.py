@@ -14,7 +14,7 @@ from stvg_core.settings import InputSettings
 from stvg_core.values import Frames, VideoInfo
 from stvg_huggingface.adapter import HuggingFaceAdapter
 from stvg_huggingface.testing import save_tiny_qwen2_vl
-from stvg_qwen2_vl.hooks import Qwen2VLBackend
+from stvg_qwen2_vl.family import Qwen2VLBackend
 
 SIZE = 24
 

@@ -13,11 +13,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from stvg_core.errors import NoTracksError, PluginError, TrackError, UsageError
 from stvg_core.inputs.tracks.assembly import absent_stretches, inside_picture
 from stvg_core.inputs.tracks.boxes import intersection_over_union
-from stvg_core.plugin.tracker import TrackRequest
-from stvg_core.values import Track, VideoInfo
+from stvg_core.plugin import NoTracksError, PluginError, Track, Tracker, TrackError, TrackRequest, UsageError, VideoInfo
 from stvg_sam.detector import FoundBoxes, tidy
 from stvg_sam.settings import CIRCUMSTANCES, DetectionsSettings, read_settings
 
@@ -39,12 +37,8 @@ class _Sighting:
     label: str
 
 
-class DetectionsTracker:
-    """Links the boxes of a file.
-
-    Attributes:
-        per_video: the video alone decides.
-    """
+class DetectionsTracker(Tracker):
+    """Links the boxes of a file."""
 
     per_video = True
 

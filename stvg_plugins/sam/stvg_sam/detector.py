@@ -10,8 +10,8 @@ from jaxtyping import Float64, UInt8
 from transformers import AutoModelForZeroShotObjectDetection, GroundingDinoProcessor
 from transformers.models.grounding_dino.image_processing_pil_grounding_dino import GroundingDinoImageProcessorPil
 
-from stvg_core.errors import ModelError
 from stvg_core.inputs.tracks.boxes import keep_best
+from stvg_core.plugin import ModelError
 from stvg_huggingface.damage import DAMAGE, one_line
 from stvg_sam.loading import LoadedModel, load
 

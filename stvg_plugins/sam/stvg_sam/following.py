@@ -10,8 +10,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from stvg_core._internal.masks import RunLengthMask
 from stvg_core.inputs.tracks.boxes import intersection_over_union
+from stvg_core.plugin import RunLengthMask
 from stvg_sam.detector import BoxDetector, FoundBoxes
 from stvg_sam.objects import FollowedObject
 from stvg_sam.pictures import Pictures

@@ -5,8 +5,7 @@ from typing import Final
 
 import torch
 
-from stvg_core.plugin.tracker import TrackRequest
-from stvg_core.values import Track
+from stvg_core.plugin import Track, TrackRequest
 from stvg_sam.detector import GroundingDinoDetector, load_detector
 from stvg_sam.following import follow
 from stvg_sam.loading import LoadedModel

@@ -13,8 +13,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from stvg_core.errors import ModelError
-from stvg_core.plugin.model_reference import LoadOptions, ModelReference
+from stvg_core.plugin import LoadOptions, ModelError, ModelReference
 from stvg_huggingface.damage import DAMAGE, download_again, one_line
 from stvg_huggingface.devices import choose_device, choose_dtype
 from stvg_huggingface.files import read_preprocessors

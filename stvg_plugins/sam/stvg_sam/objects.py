@@ -6,10 +6,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from jaxtyping import Float64, Int64
 
-from stvg_core._internal.masks import RunLengthMask
 from stvg_core.inputs.tracks.assembly import absent_stretches, inside_picture
 from stvg_core.inputs.tracks.boxes import intersection_over_union
-from stvg_core.values import Track, VideoInfo
+from stvg_core.plugin import RunLengthMask, Track, VideoInfo
 
 
 @dataclass(eq=False)

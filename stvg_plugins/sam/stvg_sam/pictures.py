@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Int64, UInt8
 
 from stvg_core.inputs.video import iterate_frames
-from stvg_core.values import Frames
+from stvg_core.plugin import Frames
 
 BLOCK: Final = 16
 """Pictures that are held at once: 48 MB of 1333 x 750 pixels."""

@@ -11,10 +11,7 @@ from transformers import PreTrainedTokenizerBase, Sam3VideoModel
 from transformers.models.sam3_video import modeling_sam3_video
 from transformers.models.sam3_video.modeling_sam3_video import Sam3VideoInferenceSession
 
-from stvg_core._internal.masks import RunLengthMask
-from stvg_core.errors import ModelError
-from stvg_core.plugin.tracker import TrackRequest
-from stvg_core.values import Track
+from stvg_core.plugin import ModelError, RunLengthMask, Track, TrackRequest
 from stvg_huggingface.damage import DAMAGE, one_line
 from stvg_sam.loading import LoadedModel, load
 from stvg_sam.objects import FollowedObject, as_tracks, merge_duplicates

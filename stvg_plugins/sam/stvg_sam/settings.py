@@ -5,8 +5,7 @@ from typing import Any, Final, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from stvg_core.errors import UsageError
-from stvg_core.inputs.tracks.catalog import check_settings
+from stvg_core.plugin import UsageError, check_settings
 
 CIRCUMSTANCES: Final = frozenset({"cache", "device", "state_device"})
 """Settings that decide no track."""

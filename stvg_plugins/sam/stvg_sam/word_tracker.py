@@ -1,13 +1,11 @@
 """What the trackers share that look for words: whose words, what is recorded, and the cache on disk."""
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Any, Generic, TypeVar
 
-from stvg_core.errors import NoTracksError
 from stvg_core.inputs.tracks.store import TrackStore
-from stvg_core.plugin.tracker import TrackRequest
-from stvg_core.values import Track
+from stvg_core.plugin import NoTracksError, Track, Tracker, TrackRequest
 from stvg_sam.loading import checkpoint_stamp
 from stvg_sam.pictures import Pictures
 from stvg_sam.settings import CIRCUMSTANCES, TextSettings, read_settings
@@ -16,7 +14,7 @@ from stvg_sam.words import head_noun
 AnySettings = TypeVar("AnySettings", bound=TextSettings)
 
 
-class WordTracker(ABC, Generic[AnySettings]):
+class WordTracker(Tracker, Generic[AnySettings]):
     """Looks for the classes of its settings, or for the noun of the query's attribute where there are none.
 
     A tracker of this kind names itself, its checkpoints and the frames it looks at, and makes tracks.
@@ -27,11 +25,6 @@ class WordTracker(ABC, Generic[AnySettings]):
         self.settings = settings
         self._classes = settings.classes
         self._from_cache: bool | None = None
-
-    @property
-    @abstractmethod
-    def name(self) -> str:
-        """Name as the user types it."""
 
     @abstractmethod
     def _looked_at(self) -> tuple[int, ...]:

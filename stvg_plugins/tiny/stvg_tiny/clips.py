@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from stvg_core.inputs.video import sample_indices
-from stvg_core.plugin.tracker import TrackRequest
+from stvg_core.plugin import Tracker, TrackRequest
 from stvg_core.settings import SamplingSettings
 from stvg_core.values import Frames, Track, Tube, VideoInfo
 from stvg_tiny.rendering import render
@@ -108,7 +108,7 @@ def true_track(item: SceneObject, size_pixels: int) -> Track:
 
 
 @dataclass(frozen=True)
-class OracleTracker:
+class OracleTracker(Tracker):
     """Proposes the true tracks of every object of one scene: an upper bound, never a result.
 
     The order is shuffled by the scene's own seed, so that a tie does not favour the target.

@@ -35,13 +35,13 @@ TRUE_TRACKS: Final = "true_tracks"
 MODELS: Final = ("tiny:qwen2-vl", "tiny:llava-next", "tiny:internvl")
 _ROWS: Final = """\
 # Calibration chose no learned prompt for these models; one step is set, so that the ladder has something to show.
-[[row]]
+[[run]]
 model = {model}
 ladder = true
 set = {{ "prompt.steps" = 1 }}
 
 # An upper bound: which of the true objects, and when. No zero-shot result.
-[[row]]
+[[run]]
 name = {name}
 model = {model}
 tracks = {tracks}

@@ -69,9 +69,9 @@ def test_rows_are_the_ladder_and_the_upper_bound_of_each_model(folder: Path) -> 
     assert set(MODELS) <= set(named_models())
     own = len(LADDER) + 1
     for number, row in enumerate(rows):
-        assert row.model == MODELS[number // own]
-        assert (row.tracks == f"file:{folder.resolve() / TRUE_TRACKS}") == (number % own == own - 1)
-        assert load_settings("paper", overrides=row.overrides).prompt.steps == 1
+        assert row.spec.model == MODELS[number // own]
+        assert (row.spec.tracks == f"file:{folder.resolve() / TRUE_TRACKS}") == (number % own == own - 1)
+        assert load_settings("paper", overrides=row.spec.overrides).prompt.steps == 1
 
 
 def test_a_folder_that_has_it_stays_as_it_is(folder: Path) -> None:

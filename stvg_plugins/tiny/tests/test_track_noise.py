@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from stvg_core.errors import UsageError
 from stvg_core.inputs.tracks.noise import DROP_OUT_FRAMES, NoisyTracker, TrackNoise
-from stvg_core.plugin.tracker import TrackRequest
+from stvg_core.plugin.tracker import Tracker, TrackRequest
 from stvg_core.values import FrameMaps, Frames, SubQueries, Track, VideoInfo
 from stvg_tiny.clips import CLIP_PIXELS, OracleTracker
 from stvg_tiny.sampling import Split, held_out_scene
@@ -26,7 +26,7 @@ REQUEST = TrackRequest(
 ORACLE = OracleTracker(held_out_scene(Split.DEVELOPMENT, 3, "hard"), CLIP_PIXELS)
 
 
-class Given:
+class Given(Tracker):
     """A tracker that proposes what it was given."""
 
     name = "given"

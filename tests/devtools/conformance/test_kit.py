@@ -21,7 +21,7 @@ from stvg_core.devtools.testing.suite import CHECKS
 from stvg_core.errors import PluginError, UsageError
 from stvg_core.plugin.hookspecs import hookimpl
 from stvg_core.plugin.model_reference import LoadOptions, ModelReference
-from stvg_huggingface.hooks import HuggingFaceHooks
+from stvg_huggingface.hooks import HuggingFaceBackend
 from tests.support.conformance.planted_table import PAGE, with_table
 from tests.support.conformance.planting import OpenContext
 
@@ -105,7 +105,7 @@ def test_what_does_not_apply_is_skipped(context_of: OpenContext) -> None:
     assert run_check(memory, replace(context_of("internvl"), tiny=False)).outcome == "skipped"
 
 
-class DoesNotLoad(HuggingFaceHooks):
+class DoesNotLoad(HuggingFaceBackend):
     @hookimpl
     def stvg_create_adapter(self, reference: ModelReference, options: LoadOptions) -> Any:
         raise PluginError("expected weights, got none")

@@ -10,7 +10,7 @@ import pytest
 from stvg_core.devtools.testing.context import ConformanceContext
 from stvg_core.devtools.testing.runner import run_check, select_checks
 from stvg_core.devtools.testing.suite import CHECKS
-from stvg_core.host.loading import load_plugin
+from stvg_core.host.loading import load_backend
 from tests.support.conformance.mutants import MUTANTS, Mutant
 from tests.support.conformance.planting import OpenContext
 
@@ -32,7 +32,7 @@ def test_numbers_that_depend_on_the_process(context_of: OpenContext, monkeypatch
     entry = EntryPoint("qwen2-vl", "tests.support.conformance.of_this_process:Backend", "stvg.backends")
     healthy = context_of("qwen2-vl")
     found = replace(healthy.found, entry_point=entry, package_path=None)
-    context = replace(healthy, found=found, make_plugin=partial(load_plugin, found))
+    context = replace(healthy, found=found, make_plugin=partial(load_backend, found))
     (check,) = select_checks(["fresh-process"])
     result = run_check(check, context)
     assert result.outcome == "failed"

@@ -9,7 +9,9 @@ import stat
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -17,29 +19,30 @@ import jsonschema
 import numpy as np
 import pytest
 
-from stvg_core.errors import UsageError
+from stvg_core.api.run_spec import RunSpec
+from stvg_core.errors import RunError, UsageError
 from stvg_core.evaluation.comparison import (
     LADDER,
     ComparisonRow,
+    RowRun,
     Source,
     build_comparison,
     clip_source,
     compare,
-    product_of,
+    named_rows,
     read_rows,
 )
 from stvg_core.evaluation.comparison.document import ComparisonDocument, schema_text
+from stvg_core.evaluation.comparison.markdown import csv_table, markdown
 from stvg_core.evaluation.comparison.plots import draw_plots
-from stvg_core.evaluation.comparison.row_process import greeting
-from stvg_core.evaluation.comparison.rows import checked
-from stvg_core.evaluation.comparison.running import RowRun, RowRunner
-from stvg_core.evaluation.comparison.tables import csv_table, markdown
-from stvg_core.evaluation.runs import score_run, summarize_run
-from stvg_core.evaluation.runs.tasks import Outcome, Task
+from stvg_core.evaluation.comparison.rows import checked, run_names
+from stvg_core.evaluation.comparison.running import evaluate_rows
+from stvg_core.evaluation.runs import Selection, score_run, summarize_run
 from stvg_core.metrics import METRIC_NAMES, Bootstrap, find_protocol
+from stvg_core.plugin.model_reference import LoadOptions
 from stvg_core.settings import load_settings
 from tests.support.command_line import Run
-from tests.support.runs import CONFIGURATION, MadeUpEngine, answer, work, write_dataset
+from tests.support.runs import CONFIGURATION, MadeUpEngine, answer, better, work, write_dataset
 
 SCHEMA = Path(__file__).parents[3] / "docs" / "schema" / "comparison-1.schema.json"
 STCAT = find_protocol("stcat")
@@ -47,24 +50,12 @@ SETTINGS = {"preset": "paper", "sampling": {"frame_count": 20}, "tracker": "regi
 BOOTSTRAP = Bootstrap(200)
 
 
-def better(task: Task) -> Outcome:
-    """The made-up model with a tube that covers the truth."""
-    found = answer(task)
-    if found.failure:
-        return found
-    document = json.loads(found.document or "")
-    document["tube"] |= {"start_frame": 5, "end_frame": 14}
-    corners = [float(task.video.strip("video.mp4")), 0.0, 31.0, 40.0]
-    track = {"frames": [0, 29], "boxes_xyxy": [corners, corners]}
-    return Outcome(task.sample_id, json.dumps(document), json.dumps(track), None, 0.1)
-
-
 def a_run(tmp_path: Path, name: str, speak: Any = answer, **settings: object) -> RowRun:
     configuration = CONFIGURATION | {"model": {"id": name}, "settings": SETTINGS | settings}
     dataset = write_dataset(tmp_path / "data", queries=8)
     run = tmp_path / "out" / "runs" / name
     work(run, dataset, MadeUpEngine(speak=speak), configuration=configuration)
-    return RowRun(ComparisonRow(name, f"tiny:{name}"), run, summarize_run(run, STCAT))
+    return RowRun(ComparisonRow(name, RunSpec(f"tiny:{name}")), run, summarize_run(run, STCAT))
 
 
 def a_comparison(tmp_path: Path) -> ComparisonDocument:
@@ -72,7 +63,7 @@ def a_comparison(tmp_path: Path) -> ComparisonDocument:
         a_run(tmp_path, "plain"),
         a_run(tmp_path, "better", better),
         RowRun(
-            ComparisonRow("gone|<b>", "gone"),
+            ComparisonRow("gone|<b>", RunSpec("gone")),
             tmp_path / "out" / "runs" / "gone",
             None,
             "expected *a model*, got `none`",
@@ -81,20 +72,21 @@ def a_comparison(tmp_path: Path) -> ComparisonDocument:
     return build_comparison(runs, Source("folder", tmp_path / "data"), STCAT, BOOTSTRAP)
 
 
-def test_a_product_has_a_row_per_model_and_preset() -> None:
-    assert [row.name for row in product_of(["a", "b"])] == ["a", "b"]
-    assert [(row.name, row.preset) for row in product_of(["a"], ["paper", "released"], device="cpu")] == [
-        ("a, paper", "paper"),
-        ("a, released", "released"),
-    ]
-    with pytest.raises(UsageError, match="expected 1 to 500 rows, got 0"):
-        product_of([])
+def test_rows_are_named_by_what_specs_of_a_model_do_not_share() -> None:
+    specs = [RunSpec("a"), RunSpec("b"), RunSpec.of("a", quantization="4bit"), RunSpec.of("a", revision="next")]
+    assert [row.name for row in named_rows(specs)] == ["a", "b", "a, quantization 4bit", "a, revision next"]
+    steps = [RunSpec("a", overrides={"prompt.steps": count, "prompt.step_size": 0.1}) for count in (0, 1)]
+    assert [row.name for row in named_rows(steps)] == ["a, prompt.steps 0", "a, prompt.steps 1"]
+    with pytest.raises(UsageError, match="expected 1 to 5000 rows, got 0"):
+        named_rows([])
+    with pytest.raises(UsageError, match="'a' twice"):
+        named_rows([RunSpec("a"), RunSpec("a")])
 
 
 def test_the_ladder_adds_one_component_after_another() -> None:
-    rows = product_of(["a"], ["paper"], {"prompt.steps": 3}, ladder=True)
-    assert [row.name for row in rows] == [f"a, {step.name}" for step in LADDER]
-    found = [load_settings("paper", overrides=row.overrides) for row in rows]
+    rows = named_rows([RunSpec("a", preset="paper", overrides={"prompt.steps": 3})], ladder=True)
+    assert [row.name for row in rows] == [f"a, {component}" for component in LADDER]
+    found = [load_settings("paper", overrides=row.spec.overrides) for row in rows]
     parts = [
         (one.spatial.tokens.rule, one.temporal.tokens.rule, one.spatial.tune, one.temporal.tune, one.augment.enabled)
         for one in found
@@ -113,113 +105,97 @@ def test_the_ladder_adds_one_component_after_another() -> None:
 def test_rows_of_a_file(tmp_path: Path) -> None:
     path = tmp_path / "rows.toml"
     path.write_text(
-        '[[row]]\nmodel = "a"\npreset = "paper"\n[row.set]\n"prompt.steps" = 0\n'
-        '[[row]]\nname = "mine"\nmodel = "b"\ntracks = "attention"\n'
+        '[[run]]\nmodel = "a"\npreset = "paper"\n[run.set]\n"prompt.steps" = 0\n'
+        '[[run]]\nname = "mine"\nmodel = "b"\ntracks = "attention"\nquantization = "4bit"\npython = "/there/python"\n'
+        '[[run]]\nmodel = "b"\nladder = true\n'
     )
-    first, second = read_rows(path)
-    assert first == ComparisonRow("a, paper", "a", "paper", {"prompt.steps": 0})
-    assert second == ComparisonRow("mine", "b", tracks="attention")
+    first, second, *ladder = read_rows(path)
+    assert first == ComparisonRow("a", RunSpec("a", preset="paper", overrides={"prompt.steps": 0}))
+    assert second == ComparisonRow(
+        "mine", RunSpec("b", load=LoadOptions(quantization="4bit"), tracks="attention"), "/there/python"
+    )
+    assert [row.spec.overrides for row in ladder] == list(LADDER.values())
     for text, words in (
-        ("[[row]]\nname = 'x'", "Field required"),
-        ("[[row]]\nmodel = 'x'\ncolour = 1", "row.0.colour"),
-        ("row = 5", "valid list"),
-        ("[[row", "expected TOML"),
-        ("", "Field required"),
+        ("[[run]]\nname = 'x'", "expected a run's model"),
+        ("[[run]]\nmodel = 'x'\ncolour = 1", "expected a run's colour"),
+        ("[[run]]\nmodel = 'x'\nladder = 'yes'", "got 'yes' at ladder"),
+        ("[[run]]\nmodel = 'x'\nname = 5", "got 5 at name"),
+        ("[[row", "expected a TOML file"),
     ):
         path.write_text(text)
         with pytest.raises(UsageError, match=re.escape(words)):
             read_rows(path)
-    with pytest.raises(UsageError, match="cannot be read"):
-        read_rows(tmp_path / "none.toml")
 
 
 def test_rows_with_one_name_or_folder_are_refused() -> None:
     with pytest.raises(UsageError, match="'a' twice"):
-        checked([ComparisonRow("a", "x"), ComparisonRow("a", "y")])
+        checked([ComparisonRow("a", RunSpec("x")), ComparisonRow("a", RunSpec("y"))])
     with pytest.raises(UsageError, match="different folder names"):
-        checked([ComparisonRow("a b", "x"), ComparisonRow("A-b", "y")])
+        checked([ComparisonRow("a b", RunSpec("x")), ComparisonRow("A-b", RunSpec("y"))])
     for name in ("../../etc", "a/b\0c", "...", "x" * 300, "-rf"):
-        assert re.fullmatch(r"[A-Za-z0-9_+][A-Za-z0-9._+-]{0,79}", ComparisonRow(name, "m").folder)
+        assert re.fullmatch(r"[A-Za-z0-9_+][A-Za-z0-9._+-]{0,79}", ComparisonRow(name, RunSpec("m")).folder)
 
 
-SPEAKS = """
-import json, sys
-greeting = {greeting}
-print(json.dumps(greeting), flush=True)
-for line in sys.stdin:
-    job = json.loads(line)
-    print(json.dumps(answer(job)), flush=True)
-"""
-
-
-def a_python(path: Path, body: str, told: dict[str, object] | None = None) -> str:
-    """An interpreter that ignores what it is told to run; with an `answer(job)` in its body it speaks the protocol."""
-    speaks = SPEAKS.format(greeting=greeting() | (told or {})) if "def answer" in body else ""
-    path.write_text(f"#!{sys.executable}\nimport os, sys\n{body}\n{speaks}\n")
+def a_python(path: Path, body: str) -> str:
+    """An interpreter that ignores what it is told to run; `job` is what it is asked, `end(row)` writes an outcome."""
+    path.write_text(
+        f"#!{sys.executable}\nimport json, os, pathlib, sys\njob = json.loads(sys.stdin.readline())\n"
+        "def end(row, error=''):\n"
+        "    pathlib.Path(row['run'], 'row.json').write_text(json.dumps({'error': error}))\n"
+        f"{body}\n"
+    )
     path.chmod(path.stat().st_mode | stat.S_IXUSR)
     return str(path)
 
 
-def run_row(row: ComparisonRow, source: Source, out: Path, **options: bool) -> RowRun:
-    with RowRunner(source, out, "stcat", **options) as runner:
-        return runner.run(row)
+def row_of(name: str, python: str | None, model: str = "m", **fields: Any) -> ComparisonRow:
+    return ComparisonRow(name, RunSpec(model, **fields), python)
+
+
+def run_rows(rows: Sequence[ComparisonRow], tmp_path: Path, **options: Any) -> list[RowRun]:
+    return list(evaluate_rows(rows, Source("folder", tmp_path / "data"), tmp_path / "out", STCAT, **options))
 
 
 @pytest.mark.parametrize(
     ("body", "words"),
     [
-        ("def answer(job): return {'error': 'expected a model,\\ngot none'}", "expected a model, got none"),
-        ("def answer(job): return {}", "it answered without a summary"),
-        ("def answer(job): os._exit(3)", "the run ended with exit code 3: it said nothing"),
-        ("os.kill(os.getpid(), 9)", "the run ended with killed by signal 9: it said nothing"),
-        ("raise KeyError('x')", "the run ended with exit code 1: KeyError: 'x'"),
-        ("print('no json')", "expected an answer of PYTHON, got no json"),
-        ("print('[1]')", "expected an answer of PYTHON, got [1]"),
+        ("end(job['rows'][0], 'expected a model,\\ngot none')", "expected a model, got none"),
+        ("os._exit(3)", "the process ended with exit code 3: it printed nothing"),
+        ("os.kill(os.getpid(), 9)", "the process ended with killed by signal 9: it printed nothing"),
+        ("raise KeyError('x')", "the process ended with exit code 1: KeyError: 'x'"),
+        ("pathlib.Path(job['rows'][0]['run'], 'row.json').write_text('[]')", "the process ended with exit code 0"),
         (
             "sys.exit('PYTHON: No module named stvg_core')",
-            f"expected stvg-core {greeting()['stvg_core']} in the environment of PYTHON, found none or an older one; "
-            f"install stvg-core=={greeting()['stvg_core']} there",
+            f"expected stvg-core {version('stvg-core')} in the environment of PYTHON, got none or an older one; "
+            f"install stvg-core=={version('stvg-core')} there",
         ),
     ],
 )
 def test_a_row_that_cannot_run_has_its_reason(body: str, words: str, tmp_path: Path) -> None:
-    row = ComparisonRow("a", "m", python=a_python(tmp_path / "python", body))
-    found = run_row(row, Source("folder", tmp_path), tmp_path / "out")
-    assert (found.summary, found.error.replace(str(row.python), "PYTHON")) == (None, words)
-
-
-@pytest.mark.parametrize(("name", "title"), [("stvg_core", "stvg-core"), ("protocol", "row protocol")])
-def test_an_environment_of_another_version_is_told(name: str, title: str, tmp_path: Path) -> None:
-    python = a_python(tmp_path / "python", "def answer(job): return {'summary': {}}", {name: "9.9"})
-    found = run_row(ComparisonRow("a", "m", python=python), Source("folder", tmp_path), tmp_path / "out")
+    python = a_python(tmp_path / "python", body)
+    (found,) = run_rows([row_of("a", python)], tmp_path)
     assert found.summary is None
-    assert f"expected {title} {greeting()[name]} in the environment of {python} as here, got 9.9" in found.error
+    assert found.error.replace(python, "PYTHON").startswith(words)
+
+
+def test_an_environment_of_another_version_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.metadata.version", lambda _: "9.9")
+    (found,) = run_rows([row_of("a", sys.executable)], tmp_path)
+    assert f"expected stvg-core 9.9 in the environment of {sys.executable}, got " in found.error
 
 
 def test_a_row_without_its_interpreter_has_its_reason(tmp_path: Path) -> None:
-    row = ComparisonRow("a", "m", python=str(tmp_path / "none"))
-    found = run_row(row, Source("folder", tmp_path), tmp_path / "out")
+    (found,) = run_rows([row_of("a", str(tmp_path / "none"))], tmp_path)
     assert found.error.startswith("cannot start")
 
 
-def test_a_row_is_run_with_everything_it_names(tmp_path: Path) -> None:
-    python = a_python(tmp_path / "python", "def answer(job): return {'summary': job}")
-    row = ComparisonRow("a", "m", "paper", {"prompt.steps": 0}, "attention", device="cpu", python=python)
+def test_a_row_is_evaluated_with_everything_it_names(tmp_path: Path) -> None:
+    python = a_python(tmp_path / "python", "end(job['rows'][0], json.dumps(job))")
+    row = row_of("a", python, preset="paper", load=LoadOptions(quantization="4bit"), revision="next")
     source = Source("folder", tmp_path, split="val", limit=3, corrections=False)
-    found = run_row(row, source, tmp_path / "out", retry_failed=True)
-    assert found.summary == {
-        "run": str(tmp_path / "out" / "runs" / "a"),
-        "log": str(tmp_path / "out" / "runs" / "a" / "log.txt"),
-        "row": {
-            "model": "m",
-            "preset": "paper",
-            "tracks": "attention",
-            "decomposer": None,
-            "backend": None,
-            "device": "cpu",
-            "dtype": "auto",
-            "overrides": {"prompt.steps": 0},
-        },
+    (found,) = evaluate_rows([row], source, tmp_path / "out", STCAT, retry_failed=True, keep_maps=True)
+    assert json.loads(found.error) == {
+        "stvg_core": version("stvg-core"),
         "source": {
             "dataset": "folder",
             "split": "val",
@@ -229,59 +205,70 @@ def test_a_row_is_run_with_everything_it_names(tmp_path: Path) -> None:
             "annotations": None,
             "video_root": None,
         },
-        "tracks_folder": str(tmp_path / "out" / "tracks"),
         "protocol": "stcat",
         "retry_failed": True,
-        "keep_maps": False,
+        "keep_maps": True,
+        "tracks_folder": str(tmp_path / "out" / "tracks"),
+        "rows": [
+            {
+                "run": str(tmp_path / "out" / "runs" / "a"),
+                "spec": {"model": "m", "revision": "next", "preset": "paper", "quantization": "4bit"},
+            }
+        ],
     }
 
 
 def test_rows_of_one_model_share_a_process_until_one_fails(tmp_path: Path) -> None:
+    data, out = write_dataset(tmp_path / "data"), tmp_path / "out"
+    for name in "abde":
+        work(out / "runs" / name, data)
+    log = tmp_path / "processes.txt"
     body = (
-        "def answer(job):\n"
-        "    return {'error': 'no'} if job['row']['preset'] == 'bad' else {'summary': {'process': os.getpid()}}"
+        f"log = open({str(log)!r}, 'a')\n"
+        "print(os.getpid(), *(pathlib.Path(row['run']).name for row in job['rows']), file=log, flush=True)\n"
+        "for row in job['rows']:\n"
+        "    bad = row['spec'].get('preset') == 'fast'\n"
+        "    end(row, 'no' if bad else '')\n"
+        "    if bad: break"
     )
     python = a_python(tmp_path / "python", body)
-    rows = [("a", "m", None), ("b", "m", None), ("c", "m", "bad"), ("d", "m", None), ("e", "n", None)]
-    with RowRunner(Source("folder", tmp_path), tmp_path / "out", "stcat") as runner:
-        found = [runner.run(ComparisonRow(name, model, preset, python=python)) for name, model, preset in rows]
-    a, b, c, d, e = (run.summary and run.summary["process"] for run in found)
-    assert a == b
-    assert c is None
-    assert len({a, d, e}) == 3
-    for process in (a, d, e):
+    rows = [("a", "m", None), ("b", "m", None), ("c", "m", "fast"), ("d", "m", None), ("e", "n", None)]
+    found = run_rows([row_of(name, python, model, preset=preset) for name, model, preset in rows], tmp_path)
+    assert [(run.row.name, run.error) for run in found] == [("a", ""), ("b", ""), ("c", "no"), ("d", ""), ("e", "")]
+    assert all((run.summary is None) == (run.row.name == "c") for run in found)
+    started = [line.split() for line in log.read_text().splitlines()]
+    assert [names for _, *names in started] == [["a", "b", "c", "d"], ["d"], ["e"]]
+    for process, *_ in started:
         with pytest.raises(ProcessLookupError):
-            os.kill(process, 0)
+            os.kill(int(process), 0)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 def test_a_row_ends_with_the_process_that_waits_for_it(tmp_path: Path) -> None:
-    """However that ended; the run it works on is stopped as `kill` stops one, and gives back what it had taken."""
+    """However that ended; the run it works on is stopped as `kill` stops one, and gives back what it had claimed."""
     script = (
         "import sys, time\n"
         "from stvg_core.evaluation.comparison import row_process\n"
         "from stvg_core.evaluation.runs.runner import stopping_cleanly\n"
-        "def run(job, sessions):\n"
+        "def run(job, row, sessions):\n"
         "    with stopping_cleanly():\n"
         "        print('begun', flush=True)\n"
         "        time.sleep(60)\n"
-        "row_process._run = run\n"
+        "row_process._evaluate = run\n"
         "row_process.main()\n"
     )
     log = tmp_path / "log.txt"
-    child = subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    child = subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, text=True)
     assert child.stdin is not None
-    assert child.stdout is not None
-    assert json.loads(child.stdout.readline()) == greeting()
-    child.stdin.write(json.dumps({"log": str(log)}) + "\n")
+    child.stdin.write(json.dumps({"rows": [{"run": str(tmp_path)}]}) + "\n")
     child.stdin.flush()
     while not log.exists() or "begun" not in log.read_text():
         assert child.poll() is None
         time.sleep(0.05)
     child.stdin.close()
-    assert json.loads(child.stdout.readline()) == {"error": "the run was stopped; run the same command to go on"}
     assert child.wait(timeout=50) == 0
-    child.stdout.close()
+    outcome = json.loads((tmp_path / "row.json").read_text())
+    assert outcome == {"error": "the run was stopped; run the same command to go on"}
 
 
 def test_differences_are_paired_and_their_intervals_drawn_together(tmp_path: Path) -> None:
@@ -390,10 +377,70 @@ def test_one_clip_with_queries_is_a_source(tmp_path: Path) -> None:
             clip_source(video, queries, tmp_path / "out")
 
 
+def test_finished_runs_are_compared_wherever_they_lie(tmp_path: Path) -> None:
+    plain, other = (a_run(tmp_path, name, speak).run for name, speak in (("plain", answer), ("better", better)))
+    out = tmp_path / "elsewhere"
+    document = compare([plain, other], None, out, STCAT, BOOTSTRAP)
+    rows = a_comparison(tmp_path).rows
+    assert [(row.name, row.model) for row in document.rows] == [("plain", "plain"), ("better", "better")]
+    assert [(row.score, row.difference) for row in document.rows] == [(row.score, row.difference) for row in rows[:2]]
+    assert [out / row.run for row in document.rows] == [out / "../out/runs/plain", out / "../out/runs/better"]
+    assert document.differing == {"model.id": ["plain", "better"]}
+    assert "| model.id | " in (out / "comparison.md").read_text()
+    assert json.loads((out / "comparison.json").read_text()) == document.model_dump(mode="json")
+    assert (out / "index.html").is_file()
+    assert run_names([plain, tmp_path / "x" / "plain"]) == ["runs/plain", "x/plain"]
+    with pytest.raises(UsageError, match="one twice"):
+        compare([plain, plain], None, out, STCAT, BOOTSTRAP)
+    with pytest.raises(UsageError, match="got both"):
+        compare([plain, RunSpec("a")], None, out, STCAT, BOOTSTRAP)  # type: ignore[list-item]
+    with pytest.raises(UsageError, match="expected samples"):
+        compare([RunSpec("a")], None, out, STCAT, BOOTSTRAP)
+    with pytest.raises(RunError):
+        compare([tmp_path / "none"], None, out, STCAT, BOOTSTRAP)
+
+
+@pytest.mark.parametrize(
+    "configuration",
+    [
+        {"settings": "x"},
+        {"model": 5},
+        {"settings": {"preset": float("nan")}},
+        {"model": {"id": {}}, "settings": {"preset": ["x"], "sampling": 5}},
+    ],
+)
+def test_hostile_runs_are_refused_or_shown_as_far_as_they_go(configuration: dict[str, Any], tmp_path: Path) -> None:
+    run = tmp_path / "out" / "runs" / "hostile"
+    work(run, write_dataset(tmp_path / "data"), configuration=configuration)
+    try:
+        document = compare([run, a_run(tmp_path, "plain").run], None, tmp_path / "out", STCAT, BOOTSTRAP)
+    except RunError as error:
+        assert "damaged configuration" in str(error)  # noqa: PT017  # either is right
+    else:
+        assert (document.rows[0].name, document.rows[0].preset) == ("hostile", None)
+        markdown(document)
+
+
+def test_runs_of_other_samples_are_compared_on_those_they_share_and_it_is_said(tmp_path: Path) -> None:
+    whole = a_run(tmp_path, "whole", better)
+    part = tmp_path / "out" / "runs" / "part"
+    work(part, write_dataset(tmp_path / "data", queries=8), configuration=CONFIGURATION, selection=Selection(limit=20))
+    document = compare([whole.run, part], None, tmp_path / "out", STCAT, BOOTSTRAP)
+    (warning,) = [warning for warning in document.warnings if "same samples" in warning]
+    assert ": 20 are in all" in warning
+    first, second = (
+        {result.sample_id: result.scores.video_iou for result in score_run(run, STCAT).results}
+        for run in (whole.run, part)
+    )
+    found = document.rows[1].difference
+    assert found is not None
+    assert found["m_vIoU"].mean == pytest.approx(np.mean([second[name] - first[name] for name in second]))
+
+
 def test_one_failing_row_stops_no_other(tmp_path: Path) -> None:
     write_dataset(tmp_path / "data")
-    bad = a_python(tmp_path / "bad", "def answer(job): return {'error': 'expected CUDA, got none'}")
-    rows = [ComparisonRow(name, "m", python=bad) for name in ("a", "b")]
+    bad = a_python(tmp_path / "bad", "end(job['rows'][0], 'expected CUDA, got none')")
+    rows = [row_of(name, bad) for name in ("a", "b")]
     seen: list[str] = []
     document = compare(
         rows,
@@ -414,6 +461,9 @@ def test_one_failing_row_stops_no_other(tmp_path: Path) -> None:
     [
         (),
         ("folder",),
+        ("folder", "--root", "."),
+        ("folder", "other", "--root", ".", "--model", "m"),
+        (".", "--model", "m"),
         ("folder", "--root", ".", "--video", "a.mp4"),
         ("--video", "a.mp4"),
         ("folder", "--root", ".", "--model", "m", "--rows", "rows.toml"),

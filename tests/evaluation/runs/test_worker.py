@@ -271,13 +271,13 @@ def test_queries_of_a_video_are_read_in_one_pass_and_come_out_as_if_alone(
 @pytest.fixture
 def read_sizes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many queries were read at a time."""
-    read, sizes = Grounder.read, []
+    compute, sizes = Grounder.compute_maps, []
 
     def counted(self: Grounder, views: EncodedViews, queries: Sequence[SubQueries], watch: Stopwatch) -> object:
         sizes.append(len(queries))
-        return read(self, views, queries, watch)
+        return compute(self, views, queries, watch)
 
-    monkeypatch.setattr(Grounder, "read", counted)
+    monkeypatch.setattr(Grounder, "compute_maps", counted)
     return sizes
 
 

@@ -195,7 +195,7 @@ def test_unknown_name_lists_names(name: str, hint: str) -> None:
     assert hint in str(caught.value)
 
 
-class EchoDecomposer:
+class EchoDecomposer(Decomposer):
     """A plugin's decomposer."""
 
     name = "echo"
@@ -204,8 +204,9 @@ class EchoDecomposer:
         return SubQueries(text, text, text, self.name)
 
 
-def raise_import_error() -> Decomposer:
-    raise ImportError("no module named parser_of_the_future")
+class RaisingDecomposer(EchoDecomposer):
+    def __init__(self) -> None:
+        raise ImportError("no module named parser_of_the_future")
 
 
 @pytest.fixture
@@ -230,10 +231,10 @@ def test_plugin_is_opened_by_its_name(install: Callable[..., None]) -> None:
 @pytest.mark.parametrize(
     ("targets", "message"),
     [
-        (("decomposer_plugin:raise_import_error",), "ImportError: no module named .*uninstall it"),
+        (("decomposer_plugin:RaisingDecomposer",), "ImportError: no module named .*uninstall it"),
         (("decomposer_plugin:absent",), "AttributeError"),
         (("package_that_is_absent:X",), "ModuleNotFoundError"),
-        (("builtins:dict",), "to return a Decomposer .*, got dict"),
+        (("builtins:dict",), "to be a subclass of Decomposer, got dict"),
         (("a:X", "b:X"), "expected one decomposer named 'broken'"),
     ],
 )

@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 
 from stvg_core._internal.masks import RunLengthMask
 from stvg_core.errors import NoTracksError, OutputError, PluginError, TrackError, UsageError
-from stvg_core.inputs.tracks.catalog import open_tracker, read_settings
+from stvg_core.inputs.tracks.catalog import open_tracker
 from stvg_core.inputs.tracks.description import describe_tracks
 from stvg_core.inputs.tracks.from_file import FileTracker, read_tracks
 from stvg_core.inputs.tracks.released_file import write_released
 from stvg_core.inputs.tracks.store import FOLDER_VARIABLE, TrackStore, default_folder
 from stvg_core.inputs.tracks.track_file import schema_text, track_document, write_document
-from stvg_core.plugin.tracker import TrackRequest
+from stvg_core.plugin.tracker import TrackRequest, parse_settings
 from stvg_core.values import FrameMaps, Frames, SubQueries, Track, VideoInfo
 
 SCHEMA_FILE = Path(__file__).parents[3] / "docs" / "schema" / "tracks-1.schema.json"
@@ -237,10 +237,10 @@ def test_a_folder_holds_a_file_per_video(tmp_path: Path) -> None:
 
 
 def test_settings_behind_a_name(tmp_path: Path) -> None:
-    assert read_settings("a=1,b=x=y") == {"a": "1", "b": "x=y"}
+    assert parse_settings("a=1,b=x=y") == {"a": "1", "b": "x=y"}
     for text in ("a", "=1", "a=1,a=2"):
         with pytest.raises(UsageError, match="setting=value"):
-            read_settings(text)
+            parse_settings(text)
     with pytest.raises(UsageError, match="regions takes no settings"):
         open_tracker("regions:size=3")
 

@@ -303,7 +303,16 @@ def install(folder: Path, name: str, entry: str, code: str = "") -> None:
     (metadata / "entry_points.txt").write_text(f"[stvg.trackers]\n{entry} = {module}:Here\n")
 
 
-WORKING = "class Here:\n    name = 'mine'\n    def propose(self, request):\n        return ()\n"
+WORKING = """
+from stvg_core.plugin import Tracker
+
+
+class Here(Tracker):
+    name = "mine"
+
+    def propose(self, request):
+        return ()
+"""
 
 
 @pytest.mark.parametrize("name", ["attention", "regions"])
@@ -324,8 +333,12 @@ def test_a_plugin_opens_and_is_listed(tmp_path: Path, monkeypatch: pytest.Monkey
     ("suffix", "code", "said"),
     [
         ("import", "import a_library_that_is_absent", "ModuleNotFoundError"),
-        ("create", "def Here():\n    raise ValueError('two\\nlines')", "ValueError: two lines"),
-        ("type", "def Here():\n    return 3", "got int"),
+        (
+            "create",
+            f"{WORKING}\n    def __init__(self):\n        raise ValueError('two\\nlines')",
+            "ValueError: two lines",
+        ),
+        ("type", "Here = 3", "a subclass of Tracker, got int"),
     ],
 )
 def test_a_broken_plugin_is_named_with_the_cure(

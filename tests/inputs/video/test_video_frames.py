@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from stvg_core.errors import VideoError
 from stvg_core.inputs.video import decoding, iterate_frames, probe_video, read_frames, sample_indices
-from stvg_core.inputs.video.source import FileIdentity, open_container, picture_stream
+from stvg_core.inputs.video.source import FileIdentity, open_container, video_stream
 from stvg_core.inputs.video.timeline import Timeline, scan
 from stvg_core.settings import SamplingSettings
 
@@ -132,7 +132,7 @@ def test_decoding_from_a_keyframe_gives_nothing_that_leans_on_earlier_pictures(s
     path = studio.write(frame_count=120, **LOSSY[kind])
     file = FileIdentity.of(path)
     with open_container(file) as container:
-        timeline = scan(container, picture_stream(container, file.shown_name), file.shown_name)
+        timeline = scan(container, video_stream(container, file.shown_name), file.shown_name)
     with decoding.FrameDecoder(file, timeline) as decoder:
         for keyframe in timeline.keyframe_packets[1:].tolist():
             numbers = [number for number, _ in decoder.frames(keyframe, 119)]

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stvg_core.errors import OutputError
-from stvg_core.outputs.serving import PageServer, UnsatisfiableRangeError, serving, wanted_bytes
+from stvg_core.outputs.serving import PageServer, UnsatisfiableRangeError, requested_bytes, serving
 
 CONTENT = bytes(range(256)) * 4
 
@@ -132,14 +132,14 @@ def plain_range(first: int | None, last: int | None, size: int) -> "bytes | None
 def test_ranges_are_what_they_say(first: int | None, last: int | None, size: int) -> None:
     header = f"bytes={'' if first is None else first}-{'' if last is None else last}"
     if (first is None and last is None) or (first is not None and last is not None and last < first):
-        assert wanted_bytes(header, size) is None
+        assert requested_bytes(header, size) is None
         return
     expected = plain_range(first, last, size)
     if expected is None:
         with pytest.raises(UnsatisfiableRangeError):
-            wanted_bytes(header, size)
+            requested_bytes(header, size)
         return
-    found = wanted_bytes(header, size)
+    found = requested_bytes(header, size)
     assert found is not None
     assert bytes(range(size))[found[0] : found[1] + 1] == expected
     assert found[1] - found[0] + 1 == len(expected)
@@ -149,7 +149,7 @@ def test_ranges_are_what_they_say(first: int | None, last: int | None, size: int
     "header", [None, "", "bytes", "bytes=-", "bytes=a-b", "bytes=0-1,3-4", "items=0-1", "bytes=5-2"]
 )
 def test_other_headers_get_the_whole_file(header: str | None, server: PageServer) -> None:
-    assert wanted_bytes(header, 10) is None
+    assert requested_bytes(header, 10) is None
     if header:
         assert ask(server, "/pages/media/a.mp4", Range=header)[::2] == (200, CONTENT)
 

@@ -13,7 +13,7 @@ import pytest
 
 from stvg_core.evaluation.comparison import PageChoice
 from stvg_core.evaluation.comparison.page_videos import PageVideos
-from stvg_core.evaluation.comparison.run_pages import write_run_pages
+from stvg_core.evaluation.comparison.pages import write_run_pages
 from stvg_core.evaluation.runs import RunStore, merge_runs
 from stvg_core.evaluation.runs.tasks import Failure, Outcome
 from stvg_core.metrics import find_protocol

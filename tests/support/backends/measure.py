@@ -12,9 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from stvg_core.api.grounder import settings_of
-from stvg_core.inputs.tracks.from_attention import AttentionTracker
-from stvg_core.method.pipeline import ground_frames
-from stvg_core.method.prompts import learn_prompt
+from stvg_core.method.pipeline import Pipeline
+from stvg_core.method.prompts import learn_prompts
 from stvg_core.method.reversed_view import flip_time
 from stvg_core.plugin.adapter import AnswerLogits, AttentionRequest, EncodedClip
 from stvg_core.settings import PromptSettings
@@ -129,10 +128,14 @@ def learned_prompt_difference(subject: Subject, case: Case, settings: PromptSett
     def answer(added: Tensor) -> AnswerLogits:
         return subject.session.adapter.answer_logits(clip, QUESTIONS[:2], added)
 
-    found = learn_prompt(
-        clip.visual_tokens, answer, lambda logits: subject.session.regularize_logits(logits, settings), settings
-    ).applied
-    return relative(found, plain_prompt(subject, case, settings))
+    (learned,) = learn_prompts(
+        clip.visual_tokens,
+        lambda added, _: (answer(added),),
+        lambda logits: subject.session.regularize_logits(logits, settings),
+        1,
+        settings,
+    )
+    return relative(learned.applied, plain_prompt(subject, case, settings))
 
 
 def method_difference(subject: Subject, case: Case) -> float:
@@ -152,7 +155,7 @@ def method_difference(subject: Subject, case: Case) -> float:
     prompting = telling_step(subject, case, prompting)
     settings = released.model_copy(update={"input": case.settings, "prompt": prompting})
     query = SubQueries("The man in red walks to the car.", "the man in red", "the man walks to the car", "given")
-    found = ground_frames(frames(case), query, subject.session, AttentionTracker(), settings)
+    (found,) = Pipeline(subject.session, settings).ground(frames(case), (query,))
     pictures = frames(case).pixels
     forward, backward = (
         plain_maps(subject, case, prompting, query.attribute, shown) for shown in (pictures, pictures[::-1])

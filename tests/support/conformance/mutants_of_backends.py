@@ -10,21 +10,29 @@ import torch
 from torch import Tensor
 
 from stvg_core.devtools.testing.context import ConformanceContext
-from stvg_core.method.reversed_view import reverse_by_encoding, reverse_by_flipping
-from stvg_core.plugin.adapter import AnswerLogits, AttentionRequest, EncodedClip, MLLMAdapter, QuestionAttention
-from stvg_core.plugin.hookspecs import hookimpl
-from stvg_core.plugin.model_reference import LoadOptions, ModelReference
-from stvg_core.settings import InputSettings, PromptSettings, TokenSettings
-from stvg_core.values import Frames
+from stvg_core.plugin import (
+    AnswerLogits,
+    AttentionRequest,
+    EncodedClip,
+    Frames,
+    InputSettings,
+    LoadOptions,
+    MLLMAdapter,
+    ModelReference,
+    PromptSettings,
+    QuestionAttention,
+    TokenSettings,
+    reverse_by_encoding,
+    reverse_by_flipping,
+)
 from stvg_huggingface import adapter as adapter_module
-from stvg_huggingface.hooks import HuggingFaceHooks
+from stvg_huggingface.hooks import HuggingFaceBackend
 
 from .planting import MUTANTS, Bent, Mutant, planted
 
 
 @planted("reversed view without its frame_order", "reversed-view", "internvl")
-class NotInverted(HuggingFaceHooks):
-    @hookimpl
+class NotInverted(HuggingFaceBackend):
     def stvg_augment_frames(
         self, adapter: MLLMAdapter, frames: Frames, clip: EncodedClip, settings: InputSettings
     ) -> EncodedClip:
@@ -32,8 +40,7 @@ class NotInverted(HuggingFaceHooks):
 
 
 @planted("tokens flipped where each covers two frames", "reversed-view")
-class Flipped(HuggingFaceHooks):
-    @hookimpl
+class Flipped(HuggingFaceBackend):
     def stvg_augment_frames(
         self, adapter: MLLMAdapter, frames: Frames, clip: EncodedClip, settings: InputSettings
     ) -> EncodedClip:
@@ -42,8 +49,7 @@ class Flipped(HuggingFaceHooks):
 
 
 @planted("reversed view that is the forward clip", "reversed-view")
-class NotReversed(HuggingFaceHooks):
-    @hookimpl
+class NotReversed(HuggingFaceBackend):
     def stvg_augment_frames(
         self, adapter: MLLMAdapter, frames: Frames, clip: EncodedClip, settings: InputSettings
     ) -> EncodedClip:
@@ -51,8 +57,7 @@ class NotReversed(HuggingFaceHooks):
 
 
 @planted("reversed view flipped in place", "untouched-inputs", "llava-next")
-class FlippedInPlace(HuggingFaceHooks):
-    @hookimpl
+class FlippedInPlace(HuggingFaceBackend):
     def stvg_augment_frames(
         self, adapter: MLLMAdapter, frames: Frames, clip: EncodedClip, settings: InputSettings
     ) -> EncodedClip:
@@ -62,8 +67,7 @@ class FlippedInPlace(HuggingFaceHooks):
 
 
 @planted("grounding token drawn at random", "token-selection")
-class RandomSelection(HuggingFaceHooks):
-    @hookimpl
+class RandomSelection(HuggingFaceBackend):
     def stvg_select_grounding_tokens(
         self, adapter: MLLMAdapter, attention: QuestionAttention, relative: Tensor, settings: TokenSettings
     ) -> tuple[int, ...]:
@@ -71,8 +75,7 @@ class RandomSelection(HuggingFaceHooks):
 
 
 @planted("words chosen where template tokens are the candidates", "token-selection")
-class WordsSelected(HuggingFaceHooks):
-    @hookimpl
+class WordsSelected(HuggingFaceBackend):
     def stvg_select_grounding_tokens(
         self, adapter: MLLMAdapter, attention: QuestionAttention, relative: Tensor, settings: TokenSettings
     ) -> tuple[int, ...]:
@@ -83,8 +86,7 @@ class WordsSelected(HuggingFaceHooks):
 
 
 @planted("fixed_position counted from the wrong end", "token-selection")
-class WrongEnd(HuggingFaceHooks):
-    @hookimpl
+class WrongEnd(HuggingFaceBackend):
     def stvg_select_grounding_tokens(
         self, adapter: MLLMAdapter, attention: QuestionAttention, relative: Tensor, settings: TokenSettings
     ) -> tuple[int, ...]:
@@ -94,8 +96,7 @@ class WrongEnd(HuggingFaceHooks):
 
 
 @planted("relative attention normalised in place", "token-selection")
-class SelectionInPlace(HuggingFaceHooks):
-    @hookimpl
+class SelectionInPlace(HuggingFaceBackend):
     def stvg_select_grounding_tokens(
         self, adapter: MLLMAdapter, attention: QuestionAttention, relative: Tensor, settings: TokenSettings
     ) -> tuple[int, ...]:
@@ -104,44 +105,36 @@ class SelectionInPlace(HuggingFaceHooks):
 
 
 @planted("loss that rises with yes", "loss")
-class WrongSign(HuggingFaceHooks):
-    @hookimpl
+class WrongSign(HuggingFaceBackend):
     def stvg_regularize_logits(self, adapter: MLLMAdapter, logits: AnswerLogits, settings: PromptSettings) -> Tensor:
         return -super().stvg_regularize_logits(adapter, logits, settings)
 
 
 @planted("neutral question's margin forgotten", "loss")
-class NoContrast(HuggingFaceHooks):
-    @hookimpl
+class NoContrast(HuggingFaceBackend):
     def stvg_regularize_logits(self, adapter: MLLMAdapter, logits: AnswerLogits, settings: PromptSettings) -> Tensor:
         return super().stvg_regularize_logits(adapter, logits, settings.model_copy(update={"contrast_neutral": False}))
 
 
 @planted("loss without gradients", "loss")
-class LossDetached(HuggingFaceHooks):
-    @hookimpl
+class LossDetached(HuggingFaceBackend):
     def stvg_regularize_logits(self, adapter: MLLMAdapter, logits: AnswerLogits, settings: PromptSettings) -> Tensor:
         return super().stvg_regularize_logits(adapter, logits, settings).detach()
 
 
 @planted("whole attention maps inside the kernel", "memory")
-class WholeMaps(HuggingFaceHooks):
-    @hookimpl
+class WholeMaps(HuggingFaceBackend):
     def stvg_create_adapter(self, reference: ModelReference, options: LoadOptions) -> Any:
         return super().stvg_create_adapter(reference, replace(options, attention="eager"))
 
 
-@planted("a hook without @hookimpl", "hooks")
-class HookMissing(HuggingFaceHooks):
-    def stvg_augment_frames(  # pluggy drops it silently
-        self, adapter: MLLMAdapter, frames: Frames, clip: EncodedClip, settings: InputSettings
-    ) -> EncodedClip:
-        return reverse_by_encoding(adapter, frames, clip, settings)
+@planted("a hook that is no method", "hooks")
+class HookMissing(HuggingFaceBackend):
+    stvg_augment_frames = None  # type: ignore[assignment]  # pluggy drops it silently
 
 
 @planted("a hook with an argument of its own", "hooks")
-class HookArgument(HuggingFaceHooks):
-    @hookimpl
+class HookArgument(HuggingFaceBackend):
     def stvg_regularize_logits(
         self, adapter: MLLMAdapter, logits: AnswerLogits, settings: PromptSettings, strength: float
     ) -> Tensor:

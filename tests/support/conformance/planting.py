@@ -12,7 +12,7 @@ from stvg_core.plugin.hookspecs import hookimpl
 from stvg_core.plugin.model_reference import LoadOptions, ModelReference
 from stvg_core.settings import InputSettings
 from stvg_core.values import Frames, TokenLayout
-from stvg_huggingface.hooks import HuggingFaceHooks
+from stvg_huggingface.hooks import HuggingFaceBackend
 
 OpenContext = Callable[[str], ConformanceContext]
 
@@ -80,10 +80,10 @@ def planted(name: str, caught_by: str, family: str = "qwen2-vl") -> Callable[[ty
     return register
 
 
-def with_adapter(healthy: Any, kind: type[Bent]) -> HuggingFaceHooks:
+def with_adapter(healthy: Any, kind: type[Bent]) -> HuggingFaceBackend:
     """Return a backend whose adapter is bent; its hooks stay the family's."""
 
-    class Backend(HuggingFaceHooks):
+    class Backend(HuggingFaceBackend):
         @hookimpl
         def stvg_create_adapter(self, reference: ModelReference, options: LoadOptions) -> Any:
             return kind(super().stvg_create_adapter(reference, options))

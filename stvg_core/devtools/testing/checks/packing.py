@@ -114,7 +114,7 @@ from importlib.metadata import EntryPoint
 given = json.load(sys.stdin)
 from stvg_core.settings import InputSettings
 from stvg_core.plugin.model_reference import LoadOptions, ModelReference
-from stvg_core.host.loading import load_plugin
+from stvg_core.host.loading import load_backend
 from stvg_core.host.registry import FoundBackend, find_backends
 from stvg_core.host.session import open_backend
 from stvg_core.devtools.testing.context import QUESTIONS, ConformanceContext
@@ -123,7 +123,7 @@ told = [one for one in find_backends() if one.entry_point.value == entry.value]
 architectures = tuple(given["architectures"])
 found = (*told, FoundBackend(given["name"], given["distribution"], "0", "ok", "", "", 1, architectures, entry))[0]
 folder = Path(given["checkpoint"])
-session = open_backend(load_plugin(found), found, ModelReference(str(folder), folder), LoadOptions(**given["options"]))
+session = open_backend(load_backend(found), found, ModelReference(str(folder), folder), LoadOptions(**given["options"]))
 context = ConformanceContext(given["name"], found, lambda: None, None, folder)
 frames = context.frames()
 clip = context.show(frames, settings=InputSettings.model_validate(given["settings"]), session=session)

@@ -16,9 +16,9 @@ from typing import Final, Literal
 
 from stvg_core.errors import OutputError, UsageError, VideoError
 from stvg_core.inputs.video import iterate_frames
-from stvg_core.inputs.video.source import FileIdentity, open_container, picture_stream
+from stvg_core.inputs.video.source import FileIdentity, open_container, video_stream
 from stvg_core.outputs.report.drawing import resize
-from stvg_core.outputs.report.encoding import TimedPicture, encode_video
+from stvg_core.outputs.report.encoding import TimedFrame, encode_video
 from stvg_core.values import VideoInfo
 
 MediaChoice = Literal["link", "encode", "none"]
@@ -103,14 +103,14 @@ def place_video(path: Path, info: VideoInfo, folder: Path, choice: MediaChoice, 
 def playable_offset(file: FileIdentity, info: VideoInfo) -> float | None:
     """Return the offset of a browser's clock against ours; None where browsers do not play the file as it is.
 
-    Browsers count from the container's start. We do as well, but a first picture that is late by less than a frame
+    Browsers count from the container's start. We do as well, but a first image that is late by less than a frame
     is at 0 with us (`probe_video`).
 
     Raises:
         VideoError: the file can no longer be read.
     """
     with open_container(file) as container:
-        stream = picture_stream(container, file.shown_name)
+        stream = video_stream(container, file.shown_name)
         context = stream.codec_context
         known = (Path(file.absolute_path).suffix.lower(), context.codec.canonical_name)
         start = 0.0 if container.start_time is None else container.start_time / 1_000_000
@@ -132,14 +132,14 @@ def _encode(path: Path, info: VideoInfo, draft: Path) -> None:
     scale = min(1.0, ENCODED_SIDE_PIXELS / max(info.width, info.height))
     width, height = (max(2, 2 * round(side * scale / 2)) for side in (info.width, info.height))
 
-    def pictures() -> Iterator[TimedPicture]:
-        for frame, picture in iterate_frames(
+    def images() -> Iterator[TimedFrame]:
+        for frame, image in iterate_frames(
             path, info, 0, info.frame_count - 1, maximum_side_pixels=ENCODED_SIDE_PIXELS
         ):
-            shown = resize(picture, width, height)
-            yield TimedPicture(shown, float(info.frame_seconds[frame]), info.frame_end_seconds(frame))
+            shown = resize(image, width, height)
+            yield TimedFrame(shown, float(info.frame_seconds[frame]), info.frame_end_seconds(frame))
 
-    encode_video(draft, pictures(), width=width, height=height, fps=info.fps)
+    encode_video(draft, images(), width=width, height=height, fps=info.fps)
 
 
 @contextlib.contextmanager

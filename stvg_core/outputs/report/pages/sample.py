@@ -47,7 +47,7 @@ def video_part(name: str, info: VideoInfo, medium: Medium, folder: str) -> dict[
 
 
 def unread_video_part(name: str, document: Mapping[str, Any], note: str) -> dict[str, Any]:
-    """Return a video that was not read, as a grounding's document tells of it; its frames are taken as even.
+    """Return a video that was not decoded, as a grounding's document describes it; frames are taken as even.
 
     Raises:
         KeyError, TypeError, ValueError: the document is none.
@@ -84,11 +84,11 @@ def frame_times(seconds: Float64[np.ndarray, " source_frame"]) -> dict[str, Any]
 
 
 def found_part(document: Mapping[str, Any], maps: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return what one grounding found.
+    """Return the part of a page about one grounding.
 
     Args:
         document: as `stvg ground --json` prints it.
-        maps: as `stvg_core.outputs.report.kept_maps` keeps them; None where none were kept.
+        maps: as `stvg_core.outputs.report.kept_maps` stores them; None where there are none.
 
     Raises:
         KeyError, TypeError, ValueError: the document is none.
@@ -133,18 +133,18 @@ def query_parts(query: str, attribute: str, action: str) -> list[tuple[str, Part
     >>> query_parts("The man in blue walks away.", "the man in blue", "the man walks away")
     [('The man in blue', 'attribute'), (' ', ''), ('walks away', 'action'), ('.', '')]
     """
-    found = list(_WORD.finditer(query))
-    words = [match.group().lower() for match in found]
+    matches = list(_WORD.finditer(query))
+    words = [match.group().lower() for match in matches]
     marks: list[Part] = [""] * len(words)
     parts: tuple[tuple[Part, str], ...] = (("attribute", attribute), ("action", action))
     for part, sub_query in parts:
         open_words = [_TAKEN if mark else word for word, mark in zip(words, marks, strict=True)]
-        wanted = [match.group().lower() for match in _WORD.finditer(sub_query)]
-        for start, _, length in SequenceMatcher(None, open_words, wanted, autojunk=False).get_matching_blocks():
+        targets = [match.group().lower() for match in _WORD.finditer(sub_query)]
+        for start, _, length in SequenceMatcher(None, open_words, targets, autojunk=False).get_matching_blocks():
             marks[start : start + length] = [part] * length
     pieces: list[tuple[str, Part]] = []
     end = 0
-    for match, mark in zip(found, marks, strict=True):
+    for match, mark in zip(matches, marks, strict=True):
         # What stands between two words of one part is of that part as well.
         joins = bool(pieces) and pieces[-1][1] == mark and mark != ""
         _add(pieces, query[end : match.start()], mark if joins else "")

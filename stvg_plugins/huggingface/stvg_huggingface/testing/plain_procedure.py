@@ -19,7 +19,7 @@ from transformers import DynamicCache
 from stvg_core.host.session import Session
 from stvg_core.method.attention import frame_maps, relative_rows
 from stvg_core.method.pipeline import Stopwatch
-from stvg_core.method.prompts import learn_prompt
+from stvg_core.method.prompts import learn_prompts
 from stvg_core.method.reversed_view import assemble
 from stvg_core.plugin.adapter import AnswerLogits, EncodedClip, PromptToken, QuestionAttention
 from stvg_core.settings import BranchSettings, Settings
@@ -98,12 +98,14 @@ class PlainProcedure:
         prompt: Tensor | None = None
         if settings.prompt.steps > 0:
             with self.watch.stage("prompts"), self._attention("sdpa"):
-                prompt = learn_prompt(
+                (tuned,) = learn_prompts(
                     clip.visual_tokens,
-                    lambda added: self._answers(clip, tuning, added),
+                    lambda added, _: (self._answers(clip, tuning, added),),
                     lambda logits: self._session.regularize_logits(logits, settings.prompt),
+                    1,
                     settings.prompt,
-                ).applied
+                )
+                prompt = tuned.applied
         with self.watch.stage("attention"), self._attention("eager"), torch.no_grad():
             rows = [self._rows(clip, question, prompt, branch) for question in (asked, neutral)]
         relative = relative_rows(rows[0], rows[1], settings.relative)

@@ -16,7 +16,7 @@ from stvg_core.plugin.hookspecs import hookimpl
 from stvg_core.plugin.model_reference import LoadOptions, ModelReference
 from stvg_huggingface.adapter import HuggingFaceAdapter
 from stvg_huggingface.capture import ATTENTION_NAME, register_attention
-from stvg_huggingface.hooks import HuggingFaceHooks
+from stvg_huggingface.hooks import HuggingFaceBackend
 from stvg_huggingface.loading import LoadedCheckpoint
 from stvg_huggingface.pixels import PixelStatistics
 from stvg_huggingface.testing.models import MIDDLE, TINY_FAMILIES
@@ -114,14 +114,14 @@ def _session(name: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBa
     )
     architecture = type(model).__name__
     found = backend_for(architecture, find_backends())
-    hooks: HuggingFaceHooks = found.entry_point.load()()
+    hooks: HuggingFaceBackend = found.entry_point.load()()
     return open_backend(_Prepared(hooks, checkpoint), found, checkpoint.reference, options)
 
 
-class _Prepared(HuggingFaceHooks):
+class _Prepared(HuggingFaceBackend):
     """A family's hooks around a model that is there already."""
 
-    def __init__(self, hooks: HuggingFaceHooks, checkpoint: LoadedCheckpoint) -> None:
+    def __init__(self, hooks: HuggingFaceBackend, checkpoint: LoadedCheckpoint) -> None:
         super().__init__(hooks.family)
         self._checkpoint = checkpoint
 

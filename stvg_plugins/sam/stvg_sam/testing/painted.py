@@ -9,8 +9,7 @@ import numpy as np
 import torch
 from jaxtyping import UInt8
 
-from stvg_core.plugin.tracker import TrackRequest
-from stvg_core.values import FrameMaps, Frames, SubQueries, VideoInfo
+from stvg_core.plugin import FrameMaps, Frames, SubQueries, TrackRequest, VideoInfo
 from stvg_huggingface.pixels import PixelStatistics
 from stvg_sam.detector import FoundBoxes
 from stvg_sam.pictures import Pictures
@@ -131,8 +130,8 @@ def sweeps(pictures: Pictures, model: PaintSegmenter) -> Callable[..., Sweep]:
 def write_video(path: Path, frames: Frames) -> VideoInfo:
     """Write a clip as H.264 and return what the file says of itself."""
     from stvg_core.inputs.video import probe_video
-    from stvg_core.outputs.report.encoding import TimedPicture, encode_video
+    from stvg_core.outputs.report.encoding import TimedFrame, encode_video
 
-    pictures = (TimedPicture(picture, t / 10, (t + 1) / 10) for t, picture in enumerate(frames.pixels))
+    pictures = (TimedFrame(picture, t / 10, (t + 1) / 10) for t, picture in enumerate(frames.pixels))
     encode_video(path, pictures, width=frames.info.width, height=frames.info.height, fps=10.0)
     return probe_video(path)

@@ -12,8 +12,9 @@ from stvg_core.errors import StvgError, TrackError
 from stvg_core.inputs.query.rules import RulesDecomposer
 from stvg_core.inputs.tracks.cells import cell_coverage
 from stvg_core.inputs.tracks.regions import RegionTracker
-from stvg_core.method.pipeline import ground_frames
+from stvg_core.method.pipeline import Pipeline
 from stvg_core.metrics import tube_overlap
+from stvg_core.plugin import Tracker
 from stvg_core.settings import Settings
 from stvg_core.values import FrameMaps
 from stvg_tiny.clips import (
@@ -130,7 +131,7 @@ def test_a_clip_that_cannot_be_read_fails_in_every_row_but_the_random_one(monkey
 
 
 def test_a_tracker_that_finds_nothing_fails_in_its_own_rows(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Blind:
+    class Blind(Tracker):
         name = "regions"
 
         def propose(self, request: object) -> tuple:
@@ -172,7 +173,7 @@ def test_the_shared_reading_gives_the_pipelines_own_tube() -> None:
         settings = settings_of(session)
         frames = clip_frames(clip.scene, CLIP_PIXELS, settings.sampling)
         sub_queries = RulesDecomposer().decompose(query(clip.scene))
-        expected = ground_frames(frames, sub_queries, session, RegionTracker(), settings).tube
+        expected = Pipeline(session, settings, RegionTracker()).ground(frames, (sub_queries,))[0].tube
         maps = compute_maps(clip.scene, session, settings)
         found = joined_tubes(maps, RegionTracker(), settings.joint, (join_of(settings),))[join_of(settings)]
     assert found.start_frame == expected.start_frame

@@ -30,8 +30,8 @@ from stvg_core.method import attention
 from stvg_core.method import reversed_view as augment
 from stvg_core.method.pipeline import join_branches
 from stvg_core.metrics import tube_overlap
+from stvg_core.plugin import TrackRequest, select_tokens
 from stvg_core.plugin.adapter import AttentionRequest, EncodedClip, QuestionAttention
-from stvg_core.plugin.tracker import TrackRequest
 from stvg_core.settings import CALIBRATED_FILE, BranchSettings, Settings, load_settings
 from stvg_core.values import FrameMaps, Frames, Track, Tube
 from stvg_tiny.clips import CLIP_FRAMES, CLIP_PIXELS, clip_frames, query, true_tube
@@ -133,7 +133,7 @@ def _maps(
     settings: Settings,
 ) -> FrameMaps:
     relative = attention.relative_rows(question, neutral, settings.relative)
-    return attention.frame_maps(clip, question, relative, attention.select_tokens(question, relative, branch.tokens))
+    return attention.frame_maps(clip, question, relative, select_tokens(question, relative, branch.tokens))
 
 
 def choices(start: Mapping[str, Any]) -> list[Choice]:

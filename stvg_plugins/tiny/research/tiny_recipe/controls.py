@@ -20,7 +20,7 @@ from stvg_core.host.session import Session
 from stvg_core.inputs.query.catalog import open_decomposer
 from stvg_core.inputs.tracks.catalog import open_tracker
 from stvg_core.inputs.tracks.cells import cell_coverage
-from stvg_core.method.pipeline import ground_frames, join_branches
+from stvg_core.method.pipeline import Pipeline, join_branches
 from stvg_core.method.tube import assemble_tube
 from stvg_core.metrics import TubeOverlap, tube_overlap
 from stvg_core.plugin.tracker import Tracker, TrackRequest
@@ -92,7 +92,7 @@ def compute_maps(scene: Scene, session: Session, settings: Settings) -> ClipMaps
     frames = clip_frames(scene, CLIP_PIXELS, settings.sampling)
     sub_queries = open_decomposer("rules", generate=None, video_name=None).decompose(query(scene))
     # The true tracks stand in for any: they never fail, and the maps do not depend on them.
-    grounding = ground_frames(frames, sub_queries, session, OracleTracker(scene, CLIP_PIXELS), settings)
+    (grounding,) = Pipeline(session, settings, OracleTracker(scene, CLIP_PIXELS)).ground(frames, (sub_queries,))
     return ClipMaps(frames, sub_queries, grounding.spatial_maps, grounding.temporal_maps)
 
 

@@ -11,8 +11,8 @@ import torch
 
 from stvg_core._internal.out_of_memory import memory_errors
 from stvg_core.errors import DeviceMemoryError, ModelError, PluginError, UsageError
+from stvg_core.host.extensions import HookExtension, open_hook_extensions
 from stvg_core.host.session import Session, open_backend
-from stvg_core.host.wrappers import HookExtension, open_hook_extensions
 from stvg_core.plugin import hookspecs
 from stvg_core.plugin.adapter import AnswerLogits, AttentionRequest, EncodedClip, PromptToken, QuestionAttention
 from stvg_core.plugin.hookspecs import hookimpl

@@ -16,9 +16,8 @@ import pluggy
 from stvg_core._internal.out_of_memory import ran_out_of_memory
 from stvg_core._internal.plain_text import one_line
 from stvg_core.errors import PluginError, StvgError, UsageError
-from stvg_core.host.entry_points import extension_names, open_extension
-from stvg_core.host.hook_results import check_answer
-from stvg_core.host.loading import check_arguments
+from stvg_core.host.hooks import check_answer, check_arguments
+from stvg_core.host.loading import open_plugin
 from stvg_core.host.registry.selection import find_entries
 from stvg_core.plugin import hookspecs
 from stvg_core.plugin.model_reference import EXTENSION_GROUP
@@ -128,7 +127,7 @@ def _open(name: str) -> HookExtension:
     if not found:
         raise UsageError(f"no extension is installed, got {name!r}; pip install the distribution that holds it")
     # Refuses an unknown, a disabled and an ambiguous name.
-    plugin = open_extension(EXTENSION_GROUP, "extension", object, name, extension_names(EXTENSION_GROUP, ()))
+    plugin = open_plugin(EXTENSION_GROUP, "extension", object, name)
     distribution = next(entry.distribution for entry, disabled in found if entry.point.name == name and not disabled)
     return HookExtension(name, distribution.name, distribution.version, plugin)
 

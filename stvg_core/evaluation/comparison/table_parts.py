@@ -1,0 +1,211 @@
+"""Tables of a comparison: rows that are read together, with controls, differences, groups of samples and checks."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from stvg_core.evaluation.comparison.controls import BEST_TRACK, BEST_TRACK_TRUE_SPAN, Values
+from stvg_core.evaluation.comparison.intervals import Estimate, RunScores, difference, estimates
+from stvg_core.metrics import METRIC_NAMES, Bootstrap
+
+ALL: Final = "all"
+RIGHT_AT_FIRST: Final = "right track in the first row"
+WRONG_AT_FIRST: Final = "wrong track in the first row"
+LEAST_SURE: Final = "attribute least sure"
+BETWEEN: Final = "attribute between"
+MOST_SURE: Final = "attribute most sure"
+_MARGIN: Final = "attribute_margin_before"
+_RIGHT: Final = 0.5
+"""gt_vIoU above which a track is the right one."""
+_COMPARED: Final = "m_vIoU"
+_LADDER: Final = "ladder"
+
+
+@dataclass(frozen=True)
+class TableRow:
+    """A row of a table.
+
+    Attributes:
+        name: in this table.
+        row: name of the comparison's row whose run it is.
+        controls: controls that share its attention maps and tracks stand beside it.
+    """
+
+    name: str
+    row: str
+    controls: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows that are read together; the first is what the others are compared with.
+
+    Attributes:
+        name: short; of one that begins with "ladder", each row is compared with the one before, and the last one with
+            every control.
+        title: what it asks.
+        rows: of one model, or of several.
+        model: whose rows they are; empty: of several.
+    """
+
+    name: str
+    title: str
+    rows: tuple[TableRow, ...]
+    model: str = ""
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class TableRowPart(_Part):
+    """A row of a table, or a control beside one."""
+
+    name: str
+    row: str = Field(description="name of the comparison's row whose run it is, or whose maps and tracks it shares")
+    control_of: str | None = Field(description="the table's row whose maps and tracks this control shares")
+    samples: int = Field(description="scored samples, failed ones included")
+    failed: int | None = Field(description="samples that failed; they count as 0")
+    score: dict[str, Estimate] | None = Field(description="by metric, in 0..1")
+    difference: dict[str, Estimate] | None = Field(description="this row minus the table's first, sample by sample")
+    step: dict[str, Estimate] | None = Field(description="this row minus the one before it, sample by sample")
+    by_group: dict[str, dict[str, float]] = Field(
+        description="samples and mean metrics by query type; of samples on which the first row's track is right "
+        "(gt_vIoU above .5), or wrong; and of thirds by the margin of the attribute's question before any prompt"
+    )
+    measures: dict[str, float] = Field(description="means over the samples that have them (docs/ablate.md)")
+    seconds: float | None = Field(description="median per sample")
+    error: str = Field(description="why the run or one sample failed, on one line; empty where none did")
+
+
+class CheckPart(_Part):
+    """A claim about a ladder: its last row is better than another, in m_vIoU."""
+
+    better: str
+    than: str
+    group: str = Field(description="samples it is about; all: every sample")
+    samples: int
+    difference: Estimate
+    holds: bool = Field(description="the lower bound of the interval is above 0")
+
+
+class TablePart(_Part):
+    """Rows that are read together."""
+
+    model: str
+    name: str
+    title: str
+    rows: list[TableRowPart]
+    checks: list[CheckPart]
+
+
+def table_part(table: Table, scores: Mapping[str, RunScores], bootstrap: Bootstrap) -> TablePart:
+    """Return a table of the document.
+
+    Args:
+        table: which rows.
+        scores: of every row of the comparison, by name.
+        bootstrap: how to draw intervals; every row and difference by the same draws.
+    """
+    groups = _groups([scores[row.row] for row in table.rows])
+    first = scores[table.rows[0].row].values if table.rows else None
+    previous: Values | None = None
+    rows: list[TableRowPart] = []
+    for row in table.rows:
+        found = scores[row.row]
+        values = found.values or {}
+        rows.append(_row(row, found, values, groups, first if rows else None, previous))
+        previous = values
+        if row.controls:
+            rows += [_row(row, found, control, groups, first, None, name) for name, control in found.controls.items()]
+    checks = _checks(table, scores, groups, bootstrap) if table.name.startswith(_LADDER) and table.rows else []
+    return TablePart(model=table.model, name=table.name, title=table.title, rows=rows, checks=checks)
+
+
+def _row(
+    row: TableRow,
+    scores: RunScores,
+    values: Values,
+    groups: Mapping[str, Sequence[str]],
+    first: Values | None,
+    previous: Values | None,
+    control: str | None = None,
+) -> TableRowPart:
+    run, bootstrap = scores.run, scores.bootstrap
+    summary, report = run.summary or {}, scores.report
+    failures, seconds = summary.get("failures") or [], summary.get("seconds_per_sample") or {}
+    measures = {} if control is not None else scores.measures
+    return TableRowPart(
+        name=row.name if control is None else control,
+        row=row.row,
+        control_of=None if control is None else row.name,
+        samples=len(values),
+        failed=None if report is None else report.score.counts["failed"],
+        score=estimates(values, bootstrap),
+        difference=None if first is None else difference(values, first, bootstrap),
+        step=None if previous is None else difference(values, previous, bootstrap),
+        by_group=_by_group(values, groups),
+        measures={name: float(np.mean(list(found.values()))) for name, found in measures.items()},
+        seconds=seconds.get("median") if control is None else None,
+        error=run.error or (str(failures[0].get("error", "")) if failures else ""),
+    )
+
+
+def _by_group(values: Values, groups: Mapping[str, Sequence[str]]) -> dict[str, dict[str, float]]:
+    found = {}
+    for group, names in groups.items():
+        part = [values[name] for name in names if name in values]
+        if part:
+            means = np.mean(part, axis=0).tolist()
+            found[group] = {"samples": float(len(part)), **dict(zip(METRIC_NAMES, means, strict=True))}
+    return found
+
+
+def _groups(rows: Sequence[RunScores]) -> dict[str, list[str]]:
+    """Return the samples of each group: what a later row mends stands under "wrong", what it harms under "right"."""
+    groups: dict[str, list[str]] = {}
+    if not rows or rows[0].report is None or rows[0].values is None:
+        return groups
+    for result in rows[0].report.results:
+        if result.truth is not None and result.truth.query_type:
+            groups.setdefault(result.truth.query_type, []).append(result.sample_id)
+    right = METRIC_NAMES.index("gt_vIoU")
+    for name, values in rows[0].values.items():
+        groups.setdefault(RIGHT_AT_FIRST if values[right] > _RIGHT else WRONG_AT_FIRST, []).append(name)
+    margins = next((row.measures[_MARGIN] for row in rows if _MARGIN in row.measures), {})
+    parts = np.array_split(sorted(margins, key=lambda name: margins[name]), 3)
+    named = zip((LEAST_SURE, BETWEEN, MOST_SURE), parts, strict=True)
+    return groups | {group: part.tolist() for group, part in named if len(part)}
+
+
+def _checks(
+    table: Table, scores: Mapping[str, RunScores], groups: Mapping[str, Sequence[str]], bootstrap: Bootstrap
+) -> list[CheckPart]:
+    """Return whether the last row of a ladder is better than its first, and than each control of its own."""
+    first, last = table.rows[0], table.rows[-1]
+    values = scores[last.row].values or {}
+    others = {first.name: scores[first.row].values or {}}
+    if last.controls:
+        bounds = (BEST_TRACK, BEST_TRACK_TRUE_SPAN)
+        others |= {name: found for name, found in scores[last.row].controls.items() if name not in bounds}
+    checks = []
+    for than, other in others.items():
+        for group, members in {ALL: list(values), **groups}.items():
+            part = {name: values[name] for name in members if name in values and name in other}
+            found = difference(part, other, bootstrap)
+            if found is not None:
+                compared = found[_COMPARED]
+                checks.append(
+                    CheckPart(
+                        better=last.name,
+                        than=than,
+                        group=group,
+                        samples=len(part),
+                        difference=compared,
+                        holds=compared.low > 0,
+                    )
+                )
+    return checks
