@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, runtime_checkable
 
 from stvg_core.errors import UsageError
 from stvg_core.evaluation.runs.tasks import Outcome, Task
-from stvg_core.host.entry_points import extension_names, open_extension
+from stvg_core.host.loading import open_plugin, plugin_names
 from stvg_core.host.registry.selection import find_entries
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ class EngineOpener(Protocol):
 
 def engine_names() -> tuple[str, ...]:
     """Return the names of installed engines, sorted; imports none of them."""
-    return extension_names(GROUP, ())
+    return plugin_names(GROUP)
 
 
 def find_engine(name: str) -> EngineOpener:
@@ -138,4 +138,4 @@ def find_engine(name: str) -> EngineOpener:
         cure = f"; pip install {_PUBLISHED[name]}" if name in _PUBLISHED else ""
         raise UsageError(f"expected --engine {' or '.join(engine_names())}, got {name!r}{cure}")
     # mypy takes a Protocol for abstract here; isinstance does not.
-    return open_extension(GROUP, "engine", EngineOpener, name, engine_names())  # type: ignore[type-abstract]
+    return open_plugin(GROUP, "engine", EngineOpener, name)  # type: ignore[type-abstract]
