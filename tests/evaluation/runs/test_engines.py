@@ -54,7 +54,7 @@ def test_a_distribution_adds_an_engine(tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_an_engine_of_the_wrong_kind_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     install(tmp_path, "other", monkeypatch, "class Engine: ...\n")
-    with pytest.raises(PluginError, match=r"to return a EngineOpener \(open\)"):
+    with pytest.raises(PluginError, match=r"to return a EngineOpener, got Engine"):
         find_engine("other")
 
 
