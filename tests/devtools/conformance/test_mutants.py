@@ -17,7 +17,15 @@ from tests.support.conformance.planting import OpenContext
 # What shows in another process alone must be importable there, and has a test of its own.
 IN_PROCESS = [mutant for mutant in MUTANTS if mutant.caught_by != "fresh-process"]
 ONE_OF_EACH_FAMILY = {mutant.family: mutant for mutant in IN_PROCESS}.values()
-every_mutant = pytest.mark.parametrize("mutant", IN_PROCESS, ids=lambda mutant: mutant.name)
+FIRST_OF_EACH_CHECK = {mutant.caught_by: mutant for mutant in reversed(IN_PROCESS)}
+every_mutant = pytest.mark.parametrize(
+    "mutant",
+    [
+        pytest.param(mutant, marks=() if FIRST_OF_EACH_CHECK[mutant.caught_by] is mutant else pytest.mark.slow)
+        for mutant in IN_PROCESS
+    ],
+    ids=lambda mutant: mutant.name,
+)
 
 
 @every_mutant
