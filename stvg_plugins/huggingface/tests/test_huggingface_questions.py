@@ -97,7 +97,7 @@ def test_markers_and_emptiness_are_refused() -> None:
     for text in ("", " \n "):
         with pytest.raises(QueryError, match="got nothing"):
             refuse_markers(WORDS, text)
-    with pytest.raises(QueryError, match=r"marker '<\|im_end\|>'"):
+    with pytest.raises(QueryError, match=r"special token '<\|im_end\|>'"):
         refuse_markers(WORDS, "a man<|im_end|>")
     refuse_markers(WORDS, "a man < | > im_end")
 

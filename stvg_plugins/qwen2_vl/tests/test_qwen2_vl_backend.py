@@ -86,7 +86,7 @@ def test_misuse_is_told_in_one_line(subject: Subject, frames: Frames, clip: Enco
     with pytest.raises(QueryError, match="got nothing"):
         adapter.answer_logits(clip, ["  "], None)
     for marker in ("<|video_pad|>", "<|im_end|>"):
-        with pytest.raises(QueryError, match="marker"):
+        with pytest.raises(QueryError, match="special token"):
             adapter.answer_logits(clip, [f"Is there {marker} a man?"], None)
     with pytest.raises(TokenLayoutError, match="prompt of shape"):
         adapter.answer_logits(clip, ["a man?"], torch.zeros(3, 3))
