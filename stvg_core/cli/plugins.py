@@ -26,9 +26,7 @@ TimeoutOption = Annotated[
 
 
 def plugins(
-    action: Annotated[
-        str | None, typer.Argument(metavar="show", help="show details of one backend", show_default=False)
-    ] = None,
+    action: Annotated[str | None, typer.Argument(metavar="show", help="show one backend", show_default=False)] = None,
     name: Annotated[
         str | None,
         typer.Argument(metavar="NAME", help="a backend, a distribution, or distribution:backend", show_default=False),
