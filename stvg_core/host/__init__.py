@@ -2,9 +2,11 @@
 
 registry        installed backends, from metadata and manifests alone
 models, hub     from what a user types to a checkpoint
-session         an opened model behind the four hooks, each result checked
-wrappers        extensions around hooks
-entry_points    trackers, decomposers and other extensions by name
+loading         imports plugins of every kind; their failures become one line
+hooks           a plugin's hooks, their arguments and answers checked
+extensions      wrappers around hooks
+import_check    imports backends in separate processes: `stvg plugins --check`
+session         an opened model behind the four hooks
 
 May import plugin, values, settings. Knows no model and no method.
 """

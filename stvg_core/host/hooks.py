@@ -62,7 +62,7 @@ def implemented_hooks(manager: pluggy.PluginManager) -> tuple[str, ...]:
 
 
 def check_arguments(function: Callable[..., object], title: str) -> None:
-    """Refuse what pluggy lets through at registration and drops or fails on at the call.
+    """Check for arguments that pluggy accepts at registration and drops or fails on at the call.
 
     Raises:
         PluginError: an argument is keyword-only, of any number, or has a default.
@@ -76,7 +76,7 @@ def check_arguments(function: Callable[..., object], title: str) -> None:
 
 
 def check_answer(who: str, hook: str, arguments: Mapping[str, Any], answer: object) -> None:
-    """Refuse an answer that does not fit its hook and arguments.
+    """Check that a hook's answer fits the hook and its arguments.
 
     Args:
         who: who answered, for the message: "backend 'qwen2-vl' (stvg-qwen2-vl)".
@@ -94,7 +94,7 @@ def check_answer(who: str, hook: str, arguments: Mapping[str, Any], answer: obje
 
 @dataclass(frozen=True)
 class Fault:
-    """What came and what was expected, in words."""
+    """What the answer was and what was expected, in words."""
 
     given: str
     expected: str

@@ -28,7 +28,7 @@ def plugin_faults(title: str, cure: str) -> Iterator[None]:
 
     Args:
         title: whose code it is ("backend 'x' of stvg-x 1.0").
-        cure: what mends it.
+        cure: how to fix it.
     """
     try:
         yield
@@ -85,7 +85,7 @@ def open_plugin(
 
     Args:
         group: entry-point group.
-        kind: what it is called in messages ("tracker").
+        kind: its name in messages ("tracker").
         base: class or runtime-checkable protocol that the plugin must implement.
         name: as the user typed it. An entry point `NAME:ARGUMENT` takes an argument, and is opened as NAME.
         create: makes the plugin from the subclass of `base` that the entry point names; None: the entry point
@@ -116,7 +116,7 @@ def open_plugin(
     with plugin_faults(title, f"reinstall it (pip install --force-reinstall {owner}) or uninstall it"):
         made: object = point.load()
         if create is None:
-            made = made()  # type: ignore[operator]  # a failure is told as the plugin's
+            made = made()  # type: ignore[operator]  # plugin_faults reports a failure
         elif isinstance(made, type) and issubclass(made, base):
             made = create(made)
     if not isinstance(made, base):
@@ -143,11 +143,11 @@ def _text(error: BaseException) -> str:
 
 def _check_handshake(plugin: object, found: FoundBackend) -> None:
     """Compare what was imported with what the manifest promised before the import."""
-    told = getattr(plugin, "architectures", None)
-    if told is not None and set(told) != set(found.architectures):
+    handled = getattr(plugin, "architectures", None)
+    if handled is not None and set(handled) != set(found.architectures):
         raise PluginError(
             f"expected backend {found.name!r} of {found.distribution} to handle what its manifest says "
-            f"({', '.join(found.architectures)}), got {', '.join(map(str, told))}; "
+            f"({', '.join(found.architectures)}), got {', '.join(map(str, handled))}; "
             f"pip install --force-reinstall {found.distribution}"
         )
     if found.is_file or found.package_path is None:

@@ -17,7 +17,7 @@ from stvg_core.inputs.tracks.assembly import absent_stretches, inside_picture
 from stvg_core.inputs.tracks.boxes import intersection_over_union
 from stvg_core.plugin import NoTracksError, PluginError, Track, Tracker, TrackError, TrackRequest, UsageError, VideoInfo
 from stvg_sam.detector import FoundBoxes, tidy
-from stvg_sam.settings import CIRCUMSTANCES, DetectionsSettings, read_settings
+from stvg_sam.settings import EXECUTION_SETTINGS, DetectionsSettings, read_settings
 
 NAME: Final = "detections"
 MAXIMUM_BYTES: Final = 2**28
@@ -65,7 +65,7 @@ class DetectionsTracker(Tracker):
 
     def describe(self) -> Mapping[str, Any]:
         """Return the settings."""
-        return self.settings.model_dump(mode="json", exclude=set(CIRCUMSTANCES))
+        return self.settings.model_dump(mode="json", exclude=set(EXECUTION_SETTINGS))
 
     def propose(self, request: TrackRequest) -> tuple[Track, ...]:
         """Return the linked boxes, the longest and surest first.

@@ -13,8 +13,8 @@ import numpy as np
 from stvg_core.inputs.tracks.boxes import intersection_over_union
 from stvg_core.plugin import RunLengthMask
 from stvg_sam.detector import BoxDetector, FoundBoxes
+from stvg_sam.frame_reader import FrameReader
 from stvg_sam.objects import FollowedObject
-from stvg_sam.pictures import Pictures
 from stvg_sam.sam2 import Masks, Sweep
 
 FORWARDS: Final = False
@@ -25,7 +25,7 @@ StartSweep = Callable[..., Sweep | Any]
 
 
 def follow(
-    pictures: Pictures,
+    pictures: FrameReader,
     key_positions: frozenset[int],
     detector: BoxDetector,
     start_sweep: StartSweep,

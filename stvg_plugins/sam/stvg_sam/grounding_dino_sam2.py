@@ -8,9 +8,9 @@ import torch
 from stvg_core.plugin import Track, TrackRequest
 from stvg_sam.detector import GroundingDinoDetector, load_detector
 from stvg_sam.following import follow
+from stvg_sam.frame_reader import FrameReader
 from stvg_sam.loading import LoadedModel
 from stvg_sam.objects import as_tracks, merge_duplicates
-from stvg_sam.pictures import Pictures
 from stvg_sam.sam2 import Sweep, load_sam2
 from stvg_sam.settings import GroundingDinoSam2Settings
 from stvg_sam.word_tracker import WordTracker
@@ -43,7 +43,7 @@ class GroundingDinoSam2Tracker(WordTracker[GroundingDinoSam2Settings]):
     def _cure(self) -> str:
         return f" at box_threshold {self.settings.box_threshold}; name other classes, or lower it"
 
-    def _track(self, request: TrackRequest, pictures: Pictures) -> tuple[Track, ...]:
+    def _track(self, request: TrackRequest, pictures: FrameReader) -> tuple[Track, ...]:
         settings = self.settings
         detector = GroundingDinoDetector(self._detector, self._classes, settings.box_threshold, settings.text_threshold)
         segmenter, state_device = self._segmenter, torch.device(settings.state_device)

@@ -16,8 +16,8 @@ from transformers import Sam2VideoModel
 from transformers.models.sam2_video.modeling_sam2_video import Sam2VideoInferenceSession
 
 from stvg_huggingface.pixels import PixelStatistics
+from stvg_sam.frame_reader import FrameReader
 from stvg_sam.loading import LoadedModel, load
-from stvg_sam.pictures import Pictures
 from stvg_sam.state import FrameInputs, forget, state_bytes
 
 MODEL_TYPES: Final = ("sam2_video",)
@@ -38,7 +38,7 @@ class Sweep:
     def __init__(
         self,
         model: Any,  # noqa: ANN401  # Sam2VideoModel, or what stands in for it
-        pictures: Pictures,
+        pictures: FrameReader,
         statistics: PixelStatistics,
         device: torch.device,
         state_device: torch.device,

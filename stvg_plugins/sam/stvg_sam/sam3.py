@@ -13,9 +13,9 @@ from transformers.models.sam3_video.modeling_sam3_video import Sam3VideoInferenc
 
 from stvg_core.plugin import ModelError, RunLengthMask, Track, TrackRequest
 from stvg_huggingface.files import LOAD_ERRORS, one_line
+from stvg_sam.frame_reader import FrameReader
 from stvg_sam.loading import LoadedModel, load
 from stvg_sam.objects import FollowedObject, as_tracks, merge_duplicates
-from stvg_sam.pictures import Pictures
 from stvg_sam.sam2 import enlarge, square_side
 from stvg_sam.settings import Sam3Settings
 from stvg_sam.state import FrameInputs, forget
@@ -52,7 +52,7 @@ class Sam3Tracker(WordTracker[Sam3Settings]):
     def _cure(self) -> str:
         return "; name other classes, or another tracker"
 
-    def _track(self, request: TrackRequest, pictures: Pictures) -> tuple[Track, ...]:
+    def _track(self, request: TrackRequest, pictures: FrameReader) -> tuple[Track, ...]:
         settings = self.settings
         objects = follow_words(
             self._loaded, self._tokenizer, self._classes, pictures, torch.device(settings.state_device)
@@ -73,7 +73,7 @@ def follow_words(
     loaded: LoadedModel,
     tokenizer: PreTrainedTokenizerBase,
     words: Sequence[str],
-    pictures: Pictures,
+    pictures: FrameReader,
     state_device: torch.device,
 ) -> tuple[FollowedObject, ...]:
     """Return every object that the words name, over all frames that show it.

@@ -1,4 +1,4 @@
-"""What a user can set of each tracker, and how it is read from NAME:setting=value."""
+"""Settings of each tracker, and how they are parsed from NAME:setting=value."""
 
 from collections.abc import Mapping
 from typing import Any, Final, TypeVar
@@ -7,8 +7,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from stvg_core.plugin import UsageError, check_settings
 
-CIRCUMSTANCES: Final = frozenset({"cache", "device", "state_device"})
-"""Settings that decide no track."""
+EXECUTION_SETTINGS: Final = frozenset({"cache", "device", "state_device"})
+"""Settings that do not change the tracks."""
 _Settings = TypeVar("_Settings", bound="SharedSettings")
 
 

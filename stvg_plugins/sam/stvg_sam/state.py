@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from stvg_huggingface.pixels import PixelStatistics, normalize
-from stvg_sam.pictures import Pictures
+from stvg_sam.frame_reader import FrameReader
 
 _MEMORY: Final = ("maskmem_features", "maskmem_pos_enc")
 
@@ -22,7 +22,9 @@ _MEMORY: Final = ("maskmem_features", "maskmem_pos_enc")
 class FrameInputs:
     """The looked-at frames as a session asks for them: by position, made when they are wanted, never kept."""
 
-    def __init__(self, pictures: Pictures, size_pixels: int, statistics: PixelStatistics, dtype: torch.dtype) -> None:
+    def __init__(
+        self, pictures: FrameReader, size_pixels: int, statistics: PixelStatistics, dtype: torch.dtype
+    ) -> None:
         """Remember how to make them.
 
         Args:

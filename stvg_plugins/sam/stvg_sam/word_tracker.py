@@ -6,9 +6,9 @@ from typing import Any, Generic, TypeVar
 
 from stvg_core.inputs.tracks.store import TrackStore
 from stvg_core.plugin import NoTracksError, Track, Tracker, TrackRequest
+from stvg_sam.frame_reader import FrameReader
 from stvg_sam.loading import checkpoint_stamp
-from stvg_sam.pictures import Pictures
-from stvg_sam.settings import CIRCUMSTANCES, TextSettings, read_settings
+from stvg_sam.settings import EXECUTION_SETTINGS, TextSettings, read_settings
 from stvg_sam.words import head_noun
 
 AnySettings = TypeVar("AnySettings", bound=TextSettings)
@@ -39,7 +39,7 @@ class WordTracker(Tracker, Generic[AnySettings]):
         """Return what the message says behind the video's name where nothing was found."""
 
     @abstractmethod
-    def _track(self, request: TrackRequest, pictures: Pictures) -> tuple[Track, ...]:
+    def _track(self, request: TrackRequest, pictures: FrameReader) -> tuple[Track, ...]:
         """Return the tracks of what `self._classes` name; none where nothing was found."""
 
     @property
@@ -57,12 +57,12 @@ class WordTracker(Tracker, Generic[AnySettings]):
 
     def describe(self) -> Mapping[str, Any]:
         """Return the settings that decide the tracks."""
-        return self.settings.model_dump(mode="json", exclude=set(CIRCUMSTANCES))
+        return self.settings.model_dump(mode="json", exclude=set(EXECUTION_SETTINGS))
 
     def report(self) -> Mapping[str, Any]:
         """Return the words that were last looked for, whether the tracks came from the cache, and where it ran."""
         return {
-            **self.settings.model_dump(mode="json", include=set(CIRCUMSTANCES)),
+            **self.settings.model_dump(mode="json", include=set(EXECUTION_SETTINGS)),
             "classes": list(self._classes),
             "from_cache": self._from_cache,
         }
@@ -77,7 +77,7 @@ class WordTracker(Tracker, Generic[AnySettings]):
         """
         settings = self.settings
         self._classes = settings.classes or (head_noun(request.sub_queries.attribute),)
-        pictures = Pictures(request.frames, self._looked_at(), settings.longest_side_pixels)
+        pictures = FrameReader(request.frames, self._looked_at(), settings.longest_side_pixels)
         decisive = dict(self.describe()) | {
             "classes": list(self._classes),
             "looked": pictures.source_frames.tolist(),

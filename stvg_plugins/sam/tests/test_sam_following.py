@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from stvg_core._internal.masks import RunLengthMask
 from stvg_core.values import Frames, VideoInfo
 from stvg_sam.following import follow
+from stvg_sam.frame_reader import FrameReader
 from stvg_sam.objects import FollowedObject, as_tracks, merge_duplicates
-from stvg_sam.pictures import Pictures
 from stvg_sam.sam2 import Sweep, load_sam2
 from stvg_sam.state import FrameInputs
 from tests.support.sam.models import save_sam2
@@ -32,7 +32,7 @@ EVERY = 3
 
 
 def tracks_of(frames: Frames, paths: Paths, **detector: object) -> tuple:
-    pictures = Pictures(frames, (1,), 1333)
+    pictures = FrameReader(frames, (1,), 1333)
     keys = frozenset(range(0, len(frames), EVERY))
     model = PaintSegmenter()
     objects = follow(pictures, keys, PaintDetector(frames, paths, **detector), sweeps(pictures, model), 0.5, 40)  # type: ignore[arg-type]
@@ -50,7 +50,7 @@ def tracks_of(frames: Frames, paths: Paths, **detector: object) -> tuple:
 def test_a_planted_box_returns_where_it_was(width: int, height: int, left: int, top: int, size_pixels: int) -> None:
     box = (left, top, left + 31, top + 19)
     frames = clip([[box, box]], width, height)
-    pictures = Pictures(frames, (1,), 1333)
+    pictures = FrameReader(frames, (1,), 1333)
     sweep = Sweep(PaintSegmenter(size_pixels), pictures, STATISTICS, CPU, CPU, backwards=False)
     sweep.join(0, {7: np.array(box, dtype=np.float64)})
     mask = sweep.step(0)[7]
@@ -114,7 +114,7 @@ def test_empty_detections_are_no_objects() -> None:
 def test_a_box_of_a_followed_object_is_no_new_object() -> None:
     paths = [moving(12, (5, 5), (6, 3))]
     frames = clip(paths)
-    pictures = Pictures(frames, (1,), 1333)
+    pictures = FrameReader(frames, (1,), 1333)
     detector = PaintDetector(frames, paths)
     objects = follow(pictures, frozenset({0, 3, 6, 9}), detector, sweeps(pictures, PaintSegmenter()), 0.5, 40)
     assert detector.looks == 4
@@ -125,7 +125,7 @@ def test_a_box_of_a_followed_object_is_no_new_object() -> None:
 def test_no_more_objects_join_than_are_allowed() -> None:
     paths = [moving(6, (5, 5), (1, 1)), moving(6, (60, 5), (1, 1)), moving(6, (110, 60), (1, 0))]
     frames = clip(paths)
-    pictures = Pictures(frames, (1,), 1333)
+    pictures = FrameReader(frames, (1,), 1333)
     objects = follow(
         pictures, frozenset({0, 3}), PaintDetector(frames, paths), sweeps(pictures, PaintSegmenter()), 0.5, 2
     )
@@ -163,7 +163,7 @@ class SloppyBackwards(PaintSegmenter):
 def test_each_direction_has_its_own_side_of_the_first_sighting() -> None:
     paths = [[None] * 4 + moving(12, (5, 5), (4, 2))[4:]]
     frames = clip(paths)
-    pictures = Pictures(frames, (1,), 1333)
+    pictures = FrameReader(frames, (1,), 1333)
     detector = PaintDetector(frames, paths)
     (found,) = follow(pictures, frozenset({0, 6}), detector, sweeps(pictures, SloppyBackwards()), 0.5, 40)
     whole = {position for position, mask in found.masks.items() if mask.area_pixels == 160 * 96}
@@ -203,7 +203,7 @@ def test_forgetting_changes_no_mask(sam2: object, backwards: bool) -> None:
     """The library's own session keeps everything; ours drops what is not read again."""
     loaded: object = sam2
     count = 22
-    pictures = Pictures(noise(count), (1,), 1333)
+    pictures = FrameReader(noise(count), (1,), 1333)
     order = range(count - 1, -1, -1) if backwards else range(count)
     joins = {order[0]: {0: np.array([5.0, 5, 40, 30])}, order[3]: {1: np.array([30.0, 10, 70, 40])}}
 
@@ -230,7 +230,7 @@ def test_forgetting_changes_no_mask(sam2: object, backwards: bool) -> None:
 
 
 def test_what_is_remembered_does_not_grow_with_the_video(sam2: object) -> None:
-    pictures = Pictures(noise(60), (1,), 1333)
+    pictures = FrameReader(noise(60), (1,), 1333)
     sweep = Sweep(sam2.model, pictures, STATISTICS, CPU, CPU, backwards=False)  # type: ignore[attr-defined]
     sweep.join(0, {0: np.array([5.0, 5, 40, 30])})
     sizes = []
@@ -243,7 +243,7 @@ def test_what_is_remembered_does_not_grow_with_the_video(sam2: object) -> None:
 
 def test_frames_are_squashed_and_normalised_as_the_processor_does() -> None:
     frames = clip([moving(2, (5, 5), (4, 2))], 100, 60)
-    inputs = FrameInputs(Pictures(frames, (1,), 1333), 64, STATISTICS, torch.float32)
+    inputs = FrameInputs(FrameReader(frames, (1,), 1333), 64, STATISTICS, torch.float32)
     assert len(inputs) == 2
     flat = torch.tensor(frames.pixels[1]).permute(2, 0, 1)[None].float()
     expected = torch.nn.functional.interpolate(flat, size=(64, 64), mode="bilinear", antialias=True)[0] / 255
@@ -253,7 +253,7 @@ def test_frames_are_squashed_and_normalised_as_the_processor_does() -> None:
 
 def test_boxes_reach_the_model_in_its_own_pixels() -> None:
     frames = clip([moving(2, (5, 5), (4, 2))], 200, 50)
-    sweep = Sweep(PaintSegmenter(128), Pictures(frames, (1,), 1333), STATISTICS, CPU, CPU, backwards=False)
+    sweep = Sweep(PaintSegmenter(128), FrameReader(frames, (1,), 1333), STATISTICS, CPU, CPU, backwards=False)
     sweep.join(0, {3: np.array([50.0, 10.0, 100.0, 40.0])})
     points = sweep.session.point_inputs_per_obj[0][0]
     assert points["point_coords"][0, 0].flatten().tolist() == pytest.approx([32.0, 25.6, 64.0, 102.4])

@@ -22,9 +22,9 @@ from stvg_core.settings import SamplingSettings
 from stvg_core.values import Frames
 from stvg_sam import detector as detector_module
 from stvg_sam.detector import GroundingDinoDetector, load_detector, tidy
+from stvg_sam.frame_reader import BLOCK, FrameReader
 from stvg_sam.grounding_dino_sam2 import GroundingDinoSam2Tracker
 from stvg_sam.loading import load
-from stvg_sam.pictures import BLOCK, Pictures
 from stvg_sam.sam3 import Sam3Tracker, follow_words
 from stvg_sam.settings import Sam3Settings, read_settings
 from tests.support.sam.models import save_grounding_dino, save_sam2, save_sam3
@@ -125,7 +125,7 @@ def test_what_sam3_hides_or_takes_back_is_no_track(folders: dict[str, Path], mon
     scripted.config = loaded.model.config  # type: ignore[attr-defined]
     scripted.dtype = torch.float32  # type: ignore[attr-defined]
     object.__setattr__(loaded, "model", scripted)
-    pictures = Pictures(clip([[None] * 5]), (1,), 1333)
+    pictures = FrameReader(clip([[None] * 5]), (1,), 1333)
     (found,) = follow_words(loaded, loaded.tokenizer(), ["dog", "cat"], pictures, torch.device("cpu"))
     assert sorted(found.masks) == [0, 3, 4]
     assert (found.label, found.score) == ("cat", 0.9)
@@ -303,7 +303,7 @@ def test_pictures_are_those_of_the_file_in_any_order(tmp_path: Path) -> None:
     frames = Frames(frames.info, frames.indices, generator.integers(0, 255, frames.pixels.shape, dtype=np.uint8))
     info = write_video(tmp_path / "noise.mp4", frames)
     whole = read_frames(info.path, SamplingSettings(frame_count=90))
-    pictures = Pictures(read_frames(info.path, SamplingSettings(frame_count=7)), (10, 4), 1333)
+    pictures = FrameReader(read_frames(info.path, SamplingSettings(frame_count=7)), (10, 4), 1333)
     wanted = sorted({*range(0, 90, 4), *range(0, 90, 10), *np.linspace(0, 89, 7).round().astype(int).tolist()})
     assert pictures.source_frames.tolist() == wanted
     assert len(pictures) > BLOCK
@@ -316,7 +316,7 @@ def test_pictures_are_those_of_the_file_in_any_order(tmp_path: Path) -> None:
 def test_only_the_segment_is_looked_at(video: Path) -> None:
     whole = sampled(video)
     part = Frames(whole.info, np.array([13, 16, 19]), whole.pixels[:3], (13, 19))
-    pictures = Pictures(part, (10, 4), 1333)
+    pictures = FrameReader(part, (10, 4), 1333)
     assert pictures.source_frames.tolist() == [13, 16, 19]
     # No multiple of ten lies in it: the first frame is a key frame all the same.
     assert pictures.on_grid(10) == {0}
@@ -324,7 +324,7 @@ def test_only_the_segment_is_looked_at(video: Path) -> None:
 
 
 def test_large_pictures_are_shrunk(video: Path) -> None:
-    pictures = Pictures(sampled(video), (10,), 80)
+    pictures = FrameReader(sampled(video), (10,), 80)
     assert pictures[0].shape == (48, 80, 3)
 
 

@@ -12,7 +12,7 @@ from jaxtyping import UInt8
 from stvg_core.plugin import FrameMaps, Frames, SubQueries, TrackRequest, VideoInfo
 from stvg_huggingface.pixels import PixelStatistics
 from stvg_sam.detector import FoundBoxes
-from stvg_sam.pictures import Pictures
+from stvg_sam.frame_reader import FrameReader
 from stvg_sam.sam2 import Sweep
 
 GROUND = 90
@@ -118,7 +118,7 @@ class PaintSegmenter:
         )
 
 
-def sweeps(pictures: Pictures, model: PaintSegmenter) -> Callable[..., Sweep]:
+def sweeps(pictures: FrameReader, model: PaintSegmenter) -> Callable[..., Sweep]:
     """Return what begins a sweep with the segmenter."""
 
     def start(*, backwards: bool) -> Sweep:

@@ -1,4 +1,4 @@
-"""Pictures of the frames that a tracker looks at, in any order, a few at a time. Knows no model."""
+"""Reads the frames that a tracker processes, in any order, a few at a time."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,10 +11,10 @@ from stvg_core.inputs.video import iterate_frames
 from stvg_core.plugin import Frames
 
 BLOCK: Final = 16
-"""Pictures that are held at once: 48 MB of 1333 x 750 pixels."""
+"""Frames held in memory at once: 48 MB at 1333 x 750 pixels."""
 
 
-class Pictures:
+class FrameReader:
     """The looked-at frames of one video, or of the segment that was sampled, numbered from 0; read in blocks.
 
     A block is decoded forwards also where frames are asked for backwards. Where the video has no file,
