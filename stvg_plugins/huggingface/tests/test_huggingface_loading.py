@@ -303,7 +303,7 @@ def test_hub_id_that_is_not_in_the_cache(tmp_path: Path, monkeypatch: pytest.Mon
     ("options", "message"),
     [
         ({"device": "toaster"}, "expected a device"),
-        ({"device": "cuda:99"}, "is not there"),
+        ({"device": "cuda:99"}, "is not available"),
         ({"device": "meta"}, "auto, cpu or cuda"),
         ({"dtype": "int8"}, "expected a dtype"),
         ({"dtype": "nn"}, "expected a dtype"),
