@@ -76,7 +76,7 @@ class ComparisonDocument(_Part):
     protocol: str = Field(description="whose rules the scores follow")
     bootstrap: dict[str, float] = Field(description="how intervals were drawn")
     rows: list[RowPart] = Field(min_length=1)
-    differences: dict[str, list[JsonValue]] = Field(
+    differing: dict[str, list[JsonValue]] = Field(
         default_factory=dict, description="what is not the same in all rows that ran: its dotted name, a value per row"
     )
     tables: list[TablePart] = Field(default_factory=list, description="rows that are read together, with controls")
@@ -115,7 +115,7 @@ def build_comparison(
         protocol=protocol.name,
         bootstrap={"resamples": bootstrap.resamples, "seed": bootstrap.seed, "confidence": bootstrap.confidence},
         rows=[_row(run, scores[run.row.name], first, out) for run in runs],
-        differences={name: [_value(one, name) for one in described] for name in names},
+        differing={name: [_value(one, name) for one in described] for name in names},
         tables=[table_part(table, scores, bootstrap) for table in tables],
         # The rows of a model's tables differ on purpose.
         warnings=_warnings(
