@@ -119,8 +119,8 @@ def check(
         raise DatasetError(_cure(report))
 
 
-@app.command("export")
-def export(
+@app.command("convert")
+def convert(
     dataset: DatasetArgument,
     root: RootOption,
     out: Annotated[Path, typer.Option("--out", "-o", help="JSON file to write")],
@@ -138,7 +138,7 @@ def export(
         raise UsageError(f"expected a file name for --out, got {out}")
     found = open_dataset(dataset, root, split=split, annotations=annotations, video_root=video_root)
     lost: list[str] = []
-    with progress(f"stvg dataset export {one_line(dataset)}"), staged_files(out.parent) as stage:
+    with progress(f"stvg dataset convert {one_line(dataset)}"), staged_files(out.parent) as stage:
         with (stage / out.name).open("w", encoding="utf-8") as stream:
             count = write_annotations(_usable(found, lost, skip_broken, not no_corrections), stream)
         if not count:

@@ -148,7 +148,7 @@ def tell_failures(summary: dict[str, Any]) -> None:
         samples = summary["samples"]
         raise RunError(
             f"expected every sample to be grounded, but {samples['failed']} failed and count as 0; "
-            f"stvg runs export {run} --out failures.csv tells all; mend them and add --retry-failed"
+            f"stvg export {run} --format table --out failures.csv lists all; fix them and add --retry-failed"
         )
 
 

@@ -15,7 +15,6 @@ from stvg_core.cli.evaluate import (
     tell_failures,
 )
 from stvg_core.cli.terminal import one_line
-from stvg_core.errors import UsageError
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown")
 
@@ -45,33 +44,6 @@ def show(run: RunArgument, protocol: ProtocolOption = DEFAULT_PROTOCOL, as_json:
     tell_failures(summary)
 
 
-@app.command("export")
-def export(
-    run: RunArgument,
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="a .csv, .jsonl or .parquet file to write")] = None,
-    predictions: Annotated[
-        Path | None, typer.Option("--predictions", help="tubes to write as JSON, for stvg score --predictions")
-    ] = None,
-    annotations: Annotated[
-        Path | None, typer.Option("--annotations", help="ground truth to write as JSON, for stvg score --annotations")
-    ] = None,
-    protocol: ProtocolOption = DEFAULT_PROTOCOL,
-) -> None:
-    """Write the samples of a run to files; each is written completely or not at all."""
-    from stvg_core.evaluation.runs.export import export_annotations, export_predictions, export_run
-    from stvg_core.metrics import find_protocol
-
-    rules = find_protocol(protocol)
-    if out is None and predictions is None and annotations is None:
-        raise UsageError("expected at least one of --out, --predictions and --annotations, got none")
-    if out is not None:
-        _written(export_run(run, out, rules), out)
-    if predictions is not None:
-        _written(export_predictions(run, predictions, rules), predictions)
-    if annotations is not None:
-        _written(export_annotations(run, annotations), annotations)
-
-
 @app.command("merge")
 def merge(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="folders of the shards")],
@@ -85,7 +57,3 @@ def merge(
         f"{sum(counts.values())} samples in {one_line(str(into))}: "
         + ", ".join(f"{count} {status}" for status, count in counts.items())
     )
-
-
-def _written(count: int, path: Path) -> None:
-    typer.echo(f"{count} samples written to {one_line(str(path))}")

@@ -129,11 +129,10 @@ def test_shards_and_their_merge(stvg: Run, tmp_path: Path) -> None:
 def test_exported_files_appear_whole_and_only_in_known_forms(stvg: Run, tmp_path: Path) -> None:
     write_data(tmp_path / "data")
     stvg(*arguments(tmp_path))
-    assert stvg("runs", "export", tmp_path / "run").code == 2
-    assert stvg("runs", "export", tmp_path / "run", "--out", tmp_path / "a.xls").code == 2
-    assert stvg("runs", "export", tmp_path / "nothing", "--out", tmp_path / "a.csv").code == 1
+    assert stvg("export", tmp_path / "run", "--format", "table", "--out", tmp_path / "a.xls").code == 2
+    assert stvg("export", tmp_path / "nothing", "--format", "table", "--out", tmp_path / "a.csv").code == 1
     assert not list(tmp_path.glob("a.*"))
-    ran = stvg("runs", "export", tmp_path / "run", "--out", tmp_path / "a.csv")
+    ran = stvg("export", tmp_path / "run", "--format", "table", "--out", tmp_path / "a.csv")
     assert (ran.code, ran.out) == (0, f"5 samples written to {tmp_path / 'a.csv'}\n")
 
 

@@ -206,7 +206,7 @@ def test_what_is_exported_is_what_score_reads(name: str, stvg: Run, tmp_path: Pa
     form = FORMATS[name]
     form.write(tmp_path)
     out = tmp_path / "new" / "annotations.json"
-    ran = stvg("dataset", "export", name, "--root", tmp_path, "--out", out)
+    ran = stvg("dataset", "convert", name, "--root", tmp_path, "--out", out)
     assert (ran.code, ran.error) == (0, "")
     truths = read_annotations(out)
     samples = [entry.sample for entry in form.entries(tmp_path) if entry.sample and entry.sample.truth]
@@ -227,12 +227,12 @@ def test_a_broken_sample_is_no_silent_gap_in_an_export(stvg: Run, tmp_path: Path
     form.write(tmp_path, changed(form.document(), ("2_b.mkv", "img_num"), 5))
     out = tmp_path / "annotations.json"
     out.write_text("as it was")
-    ran = stvg("dataset", "export", "hcstvg-v1", "--root", tmp_path, "--out", out)
+    ran = stvg("dataset", "convert", "hcstvg-v1", "--root", tmp_path, "--out", out)
     assert (ran.code, ran.error.count("\n")) == (1, 1)
     assert "2_b.mkv" in ran.error
     assert out.read_text() == "as it was"
     assert not list(tmp_path.glob(".stvg-*"))
-    ran = stvg("dataset", "export", "hcstvg-v1", "--root", tmp_path, "--out", out, "--skip-broken")
+    ran = stvg("dataset", "convert", "hcstvg-v1", "--root", tmp_path, "--out", out, "--skip-broken")
     assert ran.code == 0
     assert "1 samples left out" in ran.error
     assert list(read_annotations(out)) == ["1_a"]
@@ -240,7 +240,7 @@ def test_a_broken_sample_is_no_silent_gap_in_an_export(stvg: Run, tmp_path: Path
 
 def test_nothing_to_export_writes_nothing(stvg: Run, tmp_path: Path) -> None:
     FORMATS["folder"].write(tmp_path, FORMATS["folder"].document()[1:])
-    ran = stvg("dataset", "export", "folder", "--root", tmp_path, "--out", tmp_path / "a.json")
+    ran = stvg("dataset", "convert", "folder", "--root", tmp_path, "--out", tmp_path / "a.json")
     assert ran.code == 1
     assert not (tmp_path / "a.json").exists()
 
@@ -258,8 +258,8 @@ def test_nothing_to_export_writes_nothing(stvg: Run, tmp_path: Path) -> None:
         (("check", "hcstvg-v1", "--root", "ROOT", "--limit", "0"), 2, "limit"),
         (("check", "hcstvg-v1", "--root", "ROOT", "--videos", "some"), 2, "videos"),
         (("list", "--root", "ROOT/none"), 1, "--root"),
-        (("export", "hcstvg-v1", "--root", "ROOT", "--out", "ROOT/annos"), 1, "expected a file"),
-        (("export", "hcstvg-v1", "--root", "ROOT", "--out", "ROOT/annos/hcstvg_v1/test.json/x.json"), 1, "--out"),
+        (("convert", "hcstvg-v1", "--root", "ROOT", "--out", "ROOT/annos"), 1, "expected a file"),
+        (("convert", "hcstvg-v1", "--root", "ROOT", "--out", "ROOT/annos/hcstvg_v1/test.json/x.json"), 1, "--out"),
     ],
 )
 def test_wrong_usage_is_one_line_with_a_cure(
