@@ -117,7 +117,7 @@ def test_published_checkpoints_show_this_many_tokens_a_frame(stride: int | None,
     family, config = LlavaOnevisionFamily(), LlavaOnevisionConfig()
     size = family.frame_size_pixels(config, None)
     assert size == 384
-    layout = family.layout(config, 20, size, InputSettings(family={"pooling_stride": stride}))
+    layout = family.layout(config, 20, size, InputSettings(family={} if stride is None else {"pooling_stride": stride}))
     assert layout.shape == (20, side, side)
     assert family.cells_of_clip(layout).tolist() == [True] * 20 * side * side + [False]
 
