@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypedDict, Unpack
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from stvg_core._internal.plain_text import one_line
 from stvg_core.errors import UsageError
@@ -145,8 +145,10 @@ class RunSpec:
         Raises:
             UsageError: a name is unknown or a value is not possible.
         """
+        given = {name: value for name, value in table.items() if name not in _LOAD_OPTIONS}
         try:
-            values = _Table.model_validate(table)
+            load = _LOAD.validate_python({name: table[name] for name in _LOAD_OPTIONS if name in table})
+            values = _Table.model_validate(given)
         except ValidationError as error:
             first = error.errors()[0]
             name = one_line(".".join(str(part) for part in first["loc"]), _MAXIMUM_ERROR_CHARACTERS)
@@ -155,12 +157,14 @@ class RunSpec:
                 f"expected a run's {name} as docs/compare.md describes it, got {shown}: {first['msg']}"
             ) from error
         given = {name: getattr(values, name) for name in values.model_fields_set}
-        load = LoadOptions(**{name: given.pop(name) for name in _LOAD_OPTIONS if name in given})
         return cls(load=load, overrides=given.pop("set", {}), **given)
 
 
+_LOAD: Final = TypeAdapter(LoadOptions)
+
+
 class _Table(BaseModel):
-    """A run as TOML and JSON hold it."""
+    """A run as TOML and JSON hold it, without the load options."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -173,14 +177,6 @@ class _Table(BaseModel):
     tracks: str = DEFAULT_TRACKER
     decomposer: str = DEFAULT_DECOMPOSER
     extensions: tuple[str, ...] = ()
-    device: str = "auto"
-    dtype: str = "auto"
-    device_map: str | None = None
-    quantization: str | None = None
-    attn_implementation: str = "auto"
-    deterministic: bool = False
-    recompute: str = "auto"
-    cuda_graphs: str = "auto"
 
 
 def read_run_tables(path: Path) -> tuple[dict[str, Any], ...]:
