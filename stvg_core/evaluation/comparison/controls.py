@@ -68,7 +68,7 @@ def score_controls(folder: Path, protocol: ScoringProtocol) -> dict[str, Values]
     if not scores[RANDOM]:
         return {}
     zeros = dict.fromkeys(failed, np.zeros(len(METRIC_NAMES)))
-    return {name: found | zeros for name, found in scores.items()}
+    return {name: values | zeros for name, values in scores.items()}
 
 
 def measure_run(folder: Path) -> dict[str, dict[str, float]]:
@@ -111,7 +111,7 @@ def _damaged_as_none(compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
 def _score(sample: _Sample, protocol: ScoringProtocol) -> Values:
     record, task, truth = sample.maps[CONTROLS_KEY], sample.task, sample.truth
     tracks = [
-        Track(np.array(found["frames"], dtype=np.int64), as_boxes(found["boxes_xyxy"])) for found in record["tracks"]
+        Track(np.array(track["frames"], dtype=np.int64), as_boxes(track["boxes_xyxy"])) for track in record["tracks"]
     ]
     video, step = (sample.result.document or {})["video"], task.frame_step
 

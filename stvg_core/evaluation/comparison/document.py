@@ -224,9 +224,9 @@ def _warnings(names: Sequence[str], ran: Sequence[Mapping[str, Any]], scores: Se
         if any(name == prefix or name.startswith(f"{prefix}.") for name in names for prefix in prefixes)
     ]
     for library in _LIBRARIES:
-        found = sorted({str(number) for one in ran if (number := _value(one, f"versions.{library}"))})
-        if len(found) > 1:
-            warnings.append(f"rows ran under {library} {' and '.join(found)}: a difference may be the library's")
+        versions = sorted({str(number) for one in ran if (number := _value(one, f"versions.{library}"))})
+        if len(versions) > 1:
+            warnings.append(f"rows ran under {library} {' and '.join(versions)}: a difference may be the library's")
     samples = [set(one.values) for one in scores if one.values]
     if any(one != samples[0] for one in samples):
         common = len(set.intersection(*samples))

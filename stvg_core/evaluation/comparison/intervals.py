@@ -78,8 +78,8 @@ class RunScores:
     def by_type(self) -> dict[str, dict[str, Estimate]]:
         """Return the estimates of every query type that is scored."""
         groups = {} if self.report is None else group_results(self.report.results, "type")
-        found = {kind: estimates(self._values(results), self.bootstrap) for kind, results in groups.items()}
-        return {kind: estimate for kind, estimate in found.items() if estimate is not None}
+        by_type = {kind: estimates(self._values(results), self.bootstrap) for kind, results in groups.items()}
+        return {kind: estimate for kind, estimate in by_type.items() if estimate is not None}
 
     @cached_property
     def controls(self) -> dict[str, Values]:

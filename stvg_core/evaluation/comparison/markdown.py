@@ -181,8 +181,8 @@ def csv_table(document: ComparisonDocument) -> str:
         ]
         for metric in METRIC_NAMES:
             for estimates in (row.score, row.difference):
-                found = (estimates or {}).get(metric)
-                cells += ["", "", ""] if found is None else [found.mean, found.low, found.high]
+                estimate = (estimates or {}).get(metric)
+                cells += ["", "", ""] if estimate is None else [estimate.mean, estimate.low, estimate.high]
         writer.writerow([*cells, *row.cost.model_dump().values()])
     return stream.getvalue()
 
@@ -214,17 +214,17 @@ def _mean(row: RowPart | TableRowPart, metric: str) -> str:
 def _interval(row: RowPart | TableRowPart, metric: str) -> str:
     if row.score is None:
         return _UNKNOWN
-    found = row.score[metric]
-    return f"{_PERCENT * found.mean:.1f} [{_PERCENT * found.low:.1f}, {_PERCENT * found.high:.1f}]"
+    estimate = row.score[metric]
+    return f"{_PERCENT * estimate.mean:.1f} [{_PERCENT * estimate.low:.1f}, {_PERCENT * estimate.high:.1f}]"
 
 
 def _signed(differences: Mapping[str, Estimate] | None, metric: str) -> str:
     """Return a difference with its interval, marked where the interval is without 0."""
     if differences is None:
         return ""
-    found = differences[metric]
-    mark = "" if found.low <= 0 <= found.high else " *"
-    return f"{_PERCENT * found.mean:+.1f} [{_PERCENT * found.low:+.1f}, {_PERCENT * found.high:+.1f}]{mark}"
+    estimate = differences[metric]
+    mark = "" if estimate.low <= 0 <= estimate.high else " *"
+    return f"{_PERCENT * estimate.mean:+.1f} [{_PERCENT * estimate.low:+.1f}, {_PERCENT * estimate.high:+.1f}]{mark}"
 
 
 def table(head: list[str], rows: list[list[str]]) -> list[str]:

@@ -35,23 +35,23 @@ class PageVideos:
         self._parts: dict[str, dict[str, Any] | str] = {}
 
     def part(self, video: str, documents: Iterable[dict[str, Any]]) -> dict[str, Any] | None:
-        """Return what a page is told of a video; None where nothing is known of it.
+        """Return the page's part about a video; None if there is neither a file nor a document about it.
 
         Args:
             video: path relative to the root, from a run that may come from anywhere.
-            documents: of groundings in it, which tell its size and length where it cannot be read.
+            documents: of groundings in it, which have its size and length if it cannot be read.
 
         Raises:
             OutputError: the folder cannot be written to.
         """
         if video not in self._parts:
             self._parts[video] = self._read(video)
-        found = self._parts[video]
-        if isinstance(found, dict):
-            return found
+        part = self._parts[video]
+        if isinstance(part, dict):
+            return part
         for document in documents:
             with contextlib.suppress(KeyError, TypeError, ValueError, AttributeError):
-                return unread_video_part(video, document, found)
+                return unread_video_part(video, document, part)
         return None
 
     def _read(self, video: str) -> dict[str, Any] | str:

@@ -68,10 +68,10 @@ def write_pages(
         runs: the run folder of each of its rows; of a row that could not start it may be missing.
         out: where to.
         protocol: whose rules the samples' scores follow.
-        video_root: folder that the samples' videos are relative to; None: pages show boxes without pictures.
+        video_root: folder that the samples' videos are relative to; None: pages show boxes without frames.
         choice: what pages hold.
         files: names of files in the folder that the page refers to.
-        on_sample: told how many samples are written, and of how many.
+        on_sample: called with the samples written and the samples in all.
 
     Returns:
         The page.
@@ -118,9 +118,9 @@ def write_run_pages(
     Args:
         run: folder of `stvg evaluate`.
         protocol: whose rules the scores follow.
-        video_root: folder that the samples' videos are relative to; None: pages show boxes without pictures.
+        video_root: folder that the samples' videos are relative to; None: pages show boxes without frames.
         choice: what pages hold.
-        on_sample: told how many samples are written, and of how many.
+        on_sample: called with the samples written and the samples in all.
 
     Raises:
         OutputError: the folder cannot be written to.
@@ -142,14 +142,14 @@ def _open(run: Path, opened: contextlib.ExitStack) -> RunStore | None:
 
 def _samples(stores: Sequence[RunStore | None], most: int) -> tuple[list[StoredSample], int]:
     """Return the first samples of the data set that any run has, and how many there are in all."""
-    found: dict[str, StoredSample] = {}
-    known: set[str] = set()
+    shown: dict[str, StoredSample] = {}
+    sample_ids: set[str] = set()
     for store in stores:
         for sample in () if store is None else store.samples():
-            known.add(sample.sample_id)
-            if len(found) < most:
-                found.setdefault(sample.sample_id, sample)
-    return sorted(found.values(), key=lambda sample: sample.position), len(known)
+            sample_ids.add(sample.sample_id)
+            if len(shown) < most:
+                shown.setdefault(sample.sample_id, sample)
+    return sorted(shown.values(), key=lambda sample: sample.position), len(sample_ids)
 
 
 def _scores(run: Path, protocol: ScoringProtocol) -> dict[str, dict[str, float]]:

@@ -113,7 +113,7 @@ def _plots(document: ComparisonDocument) -> Iterator[tuple[str, str, list[_Row],
             row.model,
             row.score[_METRIC],
             row.cost.seconds_per_sample,
-            {kind: found[_METRIC] for kind, found in (row.by_type_estimates or {}).items()},
+            {kind: estimates[_METRIC] for kind, estimates in (row.by_type_estimates or {}).items()},
         )
         for row in document.rows
         if row.score is not None

@@ -153,7 +153,7 @@ _ROW_OPTIONS: Final = tuple(_RowOptions.model_fields)
 
 
 def run_names(runs: Sequence[Path]) -> list[str]:
-    """Return the names of finished runs: their folders', with as many folders above as tell them apart.
+    """Return the names of finished runs: their folders', with as many folders above as make them unique.
 
     Raises:
         UsageError: a run is named twice.
@@ -180,7 +180,7 @@ def checked(rows: Sequence[ComparisonRow]) -> tuple[ComparisonRow, ...]:
             raise UsageError(f"expected each row once, got {name!r} twice; give the rows names of their own")
     folders: dict[str, str] = {}
     for row in rows:
-        # File systems that do not tell cases apart are common.
+        # Many file systems ignore case.
         other = folders.setdefault(row.folder.lower(), row.name)
         if other != row.name:
             raise UsageError(

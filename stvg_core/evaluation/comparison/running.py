@@ -77,7 +77,7 @@ def finished_run(row: ComparisonRow, run: Path, protocol: ScoringProtocol) -> Ro
 
 
 def read_run(run: Path, protocol: ScoringProtocol, name: str = "") -> RowRun:
-    """Return a run of which nothing is known but its folder.
+    """Return the run of a folder, with a row made from its configuration.
 
     Args:
         run: the folder.

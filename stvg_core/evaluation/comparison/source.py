@@ -23,8 +23,8 @@ class Source:
         split: which part; None: the one that papers report.
         annotations: the annotation file, where no layout names it.
         video_root: folder of the videos, where they lie outside the root.
-        limit: the first so many samples; None: all.
-        corrections: leave known defects out, and cut boxes at the picture's edge.
+        limit: only the first N samples; None: all.
+        corrections: leave known defects out, and clip boxes to the frame.
     """
 
     dataset: str

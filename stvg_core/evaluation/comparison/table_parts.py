@@ -115,12 +115,15 @@ def table_part(table: Table, scores: Mapping[str, RunScores], bootstrap: Bootstr
     previous: Values | None = None
     rows: list[TableRowPart] = []
     for row in table.rows:
-        found = scores[row.row]
-        values = found.values or {}
-        rows.append(_row(row, found, values, groups, first if rows else None, previous))
+        run_scores = scores[row.row]
+        values = run_scores.values or {}
+        rows.append(_row(row, run_scores, values, groups, first if rows else None, previous))
         previous = values
         if row.controls:
-            rows += [_row(row, found, control, groups, first, None, name) for name, control in found.controls.items()]
+            rows += [
+                _row(row, run_scores, control, groups, first, None, name)
+                for name, control in run_scores.controls.items()
+            ]
     checks = _checks(table, scores, groups, bootstrap) if table.name.startswith(_LADDER) and table.rows else []
     return TablePart(model=table.model, name=table.name, title=table.title, rows=rows, checks=checks)
 
@@ -148,20 +151,20 @@ def _row(
         difference=None if first is None else difference(values, first, bootstrap),
         step=None if previous is None else difference(values, previous, bootstrap),
         by_group=_by_group(values, groups),
-        measures={name: float(np.mean(list(found.values()))) for name, found in measures.items()},
+        measures={name: float(np.mean(list(by_sample.values()))) for name, by_sample in measures.items()},
         seconds=seconds.get("median") if control is None else None,
         error=run.error or (str(failures[0].get("error", "")) if failures else ""),
     )
 
 
 def _by_group(values: Values, groups: Mapping[str, Sequence[str]]) -> dict[str, dict[str, float]]:
-    found = {}
+    group_means = {}
     for group, names in groups.items():
         part = [values[name] for name in names if name in values]
         if part:
             means = np.mean(part, axis=0).tolist()
-            found[group] = {"samples": float(len(part)), **dict(zip(METRIC_NAMES, means, strict=True))}
-    return found
+            group_means[group] = {"samples": float(len(part)), **dict(zip(METRIC_NAMES, means, strict=True))}
+    return group_means
 
 
 def _groups(rows: Sequence[RunScores]) -> dict[str, list[str]]:
@@ -190,14 +193,14 @@ def _checks(
     others = {first.name: scores[first.row].values or {}}
     if last.controls:
         bounds = (BEST_TRACK, BEST_TRACK_TRUE_SPAN)
-        others |= {name: found for name, found in scores[last.row].controls.items() if name not in bounds}
+        others |= {name: control for name, control in scores[last.row].controls.items() if name not in bounds}
     checks = []
     for than, other in others.items():
         for group, members in {ALL: list(values), **groups}.items():
             part = {name: values[name] for name in members if name in values and name in other}
-            found = difference(part, other, bootstrap)
-            if found is not None:
-                compared = found[_COMPARED]
+            paired = difference(part, other, bootstrap)
+            if paired is not None:
+                compared = paired[_COMPARED]
                 checks.append(
                     CheckPart(
                         better=last.name,
