@@ -125,6 +125,12 @@ def with_run_specs(
 
     def make(values: dict[str, Any]) -> dict[str, Any]:
         given = {name: values.pop(name) for name in options}
+        ignored = [name for name, option in options.items() if given[name] not in (option.default, [], ())]
+        if not given["model"] and (ignored := [name for name in ignored if name != "plugin"]):
+            words = "--" + {"setting": "set"}.get(ignored[0], ignored[0]).replace("_", "-")
+            raise UsageError(
+                f"expected --model beside {words}, got none; finished runs and files of runs say it themselves"
+            )
         models, presets = given.pop("model"), given.pop("preset", None)
         presets = list(presets) or [None] if isinstance(presets, list | tuple) else [presets]
         return {"specs": tuple(run_spec(model, preset=preset, **given) for model in models for preset in presets)}

@@ -65,7 +65,7 @@ def test_what_is_no_run_is_said(table: dict[str, object], message: str) -> None:
         ("", "1 to 500"),
         ("run = 3", r"\[\[run\]\] tables alone"),
         ("[[run]]\nmodel = 'a'\n[other]\n", r"\[\[run\]\] tables alone"),
-        ("[[run]\n", "expected TOML"),
+        ("[[run]\n", "expected a TOML file"),
         ("[[run]]\nmodel = 'a'\n" * 501, "1 to 500"),
     ],
 )

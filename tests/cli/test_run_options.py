@@ -110,6 +110,12 @@ def test_models_and_presets_are_multiplied() -> None:
         ("b", "paper"),
     ]
     assert {spec.load.dtype for spec in given} == {"float16"}
+    given.clear()
+    assert CliRunner().invoke(made, []).exit_code == 0
+    assert given == []
+    for words in (["--set", "prompt.steps=0"], ["--device", "cpu"], ["--preset", "fast"], ["--deterministic"]):
+        with pytest.raises(UsageError, match=f"expected --model beside {words[0]}, got none"):
+            CliRunner().invoke(made, words, catch_exceptions=False)
 
 
 def test_an_option_that_is_left_out_is_unknown() -> None:
