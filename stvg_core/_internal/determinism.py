@@ -1,4 +1,4 @@
-"""The same bits on every run, where that was asked for; it knows torch's switches and nothing else."""
+"""Deterministic algorithms of torch, on request."""
 
 import os
 from collections.abc import Iterator
@@ -11,8 +11,8 @@ _FIXED_WORKSPACE = ":4096:8"
 
 
 @contextmanager
-def deterministic_algorithms(wanted: bool) -> Iterator[None]:
-    """Let torch use deterministic algorithms alone while inside; change nothing where not wanted.
+def deterministic_algorithms(enabled: bool) -> Iterator[None]:
+    """Restrict torch to deterministic algorithms inside the context, if enabled.
 
     cuBLAS reads its workspace setting once, at its first call in a process: a process that has
     used CUDA before must have started with CUBLAS_WORKSPACE_CONFIG=:4096:8, or torch refuses.
@@ -23,7 +23,7 @@ def deterministic_algorithms(wanted: bool) -> Iterator[None]:
     >>> torch.are_deterministic_algorithms_enabled()
     False
     """
-    if not wanted:
+    if not enabled:
         yield
         return
     before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()

@@ -20,7 +20,7 @@ from stvg_core.plugin import (
     Tracker,
     TrackRequest,
 )
-from tests.conftest import found_backend
+from tests.support.scripted import found_backend
 
 
 class Smallest(Backend):

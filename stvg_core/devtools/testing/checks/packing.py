@@ -146,7 +146,11 @@ def fresh_process(context: ConformanceContext, findings: Findings) -> None:
             "distribution": context.found.distribution,
             "architectures": list(context.found.architectures),
             "checkpoint": str(context.checkpoint),
-            "options": {"device": options.device, "dtype": options.dtype, "attention": options.attn_implementation},
+            "options": {
+                "device": options.device,
+                "dtype": options.dtype,
+                "attn_implementation": options.attn_implementation,
+            },
             "settings": context.settings.model_dump(),
         },
     )

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import torch
 
+from stvg_core._internal.determinism import deterministic_algorithms
 from stvg_tiny.errors import TinyError
 from tiny_recipe.architectures import ARCHITECTURES
 from tiny_recipe.checkpoint import export_checkpoint
@@ -70,25 +71,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     # One thread: the sums of a multi-threaded run depend on how the work happens to be shared out.
     torch.set_num_threads(1)
-    # What cuBLAS needs to be deterministic, read when CUDA starts.
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(True)
     recipe = replace(Recipe(), seed=options.seed, looking_tokens=tuple(options.looking_token))
     try:
-        run = Run(options.architecture, recipe, options.out, _device(options.device))
-        if options.resume:
-            run.resume()
-        run.train()
-        material = run.learner.material
-        run.learner.to("cpu")
-        export_checkpoint(material.architecture, run.learner.model, material.tokenizer, options.out / "checkpoint")
-        if importlib.util.find_spec("matplotlib"):
-            title = f"tiny:{options.architecture}, seed {options.seed}"
-            draw(read_log(options.out / LOG_NAME), title, options.out / "curves.png")
+        with deterministic_algorithms(True):
+            _train(options.architecture, recipe, options.out, options.device, resume=options.resume)
     except TinyError as error:
         sys.stderr.write(f"error: {error}\n")
         return 1
     return 0
+
+
+def _train(architecture: str, recipe: Recipe, out: Path, device: str, *, resume: bool) -> None:
+    run = Run(architecture, recipe, out, _device(device))
+    if resume:
+        run.resume()
+    run.train()
+    material = run.learner.material
+    run.learner.to("cpu")
+    export_checkpoint(material.architecture, run.learner.model, material.tokenizer, out / "checkpoint")
+    if importlib.util.find_spec("matplotlib"):
+        title = f"tiny:{architecture}, seed {recipe.seed}"
+        draw(read_log(out / LOG_NAME), title, out / "curves.png")
 
 
 if __name__ == "__main__":
