@@ -54,7 +54,7 @@ class DeviceMemoryError(StvgError):
 
 
 class OutputError(StvgError):
-    """A result cannot be written where it was asked for."""
+    """A result cannot be written."""
 
 
 class DatasetError(StvgError):

@@ -264,7 +264,7 @@ class TokenSettings(_Settings):
         "LLaVA-NeXT-Video, -3 for Qwen2-VL and InternVL)",
     )
     count: int = Field(
-        1, ge=1, description="max_activation, min_entropy: so many of the best candidates are averaged (ours)"
+        1, ge=1, description="max_activation, min_entropy: number of best candidates that are averaged (ours)"
     )
 
 
@@ -317,7 +317,10 @@ class PromptSettings(_Settings):
         None, gt=0, description="largest norm of a token's prompt, as a share of the tokens' mean norm (ours)"
     )
     time_window: int = Field(
-        1, ge=1, le=4095, description="odd: a prompt's step is averaged over so many neighbouring time steps (ours)"
+        1,
+        ge=1,
+        le=4095,
+        description="odd: number of neighbouring time steps over which a step is averaged (ours)",
     )
     stop_margin: float | None = Field(
         None, description="no step where the sub-query's yes - no is this large already; None: all steps (ours)"
@@ -396,7 +399,7 @@ class JointSettings(_Settings):
     span_frame_count: int | None = Field(
         None,
         ge=1,
-        description="top_k, contiguous: so many sampled frames instead, whatever their share; None: the share",
+        description="top_k, contiguous: number of sampled frames, in place of the share; None: the share",
     )
     span_scale: Literal["linear", "log"] = Field(
         "linear",

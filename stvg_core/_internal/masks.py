@@ -136,7 +136,7 @@ def bilinear(
         values: of cells that divide the picture evenly.
         rows: of the grid over the same picture.
         columns: of the grid.
-        window: rows and columns of the grid that are wanted.
+        window: rows and columns of the grid to compute.
 
     >>> bilinear(np.array([[0.0, 4.0]]), 1, 4).tolist()
     [[0.0, 1.0, 3.0, 4.0]]

@@ -1,4 +1,4 @@
-"""Running out of memory told in one line, with what was asked for and what to lower.
+"""Out of memory as one line that says what needed it and what to lower.
 
 It knows how torch reports it, on the CPU and on CUDA; it knows no model.
 """

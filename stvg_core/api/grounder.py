@@ -290,7 +290,7 @@ class Grounder:
         tracker: proposes the candidate tracks.
         decomposer: name of the decomposer, as `open_decomposer` takes it.
         revision: of a hub id; for the record.
-        keep_maps: attention is wanted for a report, without the learned prompts as well; has no say in results.
+        keep_maps: also compute maps without the learned prompts, for reports; changes no result.
     """
 
     session: Session
@@ -444,7 +444,7 @@ class Grounder:
 
         Args:
             query: the sentence.
-            video: the file it is about; decompositions in a file may be told apart by its name.
+            video: its file; a file of decompositions may be keyed by its name.
             watch: collects the time.
 
         Raises:
@@ -557,7 +557,7 @@ class Grounder:
 
 
 def loaded_as(session: Session) -> dict[str, Any]:
-    """Return how a session's model was loaded: what was asked for, and the device and dtype it has."""
+    """Return how a session's model was loaded: its options, and the device and dtype it has."""
     description = session.adapter.description
     actual = {"device": description.device, "dtype": description.dtype}
     options = asdict(session.options)

@@ -160,7 +160,7 @@ def _usable(dataset: "Dataset", lost: list[str], skip_broken: bool, corrections:
             if not skip_broken:
                 raise DatasetError(
                     f"expected samples that can be used, got {entry.key} in {entry.file}: {entry.problems[0].message}; "
-                    "mend it, or leave such samples out with --skip-broken"
+                    "fix it, or leave such samples out with --skip-broken"
                 )
 
 

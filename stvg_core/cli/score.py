@@ -80,7 +80,7 @@ def _tell_problems(report: "ScoreReport") -> None:
     if failed:
         raise ScoreError(
             f"expected every sample to be scored, but {len(failed)} of {len(report.results)} failed and count as 0; "
-            "mend what is named with each"
+            "fix what is named with each"
         )
     if not any(result.counted for result in report.results):
         raise ScoreError(

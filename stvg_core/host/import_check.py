@@ -39,7 +39,7 @@ class CheckOutcome:
     Attributes:
         status: "ok" or "broken"; of a backend that cannot be imported for another reason, its own status.
         reason: one sentence; empty when ok.
-        fix: what mends it; empty when ok.
+        fix: what fixes it; empty when ok.
         hooks: that its plugin object implements, once it could be loaded.
         seconds: that importing it and the hooks took; 0 where none was tried or it did not end.
     """
@@ -126,7 +126,7 @@ def _import_and_compare(found: FoundBackend) -> CheckOutcome:
 
 
 def _reinstall(found: FoundBackend) -> str:
-    return f"mend {found.distribution}" if found.is_file else f"pip install --force-reinstall {found.distribution}"
+    return f"fix {found.distribution}" if found.is_file else f"pip install --force-reinstall {found.distribution}"
 
 
 def _end(child: subprocess.Popen[bytes]) -> None:

@@ -59,7 +59,7 @@ def load_backend(found: FoundBackend) -> object:
         PluginError: it raises or exits while loading, or is not what its manifest says.
     """
     title = f"backend {found.name!r} of {found.distribution}{'' if found.is_file else f' {found.version}'}"
-    cure = f"mend {found.package_path}" if found.is_file else f"pip install --upgrade {found.distribution}"
+    cure = f"fix {found.package_path}" if found.is_file else f"pip install --upgrade {found.distribution}"
     if found.is_file:
         with plugin_faults(title, cure):
             plugin: object = getattr(import_file(found), found.entry_point.value.partition(":")[2])()

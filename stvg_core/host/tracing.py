@@ -1,6 +1,6 @@
 """What goes into a hook and what comes out, as shapes and types: never a value, never the tensor itself.
 
-The caller hands in who is told; nothing is printed here.
+The caller passes the callback; nothing is printed here.
 """
 
 import threading
@@ -62,7 +62,7 @@ def trace_calls(
 
     Args:
         manager: whose calls.
-        report: told in the thread of the call.
+        report: called in the thread of the call.
         unnamed: plugins that are not listed among those who took part.
     """
     begun = _Begun()

@@ -146,7 +146,7 @@ class QuestionAttention:
 
     Attributes:
         tokens: from the question's first token to the prompt's last, in order.
-        rows: softmax shares, averaged over the wanted layers and all heads.
+        rows: softmax shares, averaged over the requested layers and all heads.
         answer: the question's answer in the same pass, where `AttentionRequest.answers` asks for it.
     """
 
@@ -163,7 +163,7 @@ class QuestionAttention:
 
 @dataclass(frozen=True, eq=False)
 class AttentionRequest:
-    """What attention is wanted: questions about one clip, under one visual prompt.
+    """Which attention to compute: questions about one clip, under one visual prompt.
 
     Attributes:
         prompt: added to the visual tokens, or None for none.

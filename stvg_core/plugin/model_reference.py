@@ -27,7 +27,7 @@ EXTENSION_GROUP = "stvg.extensions"
 
 @dataclass(frozen=True)
 class ModelReference:
-    """Which model is wanted: a checkpoint on disk, and how the user named it.
+    """Which model to load: a checkpoint on disk, and how the user named it.
 
     Attributes:
         id: what the user typed ("tiny:qwen2-vl", a folder, a hub id).

@@ -83,7 +83,7 @@ CASES: list[tuple[dict[str, Any], str, str, str, str]] = [
     (changed("video.decoders", h264=False), "error", "PyAV has no decoder for", "h264", "--force-reinstall"),
     (changed("video.decoders", av1=False), "warning", "PyAV has no decoder for", "av1", "--force-reinstall"),
     (changed("video", encoder=None), "error", "PyAV has no H.264 encoder", "libx264", "--force-reinstall"),
-    (with_backend(status="broken", reason="it raises", fix="mend it"), "error", "is broken", "other of stvg-other is broken: it raises", "mend it"),
+    (with_backend(status="broken", reason="it raises", fix="fix it"), "error", "is broken", "other of stvg-other is broken: it raises", "fix it"),
     (with_backend(status="incompatible-api", reason="api 9", fix="x"), "error", "is incompatible-api", "", "x"),
     (with_backend(status="unmet-deps", reason="needs x", fix="x"), "error", "is unmet-deps", "needs x", "x"),
     (with_backend(status="disabled", reason="STVG_DISABLE_PLUGINS names it", fix="take it out"), "note", "is disabled", "STVG_DISABLE_PLUGINS", "take it out"),

@@ -266,7 +266,7 @@ def test_a_file_claims_a_name_like_any_other(folder: Path, tmp_path: Path, monke
 def test_a_file_s_failure_says_where_to_mend_it(tmp_path: Path) -> None:
     file = write_plugin_file(tmp_path / "mine.py", body="import sys\nsys.exit(4)\n")
     before = set(sys.modules)
-    with pytest.raises(PluginError, match=rf"'single' of mine.py failed .*sys\.exit\(4\); mend {file}"):
+    with pytest.raises(PluginError, match=rf"'single' of mine.py failed .*sys\.exit\(4\); fix {file}"):
         load_backend(inspect_file(file))
     assert not [name for name in set(sys.modules) - before if name.startswith("stvg_file_plugin_")]
 

@@ -182,7 +182,7 @@ class ConformanceContext:
         *,
         answers: bool = False,
     ) -> tuple[QuestionAttention, ...]:
-        """Return attention rows, and answers where wanted, through the backend's hook."""
+        """Return attention rows, and answers on request, through the backend's hook."""
         request = AttentionRequest(clip.encoded, tuple(questions), prompt, layers or self.layers, answers)
         return (session or self.session).capture_attention(request)
 

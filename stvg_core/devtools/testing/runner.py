@@ -41,7 +41,7 @@ def run_conformance(
         options: device and dtype; None: float32 on the CPU.
         frame_size_pixels: side of the frames; None: as the subject's settings say.
         only: names of the checks to run; none: all.
-        on_check: told each check's name before it runs.
+        on_check: called with each check's name before it runs.
 
     Raises:
         UsageError: there is no such subject or check.

@@ -168,7 +168,7 @@ def _by_group(values: Values, groups: Mapping[str, Sequence[str]]) -> dict[str, 
 
 
 def _groups(rows: Sequence[RunScores]) -> dict[str, list[str]]:
-    """Return the samples of each group: what a later row mends stands under "wrong", what it harms under "right"."""
+    """Return the samples of each group: what a later row fixes stands under "wrong", what it harms under "right"."""
     groups: dict[str, list[str]] = {}
     if not rows or rows[0].report is None or rows[0].values is None:
         return groups

@@ -120,7 +120,7 @@ class Worker:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """End the decoding thread; what it was asked for and has not begun is dropped."""
+        """End the decoding thread; groups that have not begun are dropped."""
         self._reader.shutdown(wait=True, cancel_futures=True)
 
     @property

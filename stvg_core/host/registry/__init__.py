@@ -1,4 +1,4 @@
-"""Which backends are installed, told from metadata and manifests; imports no plugin and no torch.
+"""Installed backends, from metadata and manifests; imports no plugin and no torch.
 
 A backend distribution has an entry point in group `stvg.backends` and a static manifest
 `stvg-backend.toml` inside its package; a backend in a single file holds its manifest as a literal.

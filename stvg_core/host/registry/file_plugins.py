@@ -98,7 +98,7 @@ def inspect_file(path: Path) -> FoundBackend:
         tree = ast.parse(source, filename=str(path))
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         reason = f"the file is not Python: {one_line(str(error), _LONGEST_REASON)}"
-        return replace(found, status=BROKEN, reason=reason, fix=f"mend {file_name}")
+        return replace(found, status=BROKEN, reason=reason, fix=f"fix {file_name}")
     try:
         manifest = check_manifest(FileManifest, _literal(tree))
     except ValueError as error:

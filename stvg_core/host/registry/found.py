@@ -16,7 +16,7 @@ SHADOWED = "shadowed"
 BROKEN = "broken"
 
 HARMLESS = (OK, DISABLED, SHADOWED)
-"""Statuses that are nobody's fault: nothing needs mending."""
+"""Statuses that are nobody's fault: nothing needs fixing."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class FoundBackend:
         version: of the distribution; of a single file, "sha256:" and the digest of its bytes.
         status: "ok", or what is wrong.
         reason: one sentence; empty when ok.
-        fix: the command or step that mends it; empty when ok.
+        fix: the command or step that fixes it; empty when ok.
         entry_point: where its hooks are, imported only when a session opens.
         display_name: as its manifest says; empty where there is none.
         metadata_path: folder of the distribution's metadata, where it is on disk.

@@ -137,7 +137,7 @@ def check_dataset(
     Args:
         dataset: which.
         videos: how closely to look at videos.
-        limit: read so many samples at most; None: all.
+        limit: only the first N samples; None: all.
         corrections: as in `Dataset.entries`.
         on_progress: called now and then with what is going on.
 

@@ -34,28 +34,28 @@ class ProblemKind:
     cure: str
 
 
-_DOWNLOAD: Final = "download the annotation file again, or mend the record"
-_MEND: Final = "mend the record, or leave the sample out"
+_DOWNLOAD: Final = "download the annotation file again, or fix the record"
+_FIX: Final = "fix the record, or leave the sample out"
 
 KINDS: Final[dict[str, ProblemKind]] = {
     "syntax": ProblemKind("error", "no JSON that can be read", _DOWNLOAD),
     "too-deep": ProblemKind("error", "JSON nested deeper than any format here", _DOWNLOAD),
     "too-large": ProblemKind("error", "a record larger than any of these formats", _DOWNLOAD),
-    "duplicate-key": ProblemKind("error", "a JSON key that occurs twice in one object", _MEND),
-    "duplicate-id": ProblemKind("error", "a sample id that another sample has; the first one is used", _MEND),
-    "missing-field": ProblemKind("error", "a field of the format is not there", "is it the right data set? " + _MEND),
+    "duplicate-key": ProblemKind("error", "a JSON key that occurs twice in one object", _FIX),
+    "duplicate-id": ProblemKind("error", "a sample id that another sample has; the first one is used", _FIX),
+    "missing-field": ProblemKind("error", "a field of the format is not there", "is it the right data set? " + _FIX),
     "unknown-field": ProblemKind("error", "a field that the format does not have", "check its spelling"),
-    "wrong-type": ProblemKind("error", "a value of another type than the format's", _MEND),
-    "out-of-range": ProblemKind("error", "a number or text that cannot be right", _MEND),
-    "not-a-number": ProblemKind("error", "nan or infinity", _MEND),
-    "control-characters": ProblemKind("error", "characters that steer a terminal, or no text at all", _MEND),
+    "wrong-type": ProblemKind("error", "a value of another type than the format's", _FIX),
+    "out-of-range": ProblemKind("error", "a number or text that cannot be right", _FIX),
+    "not-a-number": ProblemKind("error", "nan or infinity", _FIX),
+    "control-characters": ProblemKind("error", "characters that steer a terminal, or no text at all", _FIX),
     "unsafe-path": ProblemKind(
         "error", "a path that leaves the root", "use relative paths; for videos elsewhere name --video-root"
     ),
-    "reversed-box": ProblemKind("error", "a box of negative width or height", _MEND),
-    "box-outside-picture": ProblemKind("error", "a box without any part in the picture", _MEND),
-    "span-beyond-video": ProblemKind("error", "a tube that ends after the video", _MEND),
-    "span-outside-segment": ProblemKind("error", "a tube outside the segment that the query is about", _MEND),
+    "reversed-box": ProblemKind("error", "a box of negative width or height", _FIX),
+    "box-outside-picture": ProblemKind("error", "a box without any part in the picture", _FIX),
+    "span-beyond-video": ProblemKind("error", "a tube that ends after the video", _FIX),
+    "span-outside-segment": ProblemKind("error", "a tube outside the segment that the query is about", _FIX),
     "missing-boxes": ProblemKind("error", "no box for a frame of the span", "get the VidOR boxes of the same release"),
     "missing-video": ProblemKind("error", "no such video file", "download it, or name its folder with --video-root"),
     "unreadable-video": ProblemKind("error", "a video that does not open", "download it again"),

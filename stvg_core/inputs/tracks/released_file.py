@@ -45,7 +45,7 @@ def parse_released(content: Mapping[str, Any], path: Path) -> StoredTracks:
         try:
             size, track = _track(entry, frames)
         except (TrackError, OverflowError) as error:
-            raise TrackError(f"track {number} of {path}: {error}; mend or download the file again") from error
+            raise TrackError(f"track {number} of {path}: {error}; fix or download the file again") from error
         sizes.append(size)
         tracks.append(track)
     if len(set(sizes)) > 1:

@@ -207,7 +207,7 @@ def parse_document(content: Mapping[str, Any], path: Path) -> StoredTracks:
                 )
             )
         except (TrackError, OverflowError) as error:
-            raise TrackError(f"track {number} of {path}: {error}; mend or remake the file") from error
+            raise TrackError(f"track {number} of {path}: {error}; fix or remake the file") from error
     return StoredTracks(
         source=str(path),
         width=size[0],

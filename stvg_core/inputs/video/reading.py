@@ -60,7 +60,7 @@ def read_frames(
     Args:
         path: a plain local file.
         settings: which frames.
-        maximum_side_pixels: shrink images so that their longer side has at most so many pixels; boxes
+        maximum_side_pixels: maximum of the longer side in pixels, images are shrunk to it; boxes
             elsewhere stay in pixels of the full size, `Frames.info.width` x `Frames.info.height`.
         segment: first and last source frame (0-based, inclusive) to sample from; None: the whole video. A
             segment that reaches beyond the video's end is cut there.

@@ -139,7 +139,7 @@ class SheetGeometry:
 
 
 def spread_evenly(frame_count: int, maximum_tiles: int) -> list[int]:
-    """Return at most so many sampled frames, spread evenly, the first and the last among them.
+    """Return at most `maximum_tiles` frames, spread evenly, with the first and the last.
 
     >>> spread_evenly(9, 3)
     [0, 4, 8]

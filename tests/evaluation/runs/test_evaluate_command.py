@@ -47,9 +47,9 @@ def test_a_run_with_failures_goes_on_and_says_so(stvg: Run, tmp_path: Path) -> N
     write_clip(tmp_path / "data", Clip(name="damaged.mp4", frame_count=20))
     write_clip(tmp_path / "data", Clip(name="gone.mp4", frame_count=20))
     assert stvg(*arguments(tmp_path)).code == 1
-    mended = stvg(*arguments(tmp_path, "--retry-failed"))
-    assert (mended.code, mended.error) == (0, "")
-    assert "5 done, 0 failed, 0 to do" in mended.out
+    fixed = stvg(*arguments(tmp_path, "--retry-failed"))
+    assert (fixed.code, fixed.error) == (0, "")
+    assert "5 done, 0 failed, 0 to do" in fixed.out
 
 
 @pytest.mark.usefixtures("scripted")
