@@ -114,7 +114,7 @@ def open_session(
         backend: name of the backend, or "distribution:backend" where several claim the name; None: the one
             that declares the checkpoint's architecture.
         extensions: names of installed extensions that wrap its hooks (or opened ones), the outermost first.
-        trace: called with every hook call, in shapes and types; `stvg_core.host.tracing.format_call` makes a line of one.
+        trace: called with every hook call, in shapes and types; see `host.tracing.format_call`.
 
     Raises:
         ModelError: the checkpoint is missing or cannot be loaded.
