@@ -2,6 +2,7 @@
 
 import ast
 import inspect
+import pkgutil
 import re
 import shlex
 from collections.abc import Iterator
@@ -158,3 +159,17 @@ def test_every_axis_word_is_documented() -> None:
     assert len(used) > 20
     assert {word: place for word, place in used.items() if word not in documented} == {}
     assert documented - set(used) - {"xy", "xyxy", "rgb"} == set(), "nobody uses these words"
+
+
+DOTTED = sorted(
+    {
+        name
+        for page in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+        for name in re.findall(r"\bstvg_(?:core|huggingface)(?:\.[A-Za-z_]+)+", page.read_text(encoding="utf-8"))
+    }
+)
+
+
+@pytest.mark.parametrize("name", DOTTED)
+def test_names_of_the_pages_exist(name: str) -> None:
+    pkgutil.resolve_name(name)
