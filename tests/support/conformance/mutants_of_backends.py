@@ -125,7 +125,7 @@ class LossDetached(HuggingFaceBackend):
 @planted("whole attention maps inside the kernel", "memory")
 class WholeMaps(HuggingFaceBackend):
     def stvg_create_adapter(self, reference: ModelReference, options: LoadOptions) -> Any:
-        return super().stvg_create_adapter(reference, replace(options, attention="eager"))
+        return super().stvg_create_adapter(reference, replace(options, attn_implementation="eager"))
 
 
 @planted("a hook that is no method", "hooks")
