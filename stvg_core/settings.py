@@ -620,6 +620,8 @@ def _calibrated(checkpoint: Path | None) -> dict[str, Any]:
 
 
 def _set(data: dict[str, Any], name: str, value: object, source: str = "") -> None:
+    if not isinstance(name, str):
+        raise SettingsError(f"expected the dotted name of a setting{source}, got {name!r}; see docs/settings.md")
     *parents, leaf = name.split(".")
     if name in PROVENANCE:
         raise SettingsError(

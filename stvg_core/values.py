@@ -218,6 +218,8 @@ class Track:
 
     def __post_init__(self) -> None:
         """Check order, counts and that no box is empty."""
+        object.__setattr__(self, "frames", np.asarray(self.frames))
+        object.__setattr__(self, "boxes_xyxy", np.asarray(self.boxes_xyxy))
         if self.frames.size == 0:
             raise TrackError("expected a track of at least one box, got none")
         if self.boxes_xyxy.shape != (self.frames.size, 4):

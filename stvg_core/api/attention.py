@@ -12,6 +12,7 @@ from typing import Final, Unpack
 
 from stvg_core.api.grounder import Opening, installed_versions, loaded_as, lost_frames, wrapped_in
 from stvg_core.api.run_spec import RunOptions, RunSpec
+from stvg_core.errors import VideoError
 from stvg_core.host.session import Session
 from stvg_core.host.tracing import HookCall
 from stvg_core.inputs.query.sentence import clean_sentence
@@ -56,7 +57,7 @@ def attend(
     video: str | Path,
     question: str,
     *,
-    model: str | RunSpec | Session,
+    model: str | Path | RunSpec | Session,
     tokens: str | TokenSelection = GROUNDING,
     layers: str | LayerSelection | None = None,
     mode: Mode | None = None,
@@ -94,6 +95,8 @@ def attend(
     if mode is not None:
         relative = settings.relative.model_copy(update={"mode": _SETTING_OF_MODE[mode]})
         settings = settings.model_copy(update={"relative": relative})
+    if not isinstance(video, str | Path):
+        raise VideoError(f"expected the path of a video file, got {type(video).__name__}; write it to a file first")
     with watch.stage("video"):
         frames = read_frames(video, settings.sampling, maximum_side_pixels=settings.sampling.maximum_side_pixels)
     with watch.stage("load"):

@@ -18,7 +18,7 @@ import importlib.metadata
 import platform
 import threading
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -29,13 +29,13 @@ from jaxtyping import UInt8
 
 from stvg_core.api.results import GroundingResult
 from stvg_core.api.run_spec import DEFAULT_DECOMPOSER, RunOptions, RunSpec
-from stvg_core.errors import QueryError, UsageError
+from stvg_core.errors import QueryError, UsageError, VideoError
 from stvg_core.host.extensions import open_hook_extensions
 from stvg_core.host.model_settings import settings_before_loading
 from stvg_core.host.models import resolve_model
 from stvg_core.host.session import Session, open_session
 from stvg_core.host.tracing import HookCall
-from stvg_core.inputs.query.catalog import open_decomposer
+from stvg_core.inputs.query.catalog import check_decomposer, open_decomposer
 from stvg_core.inputs.query.sentence import as_sub_query, clean_sentence
 from stvg_core.inputs.tracks.cached import VideoCache
 from stvg_core.inputs.tracks.catalog import open_tracker
@@ -62,7 +62,7 @@ _REPORTED_DISTRIBUTIONS = ("stvg-core", "torch", "transformers", "av", "numpy", 
 
 
 def load(
-    model: str | RunSpec | Session,
+    model: str | Path | RunSpec | Session,
     *,
     tracks: Tracks | None = None,
     trace: Callable[[HookCall], None] | None = None,
@@ -92,7 +92,7 @@ def ground(
     video: Video,
     query: str,
     *,
-    model: str | RunSpec | Session,
+    model: str | Path | RunSpec | Session,
     fps: float | None = None,
     tracks: Tracks | None = None,
     attribute: str | None = None,
@@ -109,7 +109,7 @@ def ground(
     video: Video,
     query: list[str] | tuple[str, ...],
     *,
-    model: str | RunSpec | Session,
+    model: str | Path | RunSpec | Session,
     fps: float | None = None,
     tracks: Tracks | None = None,
     attribute: str | None = None,
@@ -125,7 +125,7 @@ def ground(
     video: Video,
     query: str | list[str] | tuple[str, ...],
     *,
-    model: str | RunSpec | Session,
+    model: str | Path | RunSpec | Session,
     fps: float | None = None,
     tracks: Tracks | None = None,
     attribute: str | None = None,
@@ -185,7 +185,7 @@ class Opening:
     @classmethod
     def of(
         cls,
-        model: str | RunSpec | Session,
+        model: str | Path | RunSpec | Session,
         tracks: Tracks | None,
         options: RunOptions,
         trace: Callable[[HookCall], None] | None,
@@ -201,11 +201,13 @@ class Opening:
             spec = RunSpec.of(model.identity.id, **options)
             settings = spec.settings or settings_of(model, spec.preset, spec.overrides)
             opened = model
+            check_decomposer(spec.decomposer)
             return cls(settings, _tracker(tracks, spec), spec.decomposer, None, lambda: opened)
         if isinstance(model, RunSpec) and options:
             raise UsageError(f"expected a RunSpec or options, got both; put {', '.join(options)} into the RunSpec")
         spec = model if isinstance(model, RunSpec) else RunSpec.of(model, **options)
         tracker = _tracker(tracks, spec)
+        check_decomposer(spec.decomposer)
         wrappers = open_hook_extensions(spec.extensions)
         resolved = resolve_model(spec.model, spec.revision)
         settings = spec.settings or settings_before_loading(resolved, spec.backend, spec.preset, spec.overrides)
@@ -233,12 +235,14 @@ def _tracker(tracks: Tracks | None, spec: RunSpec) -> Tracker:
         return open_tracker(tracks)
     if isinstance(tracks, Tracker):
         return tracks
-    if all(isinstance(track, Track) for track in tracks):
-        return GivenTracks(tuple(track for track in tracks if isinstance(track, Track)))
-    if all(isinstance(detections, Detections) for detections in tracks):
-        return GivenTracks(
-            tracks_from_detections([detections for detections in tracks if isinstance(detections, Detections)])
-        )
+    # supervision's Detections can be iterated, too.
+    if isinstance(tracks, Iterable) and not isinstance(tracks, Detections):
+        items = tuple(tracks)
+        if all(isinstance(track, Track) for track in items):
+            return GivenTracks(tuple(track for track in items if isinstance(track, Track)))
+        if all(isinstance(detections, Detections) for detections in items):
+            found = [detections for detections in items if isinstance(detections, Detections)]
+            return GivenTracks(tracks_from_detections(found), len(found))
     raise UsageError(
         f"expected tracks as a tracker's name, a Tracker, a list of Track, or Detections for every frame, got "
         f"{type(tracks).__name__}"
@@ -256,6 +260,8 @@ class _Request:
 
     @classmethod
     def of(cls, query: str | list[str] | tuple[str, ...], attribute: str | None, action: str | None) -> "_Request":
+        if not isinstance(query, str | Iterable):
+            raise QueryError(f"expected a query as text, or a list of them, got {type(query).__name__}")
         queries = (query,) if isinstance(query, str) else tuple(query)
         if not queries:
             raise QueryError("expected at least one query, got none")
@@ -263,6 +269,9 @@ class _Request:
             raise UsageError(f"expected one query beside attribute and action, got {len(queries)}")
         for sentence in queries:
             clean_sentence(sentence)
+        for part in (attribute, action):
+            if part is not None and not isinstance(part, str):
+                raise QueryError(f"expected attribute and action as texts, got {type(part).__name__}")
         return cls(queries, attribute, action, isinstance(query, str))
 
 
@@ -277,6 +286,10 @@ def _frames_of(video: Video, fps: float | None, settings: Settings) -> Iterator[
         return
     if fps is not None:
         raise UsageError("expected fps beside an array of frames alone; a file and Frames have their own times")
+    if not isinstance(video, Frames | str | Path):
+        raise VideoError(
+            f"expected a video as a path, an array of frames with fps, or Frames, got {type(video).__name__}"
+        )
     yield video if isinstance(video, Frames) else read_video(video, settings)
 
 
@@ -312,8 +325,7 @@ class Grounder:
     def close(self) -> None:
         """Free the model; grounding is an error from then on."""
         with self._lock:
-            if hasattr(self.session, "adapter"):
-                self.session.__exit__(None, None, None)
+            self.session.__exit__(None, None, None)
 
     @overload
     def ground(
@@ -381,6 +393,8 @@ class Grounder:
             StvgError: what was expected, what came, and the cure.
         """
         watch = Stopwatch(on_stage)
+        if settings is not None and not isinstance(settings, Settings):
+            raise UsageError(f"expected settings as a Settings, got {type(settings).__name__}; see load_settings")
         grounder = replace(
             self,
             settings=settings or self.settings,
@@ -398,7 +412,7 @@ class Grounder:
     ) -> GroundingResult | list[GroundingResult]:
         """Ground checked queries; the files live as long as the results."""
         with self._lock:
-            if not hasattr(self.session, "adapter"):
+            if self.session.closed:
                 raise UsageError("expected an open grounder, got one that was closed; load the model again")
             results = [replace(result, _video_file=_Files(files)) for result in self._results(frames, request, watch)]
         return results[0] if request.single else results

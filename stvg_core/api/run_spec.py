@@ -87,8 +87,8 @@ class RunSpec:
     backend: str | None = None
     load: LoadOptions = field(default_factory=LoadOptions)
     preset: str | None = None
-    overrides: Mapping[str, Any] = field(default_factory=dict)
-    settings: Settings | None = None
+    overrides: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    settings: Settings | None = field(default=None, hash=False)
     tracks: str = DEFAULT_TRACKER
     decomposer: str = DEFAULT_DECOMPOSER
     extensions: "tuple[str | HookExtension, ...]" = ()
@@ -97,11 +97,22 @@ class RunSpec:
         """Check what excludes each other; names are resolved when the model is opened."""
         if not self.model:
             raise UsageError("expected the name of a model, got none; name one of stvg models, a folder, or a hub id")
+        for name, value, kind in (
+            ("model", self.model, str),
+            ("overrides", self.overrides, Mapping),
+            ("settings", self.settings, Settings | None),
+            ("tracks", self.tracks, str),
+            ("decomposer", self.decomposer, str),
+            ("extensions", self.extensions, tuple),
+        ):
+            if not isinstance(value, kind):
+                wanted = getattr(kind, "__name__", "Settings")
+                raise UsageError(f"expected a run's {name} as {wanted}, got {one_line(repr(value), 60)}")
         if self.settings is not None and (self.preset is not None or self.overrides):
             raise UsageError("expected settings, or a preset with overrides, got both; leave one of them out")
 
     @classmethod
-    def of(cls, model: str, **options: Unpack[RunOptions]) -> "RunSpec":
+    def of(cls, model: str | Path, **options: Unpack[RunOptions]) -> "RunSpec":
         """Return the spec of a model and flat options.
 
         Raises:
@@ -112,8 +123,16 @@ class RunSpec:
         """
         values: dict[str, Any] = dict(options)
         load = LoadOptions(**{name: values.pop(name) for name in _LOAD_OPTIONS if name in values})
+        if unknown := sorted(values.keys() - RunOptions.__annotations__.keys()):
+            raise TypeError(
+                f"unexpected option {unknown[0]!r}; expected one of {', '.join(RunOptions.__annotations__)}"
+            )
         overrides = values.pop("overrides", None) or {}
-        return cls(model, load=load, overrides=overrides, extensions=tuple(values.pop("extensions", ())), **values)
+        extensions = values.pop("extensions", ())
+        if isinstance(extensions, list):
+            extensions = tuple(extensions)
+        model = str(model) if isinstance(model, Path) else model
+        return cls(model, load=load, overrides=overrides, extensions=extensions, **values)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the spec as a flat table of JSON values, without what is at its default.
@@ -193,7 +212,7 @@ def read_run_tables(path: Path) -> tuple[dict[str, Any], ...]:
         ) from error
     except ValueError as error:
         raise UsageError(
-            f"expected a TOML file of runs in {path}, got something else: {one_line(str(error))}"
+            f"expected a TOML file of runs in {path}, but it is no valid TOML: {one_line(str(error))}"
         ) from error
     runs = content.pop("run", [])
     if content or not isinstance(runs, list) or not all(isinstance(run, dict) for run in runs):

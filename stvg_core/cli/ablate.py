@@ -55,6 +55,8 @@ def ablate(
     from stvg_core.outputs.report.pages.media import check_media_choice
 
     source = Source(dataset, root, split, annotations, video_root, limit, not no_corrections)
+    if not report_only:
+        source.check()
     pages = PageChoice(check_media_choice(media), page_samples)
     with bar("ablate") as (on_row, on_count):
         document = start(

@@ -114,7 +114,7 @@ def summary_lines(summary: dict[str, Any]) -> list[str]:
         ("run", summary["run"]),
         ("data set", ", ".join([f"{dataset.get('name')}, split {dataset.get('split')}", *selection])),
         ("model", f"{model.get('id')} through {model.get('distribution')} {model.get('version')}"),
-        ("samples", f"{samples['ok']} done, {samples['failed']} failed, {samples['pending']} to do{left_out}"),
+        ("samples", f"{samples['ok']} done, {samples['failed']} failed, {samples['pending']} pending{left_out}"),
     ]
     if summary["score"]:
         means = ", ".join(f"{name} {_PERCENT * value:.2f}" for name, value in summary["score"]["summary"].items())
@@ -125,7 +125,7 @@ def summary_lines(summary: dict[str, Any]) -> list[str]:
         seconds = summary["seconds_per_sample"]
         rows.append(("time", f"{seconds['median']:.2f} s a sample (median), {seconds['mean']:.2f} s (mean)"))
     if summary["device_wait_share"] is not None:
-        rows.append(("waiting", f"{_PERCENT * summary['device_wait_share']:.1f} % of the time for pictures"))
+        rows.append(("waiting", f"{_PERCENT * summary['device_wait_share']:.1f} % of the time for frames"))
     lines = table_lines(rows)
     lines += [f"warning   {one_line(warning)}" for warning in summary["warnings"]]
     return lines

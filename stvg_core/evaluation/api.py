@@ -59,7 +59,7 @@ def evaluate(
     dataset: str,
     root: str | Path,
     *,
-    model: str | RunSpec,
+    model: str | Path | RunSpec,
     run: str | Path | None = None,
     tracks: str = DEFAULT_TRACKER,
     split: str | None = None,

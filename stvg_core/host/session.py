@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from stvg_core._internal.out_of_memory import LOADING_CURE, memory_errors
-from stvg_core.errors import ModelError
+from stvg_core.errors import ModelError, UsageError
 from stvg_core.host.extensions import CHECKS, HookExtension, add_checks, open_hook_extensions
 from stvg_core.host.hooks import REQUIRED_HOOKS, hook_manager
 from stvg_core.host.loading import load_backend
@@ -53,11 +53,27 @@ class Session:
     ) -> None:
         """Hold an opened backend; the manager must hold this backend alone, wrapped by its extensions."""
         self._hooks = manager.hook
-        self.adapter = adapter
+        self._adapter: MLLMAdapter | None = adapter
         self.identity = identity
         self.options = options or LoadOptions()
         self.extensions = extensions
         self.family = family or FamilyPresets()
+
+    @property
+    def closed(self) -> bool:
+        """Whether the model was freed."""
+        return self._adapter is None
+
+    @property
+    def adapter(self) -> MLLMAdapter:
+        """The loaded model.
+
+        Raises:
+            UsageError: the session is closed.
+        """
+        if self._adapter is None:
+            raise UsageError("expected an open model, got one that was closed; load it again")
+        return self._adapter
 
     def capture_attention(self, request: AttentionRequest) -> tuple[QuestionAttention, ...]:
         """Call `stvg_capture_attention`."""
@@ -95,7 +111,7 @@ class Session:
 
     def __exit__(self, *exception: object) -> None:
         """Let go of the model, so that its memory can be freed."""
-        del self.adapter
+        self._adapter = None
 
 
 def open_session(

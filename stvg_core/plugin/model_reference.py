@@ -76,6 +76,12 @@ class LoadOptions:
 
     def __post_init__(self) -> None:
         """Check the names; whether a device or package is there is the loader's question."""
+        # What torch's users write: torch.device("cuda"), torch.bfloat16. Torch itself is not imported here.
+        for name in ("device", "dtype"):
+            if type(getattr(self, name)).__module__ == "torch":
+                object.__setattr__(self, name, str(getattr(self, name)).removeprefix("torch."))
+        if not isinstance(self.deterministic, bool):
+            raise UsageError(f"expected deterministic of True or False, got {self.deterministic!r}")
         for name, value, known in (
             ("device_map", self.device_map, (None, *DEVICE_MAPS)),
             ("quantization", self.quantization, (None, *QUANTIZATIONS)),

@@ -176,7 +176,7 @@ def test_a_closed_grounder_says_so(case: DemoCase) -> None:
     [
         ({"video": np.zeros((2, 8, 8, 3), np.uint8)}, "expected fps"),
         ({"video": np.zeros((0, 8, 8, 3), np.uint8), "fps": 5.0}, "uint8 RGB of shape"),
-        ({"video": np.zeros((2, 8, 8, 3), np.uint8), "fps": 0.0}, "fps above 0"),
+        ({"video": np.zeros((2, 8, 8, 3), np.uint8), "fps": 0.0}, "fps of 1/1001 to 1000"),
         ({"fps": 5.0}, "beside an array of frames alone"),
         ({"query": []}, "at least one query"),
         ({"query": ["a dog runs", "a cat runs"], "action": "it runs"}, "expected one query beside"),

@@ -2,7 +2,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from stvg_core.errors import ModelError, PluginError
+from stvg_core.errors import ModelError, PluginError, UsageError
 from stvg_core.host.session import REQUIRED_HOOKS, Session, open_backend
 from stvg_core.plugin import Backend
 from stvg_core.plugin.hookspecs import hookimpl
@@ -87,4 +87,6 @@ def test_two_sessions_do_not_answer_for_each_other() -> None:
 def test_leaving_a_session_lets_go_of_the_model(session: Session) -> None:
     with session as opened:
         assert opened.adapter is not None
-    assert not hasattr(session, "adapter")
+    assert session.closed
+    with pytest.raises(UsageError, match="closed"):
+        _ = session.adapter

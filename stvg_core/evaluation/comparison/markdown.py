@@ -32,11 +32,12 @@ _MEASURES = {
 def markdown(document: ComparisonDocument) -> str:
     """Return a comparison as Markdown: quality, differences, cost, tables with controls, failures, notes."""
     resamples, confidence = int(document.bootstrap["resamples"]), document.bootstrap["confidence"]
-    scope = ", ".join(f"{name} {value}" for name, value in document.dataset.items() if value is not None)
+    about = {"data set" if name == "name" else name: value for name, value in document.dataset.items()}
+    scope = ", ".join(f"{name} {value}" for name, value in about.items() if value is not None)
     lines = [
         "# Comparison",
         "",
-        f"Samples of {cell(scope)}. Scores in percent by the rules of `{document.protocol}`.",
+        f"Samples: {cell(scope)}. Scores in percent by the rules of `{document.protocol}`.",
         "",
     ]
     lines += table(

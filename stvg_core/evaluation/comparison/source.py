@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from stvg_core.errors import UsageError
+from stvg_core.inputs.datasets import open_dataset
 from stvg_core.inputs.query.sentence import clean_sentence
 from stvg_core.outputs.report.staging import staged_files
 
@@ -39,6 +40,17 @@ class Source:
     def video_folder(self) -> Path:
         """Folder that samples name their videos relative to."""
         return self.video_root or self.root
+
+    def check(self) -> None:
+        """Check that the data set is there, once for all rows; reads none of it.
+
+        Raises:
+            UsageError: there is no data set of this name.
+            DatasetError: a folder or the annotations are missing.
+        """
+        open_dataset(
+            self.dataset, self.root, split=self.split, annotations=self.annotations, video_root=self.video_root
+        )
 
     def job(self) -> dict[str, Any]:
         """Return the source for the process that runs a row, as JSON values; paths do not depend on its folder."""

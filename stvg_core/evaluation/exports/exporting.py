@@ -85,7 +85,8 @@ def export(
         "rerun": write_rerun,
     }
     if form not in writers:
-        raise UsageError(f"expected one of {', '.join(FORMATS)} as format, got {form!r}")
+        more = "of a run also table, predictions, annotations"
+        raise UsageError(f"expected one of {', '.join(FORMATS)} as format ({more}), got {form!r}")
     if prefix and form != "label-studio":
         raise UsageError(f"expected a prefix of videos' addresses for label-studio alone, got one for {form}")
     tubes = open_source(Path(source), place)

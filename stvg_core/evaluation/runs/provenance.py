@@ -58,8 +58,8 @@ def check_same(
         )
         more = f"; and {len(different) - _MOST_DIFFERENCES} more" if len(different) > _MOST_DIFFERENCES else ""
         raise RunError(
-            f"expected what the run was begun with, got something else: {shown}{more}; use another --run, or change "
-            "it back"
+            f"expected the configuration that the run was started with, got other values: {shown}{more}; "
+            "use another --run, or change it back"
         )
 
 

@@ -52,7 +52,7 @@ def score_run(
                 if sample.annotation is not None:
                     truths[sample.sample_id] = parse_annotation(sample.annotation)
         if not truths:
-            raise RunError(f"expected samples with a published tube in {folder}, got none; stvg export has the tubes")
+            raise RunError(f"expected a run with ground truth in {folder}, got none; stvg export has the predictions")
         tubes = {
             result.sample_id: _tube(result, tasks[result.sample_id], protocol)
             for result in store.results()

@@ -90,7 +90,7 @@ class Worker:
     Attributes:
         capacity: groups that may be handed in; the pictures of so many lie in memory at most.
         busy_seconds: wall clock that the model, the tracker and the rest of the method took.
-        waited_seconds: wall clock that they waited for pictures.
+        waited_seconds: wall clock that they waited for frames.
     """
 
     capacity = 3

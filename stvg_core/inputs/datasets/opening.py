@@ -146,7 +146,7 @@ def _recognise(description: Description, root: Path, split: str, video_root: Pat
             if others
             else "see docs/datasets.md, or name the file with --annotations"
         )
-        raise DatasetError(f"expected {description.name} in {root} as one of {looked}; got none; {cure}")
+        raise DatasetError(f"expected the annotations of {description.name} in {root} ({looked}), got none; {cure}")
     with_videos = [
         layout
         for layout in matches

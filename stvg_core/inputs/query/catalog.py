@@ -18,6 +18,18 @@ def decomposer_names() -> tuple[str, ...]:
     return plugin_names(GROUP)
 
 
+def check_decomposer(name_or_path: str) -> None:
+    """Check that there is a decomposer of this name, before a model is loaded; imports none.
+
+    Raises:
+        UsageError: the name is unknown.
+        PluginError: two plugins claim the name.
+    """
+    name = name_or_path.partition(":")[0]
+    if name not in {known.partition(":")[0] for known in decomposer_names()}:
+        open_decomposer(name_or_path, generate=None, video_name=None)
+
+
 def open_decomposer(name_or_path: str, *, generate: "GenerateText | None", video_name: str | None) -> "Decomposer":
     """Return the decomposer of this name.
 

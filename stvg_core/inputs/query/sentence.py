@@ -23,11 +23,13 @@ def clean_sentence(text: str) -> str:
     r"""Return a query on one line: composed characters, single spaces, nothing invisible.
 
     Raises:
-        QueryError: no word is left, or the text is longer than 512 words or 4,000 characters.
+        QueryError: no text, no word is left, or the text is longer than 512 words or 4,000 characters.
 
     >>> clean_sentence("  The man\n runs. ")
     'The man runs.'
     """
+    if not isinstance(text, str):
+        raise QueryError(f"expected a query as text, got {type(text).__name__}")
     if len(text) > MAXIMUM_CHARACTERS:
         raise QueryError(
             f"expected a query of at most {MAXIMUM_CHARACTERS:,} characters, got {len(text):,}; "

@@ -17,9 +17,11 @@ class GivenTracks(Tracker):
 
     Attributes:
         tracks: of one video.
+        frame_count: source frames that were looked at; None: unknown.
     """
 
     tracks: tuple[Track, ...]
+    frame_count: int | None = None
 
     def __post_init__(self) -> None:
         """Check that there is a track."""
@@ -37,7 +39,22 @@ class GivenTracks(Tracker):
         return True
 
     def propose(self, request: TrackRequest) -> tuple[Track, ...]:
-        """Return the tracks, whatever the request."""
+        """Return the tracks, whatever the request.
+
+        Raises:
+            TrackError: they are of another video: a frame lies outside of it.
+        """
+        info = request.frames.info
+        cure = "frames are numbered from 0 in the video as it is, before sampling"
+        if self.frame_count is not None and self.frame_count > info.frame_count:
+            raise TrackError(
+                f"expected detections of the {info.frame_count} frames of {info.path}, got {self.frame_count}; {cure}"
+            )
+        for track in self.tracks:
+            first, last = int(track.frames[0]), int(track.frames[-1])
+            if first < 0 or last >= info.frame_count:
+                expected = f"expected tracks in frames 0 to {info.frame_count - 1} of {info.path}"
+                raise TrackError(f"{expected}, got {first} to {last}; {cure}")
         return self.tracks
 
 
@@ -57,7 +74,8 @@ def tracks_from_detections(frames: Sequence[Detections]) -> tuple[Track, ...]:
         frames: detections of every source frame, in order (`supervision.Detections`); xyxy in pixels.
 
     Raises:
-        TrackError: detections have no tracker ids, an id occurs twice in a frame, or there is no box at all.
+        TrackError: detections have no tracker ids, or ids that are no whole numbers; an id occurs twice in a frame; or
+            there is no box at all.
 
     Examples:
         >>> from types import SimpleNamespace as Detections
@@ -76,16 +94,30 @@ def tracks_from_detections(frames: Sequence[Detections]) -> tuple[Track, ...]:
                 f"expected tracker ids in the detections of frame {frame}, got none; run a tracker over them first, "
                 "such as supervision.ByteTrack().update_with_detections"
             )
-        names = detections.data.get("class_name", [""] * len(detections.xyxy))
-        for identity, box, label in zip(detections.tracker_id, detections.xyxy, names, strict=True):
-            track = boxes.setdefault(int(identity), {})
+        identities = _identities(detections, frame)
+        names = (detections.data or {}).get("class_name", [""] * len(identities))
+        if len(names) != len(identities):
+            raise TrackError(f"expected {len(identities)} class names in frame {frame}, got {len(names)}")
+        for identity, box, label in zip(identities, detections.xyxy, names, strict=True):
+            track = boxes.setdefault(identity, {})
             if frame in track:
-                raise TrackError(f"expected one box of track {int(identity)} in frame {frame}, got two")
+                raise TrackError(f"expected one box of track {identity} in frame {frame}, got two")
             track[frame] = np.asarray(box, np.float64)
-            labels.setdefault(int(identity), str(label))
+            labels.setdefault(identity, str(label))
     if not boxes:
         raise TrackError("expected at least one detection, got none in any frame")
     return tuple(
         Track(np.array(list(track)), np.stack(list(track.values())), labels[identity])
         for identity, track in sorted(boxes.items())
     )
+
+
+def _identities(detections: Detections, frame: int) -> list[int]:
+    """Return the tracker ids of one frame's boxes."""
+    identities = np.asarray(detections.tracker_id)
+    if not np.issubdtype(identities.dtype, np.integer) or identities.shape != (len(detections.xyxy),):
+        raise TrackError(
+            f"expected {len(detections.xyxy)} whole numbers as tracker ids in frame {frame}, got {identities.dtype} "
+            f"of {identities.shape}; leave boxes without an id out"
+        )
+    return [int(identity) for identity in identities]

@@ -16,6 +16,7 @@ from stvg_core.errors import VideoError
 _CODEC = "ffv1"
 _CONTAINER = "nut"  # the one that keeps times exactly and takes every codec
 _RATE_DENOMINATOR = 1001
+_MAXIMUM_RATE = 1000
 _RGB_CHANNELS = 3
 _VIDEO_AXES = 4
 
@@ -61,6 +62,11 @@ def temporary_video(frames: UInt8[np.ndarray, "frame height width 3"], fps: floa
 
 
 def _checked_rate(fps: float) -> Fraction:
-    if not (np.isfinite(fps) and 0 < fps <= 1000):  # noqa: PLR2004  # no camera is faster, and codecs refuse it
-        raise VideoError(f"expected fps above 0 and at most 1000, got {fps}")
-    return Fraction(fps).limit_denominator(_RATE_DENOMINATOR)
+    try:
+        rate = float(fps)
+    except (TypeError, ValueError):
+        rate = float("nan")
+    # No camera is faster, and codecs refuse it; slower is a fraction that the denominator cannot hold.
+    if not 1 / _RATE_DENOMINATOR <= rate <= _MAXIMUM_RATE:
+        raise VideoError(f"expected fps of 1/{_RATE_DENOMINATOR} to {_MAXIMUM_RATE}, got {fps!r}")
+    return Fraction(rate).limit_denominator(_RATE_DENOMINATOR)

@@ -467,9 +467,18 @@ def test_one_failing_row_stops_no_other(tmp_path: Path) -> None:
         ("folder", "--root", ".", "--video", "a.mp4"),
         ("--video", "a.mp4"),
         ("folder", "--root", ".", "--model", "m", "--rows", "rows.toml"),
+        ("no-such-data-set", "--root", ".", "--model", "m"),
     ],
 )
 def test_wrong_usage_is_told_before_anything_runs(arguments: tuple[str, ...], stvg: Run, tmp_path: Path) -> None:
     ran = stvg("compare", *arguments, "--out", tmp_path / "out")
     assert (ran.code, ran.out) == (2, "")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_data_set_that_is_not_there_is_one_error_and_no_failed_rows(stvg: Run, tmp_path: Path) -> None:
+    models = ("--model", "m", "--model", "n")
+    ran = stvg("compare", "folder", "--root", tmp_path / "no", *models, "--out", tmp_path / "out")
+    assert (ran.code, ran.out) == (1, "")
+    assert "--root" in ran.error
     assert not (tmp_path / "out").exists()

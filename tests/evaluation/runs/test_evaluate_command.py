@@ -43,13 +43,13 @@ def test_a_run_with_failures_goes_on_and_says_so(stvg: Run, tmp_path: Path) -> N
     assert json.loads((tmp_path / "run" / "summary.json").read_text()) == summary
     again = stvg(*arguments(tmp_path))
     assert again.code == 1
-    assert "3 done, 2 failed, 0 to do" in again.out
+    assert "3 done, 2 failed, 0 pending" in again.out
     write_clip(tmp_path / "data", Clip(name="damaged.mp4", frame_count=20))
     write_clip(tmp_path / "data", Clip(name="gone.mp4", frame_count=20))
     assert stvg(*arguments(tmp_path)).code == 1
     fixed = stvg(*arguments(tmp_path, "--retry-failed"))
     assert (fixed.code, fixed.error) == (0, "")
-    assert "5 done, 0 failed, 0 to do" in fixed.out
+    assert "5 done, 0 failed, 0 pending" in fixed.out
 
 
 @pytest.mark.usefixtures("scripted")
