@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from stvg_core.api.grounder import Grounder
+from stvg_core.api.run_spec import RunSpec
 from stvg_core.errors import ModelError
 from stvg_core.evaluation.runs import worker
 from stvg_core.evaluation.runs.engine import EngineChoice

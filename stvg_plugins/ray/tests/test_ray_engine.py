@@ -187,7 +187,7 @@ def test_the_local_engine_imports_no_ray(tmp_path: Path, marks: Path) -> None:
         "import sys\n"
         "from tests.support.ray_doubles import *\n"
         f"evaluate(open_dataset('folder', Path({str(tmp_path / 'data')!r})), Path({str(tmp_path / 'run')!r}), "
-        f"DeadlyChoice('scripted', marks=Path({str(marks)!r})), ORGANISER)\n"
+        f"DeadlyChoice(RunSpec('scripted'), marks=Path({str(marks)!r})), ORGANISER)\n"
         "assert 'stvg_core.evaluation.runs.worker' in sys.modules and 'ray' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
@@ -394,7 +394,7 @@ def test_every_cuda_device_has_one_worker_and_a_new_one_gets_the_free_device(tmp
         "from tests.support.ray_doubles import *\n"
         "ray.init(address='local', num_cpus=4, num_gpus=2, object_store_memory=100 * 2**20, include_dashboard=False)\n"
         f"evaluate(open_dataset('folder', Path({str(tmp_path / 'data')!r})), Path({str(tmp_path / 'run')!r}), "
-        f"DeadlyChoice('scripted', marks=Path({str(marks)!r})), ORGANISER, engine=EngineChoice('ray'))\n"
+        f"DeadlyChoice(RunSpec('scripted'), marks=Path({str(marks)!r})), ORGANISER, engine=EngineChoice('ray'))\n"
     )
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, timeout=180)
     opened = [(marks / f"opened-{process}").read_text() for process in processes(marks)]
