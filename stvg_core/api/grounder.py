@@ -57,7 +57,6 @@ Video = str | Path | Frames | UInt8[np.ndarray, "frame height width 3"]
 Tracks = str | Tracker | Sequence[Track] | Sequence[Detections]
 """A tracker by name or as an object; tracks; or detections with tracker ids for every source frame (supervision)."""
 
-_QUERIES_PER_PASS = 8
 _REPORTED_DISTRIBUTIONS = ("stvg-core", "torch", "transformers", "av", "numpy", "accelerate", "bitsandbytes")
 
 
@@ -169,7 +168,7 @@ def ground(
             frames = files.enter_context(_frames_of(video, fps, opening.settings))
         with watch.stage("load"):
             grounder = replace(opening.grounder(), keep_maps=keep_maps)
-        return grounder._ground(frames, request, watch, files.pop_all())  # the same module
+        return grounder._ground(frames, request, watch, files)  # the same module
 
 
 @dataclass(frozen=True)
@@ -405,16 +404,18 @@ class Grounder:
         with ExitStack() as files:
             with watch.stage("video"):
                 frames = files.enter_context(_frames_of(video, fps, grounder.settings))
-            return grounder._ground(frames, request, watch, files.pop_all())
+            return grounder._ground(frames, request, watch, files)
 
     def _ground(
         self, frames: Frames | WindowedVideo, request: _Request, watch: Stopwatch, files: ExitStack
     ) -> GroundingResult | list[GroundingResult]:
-        """Ground checked queries; the files live as long as the results."""
+        """Ground checked queries; on success the files live as long as any of the results."""
         with self._lock:
             if self.session.closed:
                 raise UsageError("expected an open grounder, got one that was closed; load the model again")
-            results = [replace(result, _video_file=_Files(files)) for result in self._results(frames, request, watch)]
+            results = list(self._results(frames, request, watch))
+        shared = _Files(files.pop_all())
+        results = [replace(result, _video_file=shared) for result in results]
         return results[0] if request.single else results
 
     def _results(
@@ -428,18 +429,14 @@ class Grounder:
         # Trackers that do not depend on the query propose once.
         once = replace(self, tracker=VideoCache(self.tracker)) if len(queries) > 1 else self
         views = self.encode(frames, watch)
+        maps: Sequence[BranchMaps | None] = [None] * len(queries)
+        if len(queries) > 1 and not self.learns_prompts:
+            maps = self.compute_maps(views, queries, watch)
         shared = {name: seconds / len(queries) for name, seconds in watch.seconds.items()}
-        for start in range(0, len(queries), _QUERIES_PER_PASS):
-            group = queries[start : start + _QUERIES_PER_PASS]
-            maps_watch = Stopwatch(watch.on_stage)
-            maps: Sequence[BranchMaps | None] = [None] * len(group)
-            if len(group) > 1 and not self.learns_prompts:
-                maps = self.compute_maps(views, group, maps_watch)
-            spent = {name: seconds / len(group) for name, seconds in maps_watch.seconds.items()}
-            for query, query_maps in zip(group, maps, strict=True):
-                one_watch = Stopwatch(watch.on_stage)
-                one_watch.seconds = shared | spent
-                yield once.ground_views(views, query, one_watch, query_maps)
+        for query, query_maps in zip(queries, maps, strict=True):
+            one_watch = Stopwatch(watch.on_stage)
+            one_watch.seconds = dict(shared)
+            yield once.ground_views(views, query, one_watch, query_maps)
 
     def _split(self, query: str, request: _Request, video: str, watch: Stopwatch) -> SubQueries:
         """Return a query's parts: those that were given, else the decomposer's."""

@@ -3,6 +3,7 @@
 import inspect
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
@@ -83,16 +84,6 @@ def _options(
 
 
 _OPTIONS: Final = inspect.signature(_options).parameters
-_LOAD_OPTIONS: Final = (
-    "device",
-    "dtype",
-    "device_map",
-    "quantization",
-    "attn_implementation",
-    "deterministic",
-    "recompute",
-    "cuda_graphs",
-)
 
 
 def with_run_spec(*, without: Sequence[str] = ()) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -146,17 +137,12 @@ def run_spec(model: str, **values: Any) -> "RunSpec":  # noqa: ANN401  # the opt
     """
     # Imported late: no command waits for what it does not need.
     from stvg_core.api.run_spec import RunSpec
-    from stvg_core.plugin.model_reference import LoadOptions
 
-    load = LoadOptions(**{name: values[name] for name in _LOAD_OPTIONS if name in values})
-    names = ("revision", "backend", "preset", "tracks", "decomposer")
-    return RunSpec(
-        model,
-        load=load,
-        overrides=parse_overrides(values.get("setting") or []),
-        extensions=tuple(values.get("extension") or ()),
-        **{name: values[name] for name in names if name in values},
-    )
+    values.pop("plugin", None)  # its callback did the work
+    overrides = parse_overrides(values.pop("setting", None) or [])
+    extensions = tuple(values.pop("extension", None) or ())
+    named = {"tracks": values.pop("tracks")} if "tracks" in values else {}
+    return replace(RunSpec.of(model, overrides=overrides, extensions=extensions, **values), **named)
 
 
 def parse_overrides(settings: Sequence[str]) -> dict[str, Any]:

@@ -1,8 +1,10 @@
 """`load` and `Grounder.ground`: every form of input gives the same tube."""
 
+import gc
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from stvg_core.devtools.demos import DemoCase, find_demos
 from stvg_core.errors import QueryError, TrackError, UsageError, VideoError
 from stvg_core.inputs.video import iterate_frames, probe_video, read_frames
 from stvg_core.inputs.video.from_array import write_lossless_video
+from stvg_core.plugin import Track, Tracker, TrackRequest
 from stvg_core.settings import load_settings
 
 MODEL = "tiny:qwen2-vl"
@@ -68,6 +71,35 @@ def test_an_array_is_the_file(
     del result
     with pytest.raises(VideoError):
         probe_video(file)
+
+
+def test_the_file_of_an_array_lives_as_long_as_any_result(
+    grounder: Grounder, case: DemoCase, pixels: np.ndarray, tmp_path: Path
+) -> None:
+    first, second = grounder.ground(pixels, [case.query, OTHER], fps=10.0)
+    file = second.grounding.frames.info.path
+    assert first.grounding.frames.info.path == file
+    del first
+    gc.collect()
+    second.save(tmp_path)
+    del second
+    gc.collect()
+    assert not Path(file).exists()
+
+
+def test_a_failure_leaves_no_file_behind(grounder: Grounder, case: DemoCase, pixels: np.ndarray) -> None:
+    class Refuses(Tracker):
+        name = "refuses"
+        path = ""
+
+        def propose(self, request: TrackRequest) -> tuple[Track, ...]:
+            Refuses.path = request.frames.info.path
+            raise TrackError("no tracks today")
+
+    with pytest.raises(TrackError, match="no tracks today"):
+        grounder.ground(pixels, case.query, fps=10.0, tracks=Refuses())
+    assert Refuses.path
+    assert not Path(Refuses.path).exists()
 
 
 @pytest.mark.parametrize("fps", [10.0, 29.97, 30000 / 1001, 0.5, 240.0])
