@@ -198,15 +198,18 @@ class Opening:
             if trace is not None or any(options.get(name) for name in ("extensions", "revision", "backend")):
                 raise UsageError("expected a model's name beside options of loading, got an opened session")
             spec = RunSpec.of(model.identity.id, **options)
+        elif isinstance(model, RunSpec):
+            if options:
+                raise UsageError(f"expected a RunSpec or options, got both; put {', '.join(options)} into the RunSpec")
+            spec = model
+        else:
+            spec = RunSpec.of(model, **options)
+        tracker = _tracker(spec.tracks if tracks is None else tracks)
+        check_decomposer(spec.decomposer)
+        if isinstance(model, Session):
             settings = spec.settings or settings_of(model, spec.preset, spec.overrides)
             opened = model
-            check_decomposer(spec.decomposer)
-            return cls(settings, _tracker(tracks, spec), spec.decomposer, None, lambda: opened)
-        if isinstance(model, RunSpec) and options:
-            raise UsageError(f"expected a RunSpec or options, got both; put {', '.join(options)} into the RunSpec")
-        spec = model if isinstance(model, RunSpec) else RunSpec.of(model, **options)
-        tracker = _tracker(tracks, spec)
-        check_decomposer(spec.decomposer)
+            return cls(settings, tracker, spec.decomposer, None, lambda: opened)
         wrappers = open_hook_extensions(spec.extensions)
         resolved = resolve_model(spec.model, spec.revision)
         settings = spec.settings or settings_before_loading(resolved, spec.backend, spec.preset, spec.overrides)
@@ -221,15 +224,13 @@ class Opening:
         return Grounder(session or self.session(), self.settings, self.tracker, self.decomposer, self.revision)
 
 
-def _tracker(tracks: Tracks | None, spec: RunSpec) -> Tracker:
+def _tracker(tracks: Tracks) -> Tracker:
     """Return what proposes the objects.
 
     Raises:
         TrackError: no track, or detections without tracker ids.
         UsageError: there is no such tracker.
     """
-    if tracks is None:
-        return open_tracker(spec.tracks)
     if isinstance(tracks, str):
         return open_tracker(tracks)
     if isinstance(tracks, Tracker):
@@ -397,7 +398,7 @@ class Grounder:
         grounder = replace(
             self,
             settings=settings or self.settings,
-            tracker=self.tracker if tracks is None else _tracker(tracks, RunSpec(self.session.identity.id)),
+            tracker=self.tracker if tracks is None else _tracker(tracks),
             keep_maps=keep_maps or self.keep_maps,
         )
         request = _Request.of(query, attribute, action)
