@@ -1,66 +1,60 @@
-"""The JSON document of `stvg attend`, schema version 1: tokens, frames, curves, and what the arrays are.
-
-Everything but the rows and maps themselves, which are in attention.npz.
-"""
+"""The JSON document of `stvg attend`, schema version 1: everything but the arrays, which are in attention.npz."""
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter
+from pydantic import AfterValidator, Field, JsonValue, TypeAdapter
 
 from stvg_core._internal.json_schema import published_schema
 from stvg_core.method.question_maps import QuestionAttentionMaps
 from stvg_core.outputs.attention.arrays import AXES, reading_arrays, shown_token
 from stvg_core.outputs.report.document import (
-    MAXIMUM_TEXT_LENGTH,
+    BoxPixels,
+    DocumentPart,
     ErrorDocument,
     ModelIdentity,
+    Pixels,
+    Seconds,
+    Text,
     VideoPart,
     plain_settings,
-    video_part,
+    validated,
 )
-from stvg_core.outputs.report.text import clean_text
 
 SCHEMA_ID = "urn:stvg:schema:attention:1"
-_DIGITS = 9
-_SECOND_DIGITS = 6
-_PIXEL_DIGITS = 3
+Value = Annotated[float, AfterValidator(lambda value: float(f"{value:.9g}"))]
+"""Rounded to the precision of float32."""
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class QuestionPart(_Part):
+class QuestionPart(DocumentPart):
     """The question."""
 
-    text: str = Field(description="as it was put to the model, within its chat template")
-    neutral: str | None = Field(description="the question that attention is relative to; None in mode raw")
+    text: Text = Field(description="as it was put to the model, within its chat template")
+    neutral: Text | None = Field(description="the question that attention is relative to; None in mode raw")
 
 
-class AttentionPart(_Part):
+class AttentionPart(DocumentPart):
     """How attention was read."""
 
     mode: Literal["relative", "raw"] = Field(
         description="relative: shares over those of the neutral question; raw: shares"
     )
-    tokens: str = Field(description="which tokens were requested, as --tokens says it")
+    tokens: Text = Field(description="which tokens were requested, as --tokens says it")
     layers: list[int] = Field(description="0-based decoder layers that were averaged, over all heads")
     layer_count: int = Field(ge=1, description="decoder layers of the model")
 
 
-class LayoutPart(_Part):
+class LayoutPart(DocumentPart):
     """Where the visual tokens lie: time step, row, column, in raster order."""
 
     time_steps: int = Field(ge=1)
     rows: int = Field(ge=1)
     columns: int = Field(ge=1)
-    cell_width: float = Field(description="pixels of the video that a cell is wide")
-    cell_height: float = Field(description="pixels of the video that a cell is high")
+    cell_width: Pixels = Field(description="pixels of the video that a cell is wide")
+    cell_height: Pixels = Field(description="pixels of the video that a cell is high")
 
 
-class TokenPart(_Part):
+class TokenPart(DocumentPart):
     """One token of the prompt behind the video."""
 
     position: int = Field(ge=0, description="0-based from the question's first token")
@@ -68,23 +62,23 @@ class TokenPart(_Part):
     id: int | None = Field(description="in the tokenizer's vocabulary; None where the backend does not say")
     kind: Literal["word", "punctuation", "role", "thinking"]
     chosen: bool = Field(description="whether its row is in the maps")
-    share: float = Field(description="share of its attention that goes to the video, 0..1")
-    peak: float = Field(description="largest value of its row, in the requested mode")
-    frame_shares: list[float] = Field(description="share of its attention that goes to each sampled frame")
+    share: Value = Field(description="share of its attention that goes to the video, 0..1")
+    peak: Value = Field(description="largest value of its row, in the requested mode")
+    frame_shares: list[Value] = Field(description="share of its attention that goes to each sampled frame")
 
 
-class FramePart(_Part):
+class FramePart(DocumentPart):
     """One sampled frame."""
 
     frame: int = Field(ge=0, description="0-based source frame")
-    seconds: float = Field(description="presentation time")
+    seconds: Seconds = Field(description="presentation time")
     time_step: int = Field(ge=0, description="token grid that shows it")
-    share: float = Field(description="share of the chosen tokens' attention that goes to it, their mean")
-    peak: float = Field(description="largest value of its map")
-    peak_xyxy: tuple[float, float, float, float] = Field(description="cell with that value, pixels of the video")
+    share: Value = Field(description="share of the chosen tokens' attention that goes to it, their mean")
+    peak: Value = Field(description="largest value of its map")
+    peak_xyxy: BoxPixels = Field(description="cell with that value, pixels of the video")
 
 
-class ArrayPart(_Part):
+class ArrayPart(DocumentPart):
     """One array of attention.npz."""
 
     axes: list[str]
@@ -93,7 +87,7 @@ class ArrayPart(_Part):
     meaning: str
 
 
-class AttentionDocument(_Part):
+class AttentionDocument(DocumentPart):
     """What a model looked at."""
 
     schema_version: Literal[1] = Field(description="a new number where a field changes its meaning or goes")
@@ -109,7 +103,7 @@ class AttentionDocument(_Part):
     settings: dict[str, JsonValue] = Field(description="everything that decided the result")
     timings_seconds: dict[str, float] = Field(description="wall-clock seconds per stage")
     versions: dict[str, str] = Field(description="versions of what ran")
-    warnings: list[str] = Field(description="what could not be done as requested, one sentence each")
+    warnings: list[Text] = Field(description="what could not be done as requested, one sentence each")
 
 
 def build_attention_document(
@@ -137,71 +131,70 @@ def build_attention_document(
     Raises:
         OutputError: a number is not finite.
     """
-    frames, info, layout = reading.frames, reading.frames.info, reading.layout
-    peaks = reading.shown_rows.max(axis=1)
-    return AttentionDocument(
-        schema_version=1,
-        status="ok",
-        video=video_part(info),
-        question=QuestionPart(
-            text=_text(reading.question),
-            neutral=_text(reading.neutral_question) if reading.mode == "relative" else None,
-        ),
-        model=model,
-        attention=AttentionPart(
-            mode=reading.mode, tokens=_text(asked_tokens), layers=list(reading.layers), layer_count=layer_count
-        ),
-        layout=LayoutPart(
-            time_steps=layout.time_steps,
-            rows=layout.rows,
-            columns=layout.columns,
-            cell_width=round(info.width / layout.columns, _PIXEL_DIGITS),
-            cell_height=round(info.height / layout.rows, _PIXEL_DIGITS),
-        ),
-        tokens=[
-            TokenPart(
-                position=place,
-                text=shown_token(token),
-                id=token.id,
-                kind=token.kind,
-                chosen=place in reading.chosen,
-                share=_number(share),
-                peak=_number(peak),
-                frame_shares=[_number(one) for one in shares],
-            )
-            for place, (token, share, peak, shares) in enumerate(
-                zip(reading.tokens, reading.token_shares, peaks, reading.token_frame_shares, strict=True)
-            )
-        ],
-        frames=[
-            FramePart(
-                frame=int(frame),
-                seconds=round(float(seconds), _SECOND_DIGITS),
-                time_step=step,
-                share=_number(share),
-                peak=_number(peak),
-                peak_xyxy=(_pixel(box[0]), _pixel(box[1]), _pixel(box[2]), _pixel(box[3])),
-            )
-            for frame, seconds, step, share, peak, box in zip(
-                frames.indices,
-                frames.seconds,
-                layout.time_step_of_frame,
-                reading.frame_shares,
-                reading.frame_peaks,
-                reading.peak_boxes_xyxy(),
-                strict=True,
-            )
-        ],
-        arrays={
-            name: ArrayPart(
-                axes=list(AXES[name][0]), shape=list(array.shape), dtype=array.dtype.str, meaning=AXES[name][1]
-            )
-            for name, array in reading_arrays(reading).items()
+    frames, layout = reading.frames, reading.layout
+    token_peaks = reading.shown_rows.max(axis=1).tolist()
+    token_shares, token_frame_shares = reading.token_shares.tolist(), reading.token_frame_shares.tolist()
+    frame_rows = zip(
+        frames.indices.tolist(),
+        frames.seconds.tolist(),
+        layout.time_step_of_frame,
+        reading.frame_shares.tolist(),
+        reading.frame_peaks.tolist(),
+        reading.peak_boxes_xyxy().tolist(),
+        strict=True,
+    )
+    return validated(
+        AttentionDocument,
+        {
+            "schema_version": 1,
+            "status": "ok",
+            "video": frames.info,
+            "question": {
+                "text": reading.question,
+                "neutral": reading.neutral_question if reading.mode == "relative" else None,
+            },
+            "model": model,
+            "attention": {
+                "mode": reading.mode,
+                "tokens": asked_tokens,
+                "layers": reading.layers,
+                "layer_count": layer_count,
+            },
+            "layout": {
+                "time_steps": layout.time_steps,
+                "rows": layout.rows,
+                "columns": layout.columns,
+                "cell_width": frames.info.width / layout.columns,
+                "cell_height": frames.info.height / layout.rows,
+            },
+            "tokens": [
+                {
+                    "position": place,
+                    "text": shown_token(token),
+                    "id": token.id,
+                    "kind": token.kind,
+                    "chosen": place in reading.chosen,
+                    "share": token_shares[place],
+                    "peak": token_peaks[place],
+                    "frame_shares": token_frame_shares[place],
+                }
+                for place, token in enumerate(reading.tokens)
+            ],
+            "frames": [dict(zip(FramePart.model_fields, row, strict=True)) for row in frame_rows],
+            "arrays": {
+                name: {
+                    "axes": AXES[name][0],
+                    "shape": array.shape,
+                    "dtype": array.dtype.str,
+                    "meaning": AXES[name][1],
+                }
+                for name, array in reading_arrays(reading).items()
+            },
+            "settings": plain_settings(settings),
+            "timings_seconds": timings_seconds,
+            "versions": versions,
+            "warnings": warnings,
         },
-        settings=plain_settings(settings),
-        timings_seconds=dict(timings_seconds),
-        versions=dict(versions),
-        warnings=[_text(warning) for warning in warnings],
     )
 
 
@@ -209,16 +202,3 @@ def schema_text() -> str:
     """Return the JSON schema (draft 2020-12) of result and error, as docs/schema holds it."""
     schema = TypeAdapter[Any](AttentionDocument | ErrorDocument).json_schema(mode="serialization")
     return published_schema(schema, SCHEMA_ID, "Result of stvg attend")
-
-
-def _text(text: str) -> str:
-    return clean_text(text, MAXIMUM_TEXT_LENGTH)
-
-
-def _number(value: "float | np.floating") -> float:
-    """Return a value rounded to the precision of float32."""
-    return float(f"{float(value):.{_DIGITS}g}")
-
-
-def _pixel(value: float) -> float:
-    return round(float(value), _PIXEL_DIGITS)

@@ -1,107 +1,130 @@
-"""The JSON document of one grounding, as `stvg ground --json` and tube.json hold it.
+"""The JSON document of one grounding (schema version 1), as `stvg ground --json` and tube.json hold it.
 
-The models (schema version 1; docs/output.md describes the fields, docs/schema/grounding-1.schema.json is made from
-them), and what turns a grounding into them. Every number is finite; boxes are pixels of the video as displayed, frames
-are 0-based, `end_frame` is inclusive.
+docs/output.md describes the fields, docs/schema/grounding-1.schema.json is made from the models.
 """
 
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, is_dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    JsonValue,
+    TypeAdapter,
+    ValidationError,
+)
 
 from stvg_core._internal.json_schema import published_schema
 from stvg_core.errors import OutputError
+from stvg_core.outputs.report.staging import own_errors
 from stvg_core.outputs.report.text import clean_text, escape_controls, replace_surrogates
-from stvg_core.values import FirstAnswer, Grounding, PromptEffect, SearchedWindow, Tube, VideoInfo
+from stvg_core.values import FirstAnswer, Grounding, PromptEffect
 
 SCHEMA_ID = "urn:stvg:schema:grounding:1"
-MAXIMUM_TEXT_LENGTH = 10_000
+_MAXIMUM_TEXT_LENGTH = 10_000
 _LINE_LENGTH = 110
-_PIXEL_DIGITS = 3
-_SECOND_DIGITS = 6
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+def _clean(text: str) -> str:
+    return clean_text(text, _MAXIMUM_TEXT_LENGTH)
 
 
-class ModelIdentity(_Part):
+def _clean_if_text(value: object) -> object:
+    return _clean(value) if isinstance(value, str) else value
+
+
+def _replace_if_text(value: object) -> object:
+    return replace_surrogates(value) if isinstance(value, str) else value
+
+
+Text = Annotated[str, BeforeValidator(_clean_if_text)]
+Verbatim = Annotated[str, BeforeValidator(_replace_if_text)]
+"""Paths and tokens: as they are, and escaped where they are written."""
+Seconds = Annotated[float, AfterValidator(lambda value: round(float(value), 6))]
+Pixels = Annotated[float, AfterValidator(lambda value: round(float(value), 3))]
+BoxPixels = tuple[Pixels, Pixels, Pixels, Pixels]
+
+
+class DocumentPart(BaseModel):
+    """Base of all parts of documents: text is cleaned, numbers are rounded and must be finite."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, from_attributes=True)
+
+
+class ModelIdentity(DocumentPart):
     """Which model answered, through which installed backend."""
 
-    id: str = Field(description="as the user named it")
-    backend: str = Field(description="name of the backend plugin")
-    distribution: str = Field(
+    id: Text = Field(description="as the user named it")
+    backend: Text = Field(description="name of the backend plugin")
+    distribution: Text = Field(
         description="the installed distribution that holds it; of a backend in a single file, the name of the file"
     )
-    version: str = Field(description="version of that distribution; of a single file, the SHA-256 of its bytes")
+    version: Text = Field(description="version of that distribution; of a single file, the SHA-256 of its bytes")
     hook_api: int = Field(ge=1, description="version of the hooks it was written for")
 
-    @field_validator("id", "backend", "distribution", "version", mode="before")
-    @classmethod
-    def _harmless(cls, value: object) -> object:
-        return clean_text(value, MAXIMUM_TEXT_LENGTH) if isinstance(value, str) else value
 
-
-class VideoPart(_Part):
+class VideoPart(DocumentPart):
     """The video, as displayed."""
 
-    path: str = Field(description="as the user named it")
+    path: Verbatim = Field(description="as the user named it")
     width: int = Field(ge=1, description="pixels")
     height: int = Field(ge=1, description="pixels")
     frame_count: int = Field(ge=1)
-    fps: float = Field(ge=0, description="mean frames per second")
-    duration_seconds: float = Field(ge=0)
+    fps: Seconds = Field(ge=0, description="mean frames per second")
+    duration_seconds: Seconds = Field(ge=0)
 
 
-class QueryPart(_Part):
+class QueryPart(DocumentPart):
     """The query and its two sub-queries."""
 
-    text: str
-    attribute: str = Field(description="who or what")
-    action: str = Field(description="what happens")
-    decomposer: str = Field(description="name of the decomposer that made the sub-queries")
+    text: Text
+    attribute: Text = Field(description="who or what")
+    action: Text = Field(description="what happens")
+    decomposer: Text = Field(description="name of the decomposer that made the sub-queries")
 
 
-class BoxPart(_Part):
+class BoxPart(DocumentPart):
     """Where the object is in one source frame."""
 
     frame: int = Field(ge=0, description="0-based source frame")
-    seconds: float = Field(description="presentation time of that frame")
-    xyxy: tuple[float, float, float, float] = Field(description="x0, y0, x1, y1 in pixels of the video as displayed")
+    seconds: Seconds = Field(description="presentation time of that frame")
+    xyxy: BoxPixels = Field(description="x0, y0, x1, y1 in pixels of the video as displayed")
 
 
-class TubePart(_Part):
+class TubePart(DocumentPart):
     """When and where: one box for every source frame of the span."""
 
-    start_seconds: float = Field(description="presentation time of the first frame")
-    end_seconds: float = Field(description="when the last frame leaves the screen")
+    start_seconds: Seconds = Field(description="presentation time of the first frame")
+    end_seconds: Seconds = Field(description="when the last frame leaves the screen")
     start_frame: int = Field(ge=0)
     end_frame: int = Field(ge=0, description="inclusive")
     boxes: list[BoxPart] = Field(min_length=1)
 
 
-class TrackPart(_Part):
+class TrackPart(DocumentPart):
     """A candidate that was scored."""
 
-    label: str
+    label: Text
     start_frame: int = Field(description="first source frame of the track")
     end_frame: int = Field(description="last source frame of the track, inclusive")
 
 
-class FrameScore(_Part):
+class FrameScore(DocumentPart):
     """How well one sampled frame fits the action."""
 
     frame: int = Field(ge=0, description="0-based source frame")
     score: float
 
 
-class ScoresPart(_Part):
+class ScoresPart(DocumentPart):
     """Higher is better; comparable within this document only."""
 
     tracks: list[float] = Field(description="one per candidate track, in the order of the field `tracks`")
@@ -109,7 +132,7 @@ class ScoresPart(_Part):
     frames: list[FrameScore] = Field(description="one per sampled frame, inside the chosen track")
 
 
-class PromptPart(_Part):
+class PromptPart(DocumentPart):
     """What a branch's learned visual prompt did."""
 
     margin_before: float = Field(description="logit of yes minus that of no for the sub-query, without the prompt")
@@ -117,17 +140,17 @@ class PromptPart(_Part):
     prompt_norm_share: float = Field(ge=0, description="norm of the prompt over that of the visual tokens")
 
 
-class AnswerPart(_Part):
+class AnswerPart(DocumentPart):
     """What the model would have said first to a branch's question, without a visual prompt."""
 
-    first_token: str = Field(description="the most probable token of the whole vocabulary")
+    first_token: Verbatim = Field(description="the most probable token of the whole vocabulary")
     probability: float = Field(ge=0, description="its softmax probability")
 
 
-class DiagnosticsPart(_Part):
+class DiagnosticsPart(DocumentPart):
     """Numbers worth looking at: margins before each step of a prompt, and what came of the prompts."""
 
-    model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False)
+    model_config = ConfigDict(extra="allow")
     __pydantic_extra__: dict[str, float] = Field(init=False)
 
     prompts: dict[str, PromptPart] = Field(
@@ -136,20 +159,20 @@ class DiagnosticsPart(_Part):
     answers: dict[str, AnswerPart] = Field(default={}, description="by branch: spatial and temporal")
 
 
-class WindowPart(_Part):
+class WindowPart(DocumentPart):
     """A window of a long video that was searched."""
 
     start_frame: int = Field(ge=0, description="first source frame")
     end_frame: int = Field(ge=0, description="last source frame, inclusive")
-    start_seconds: float = Field(description="presentation time of the first frame")
-    end_seconds: float = Field(description="when the last frame leaves the screen")
+    start_seconds: Seconds = Field(description="presentation time of the first frame")
+    end_seconds: Seconds = Field(description="when the last frame leaves the screen")
     margin: float | None = Field(
         description="logit of yes minus no that ranks windows; null where the window could not be read"
     )
     joined: bool = Field(description="whether the tube was looked for in it")
 
 
-class GroundingDocument(_Part):
+class GroundingDocument(DocumentPart):
     """The result of one grounding, and what led to it."""
 
     schema_version: Literal[1] = Field(description="a new number where a field changes its meaning or goes")
@@ -163,15 +186,15 @@ class GroundingDocument(_Part):
     settings: dict[str, JsonValue] = Field(description="everything that decided the result")
     diagnostics: DiagnosticsPart
     timings_seconds: dict[str, float] = Field(description="wall-clock seconds per stage")
-    versions: dict[str, str] = Field(description="versions of what ran")
-    warnings: list[str] = Field(description="what could not be done as requested, one sentence each")
+    versions: dict[Text, Text] = Field(description="versions of what ran")
+    warnings: list[Text] = Field(description="what could not be done as requested, one sentence each")
     windows: list[WindowPart] = Field(
         default=[],
         description="where a long video was searched, in order of time; none where it was sampled as a whole",
     )
 
 
-class ErrorDocument(_Part):
+class ErrorDocument(DocumentPart):
     """What stands in the place of a result where there is none."""
 
     schema_version: Literal[1] = Field(description="a new number where a field changes its meaning or goes")
@@ -206,49 +229,67 @@ def build_document(
     Raises:
         OutputError: a score, time or box is not finite, or a setting cannot be said in JSON.
     """
-    info, sub_queries = grounding.frames.info, grounding.sub_queries
-    diagnostics, odd_diagnostics = _finite_entries(grounding.diagnostics)
-    timings, odd_timings = _finite_entries(grounding.timings_seconds)
-    warnings = [*sub_queries.warnings, *grounding.warnings]
-    effects, odd_effects = _finite_parts(grounding.prompts)
-    answers, odd_answers = _finite_parts(grounding.answers)
-    odd = (*odd_diagnostics, *odd_timings, *odd_effects, *odd_answers)
-    warnings += [f"{name} was not a finite number and is left out" for name in odd]
-    return GroundingDocument(
-        schema_version=1,
-        status="ok",
-        video=video_part(info),
-        query=QueryPart(
-            text=_text(sub_queries.text),
-            attribute=_text(sub_queries.attribute),
-            action=_text(sub_queries.action),
-            decomposer=_text(sub_queries.decomposer),
-        ),
-        model=model,
-        tube=_tube_part(grounding.tube),
-        tracks=[
-            TrackPart(label=_text(track.label), start_frame=int(track.frames[0]), end_frame=int(track.frames[-1]))
-            for track in grounding.tracks
-        ],
-        scores=ScoresPart(
-            tracks=[_finite("a track score", score) for score in grounding.track_scores],
-            chosen_track=int(grounding.chosen_track),
-            frames=[
-                FrameScore(frame=int(frame), score=_finite("a frame score", score))
-                for frame, score in zip(grounding.frames.indices, grounding.frame_scores, strict=True)
+    sub_queries, tube = grounding.sub_queries, grounding.tube
+    odd: list[str] = []
+    prompts, answers = _finite_entries(grounding.prompts, odd), _finite_entries(grounding.answers, odd)
+    diagnostics = {"prompts": prompts, "answers": answers} | _finite_entries(grounding.diagnostics, odd)
+    timings = _finite_entries(grounding.timings_seconds, odd)
+    left_out = (f"{name} was not a finite number and is left out" for name in odd)
+    boxes = zip(tube, tube.frame_seconds.tolist(), strict=True)
+    scores = zip(grounding.frames.indices.tolist(), grounding.frame_scores.tolist(), strict=True)
+    return validated(
+        GroundingDocument,
+        {
+            "schema_version": 1,
+            "status": "ok",
+            "video": grounding.frames.info,
+            "query": sub_queries,
+            "model": model,
+            "tube": {
+                "start_seconds": tube.span.start_seconds,
+                "end_seconds": tube.span.end_seconds,
+                "start_frame": tube.start_frame,
+                "end_frame": tube.end_frame,
+                "boxes": [{"frame": frame, "seconds": seconds, "xyxy": box} for (frame, box), seconds in boxes],
+            },
+            "tracks": [
+                {"label": track.label, "start_frame": int(track.frames[0]), "end_frame": int(track.frames[-1])}
+                for track in grounding.tracks
             ],
-        ),
-        settings={"decomposer": _text(sub_queries.decomposer), **plain_settings(settings)},
-        diagnostics=DiagnosticsPart(
-            prompts={branch: PromptPart(**effect) for branch, effect in effects.items()},
-            answers={branch: AnswerPart(**answer) for branch, answer in answers.items()},
-            **diagnostics,
-        ),
-        timings_seconds=timings,
-        versions={_text(name): _text(version) for name, version in versions.items()},
-        warnings=list(dict.fromkeys(_text(warning) for warning in warnings)),
-        windows=[_window_part(window) for window in grounding.windows],
+            "scores": {
+                "tracks": grounding.track_scores.tolist(),
+                "chosen_track": int(grounding.chosen_track),
+                "frames": [{"frame": frame, "score": score} for frame, score in scores],
+            },
+            "settings": plain_settings({"decomposer": sub_queries.decomposer, **settings}),
+            "diagnostics": diagnostics,
+            "timings_seconds": timings,
+            "versions": versions,
+            "warnings": list(dict.fromkeys([*sub_queries.warnings, *grounding.warnings, *left_out])),
+            "windows": grounding.windows,
+        },
     )
+
+
+_Document = TypeVar("_Document", bound=BaseModel)
+
+
+def validated(kind: type[_Document], values: Mapping[str, Any]) -> _Document:
+    """Return a document of these values.
+
+    Raises:
+        OutputError: a number is not finite.
+    """
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        problem = first["msg"].replace("Input should be", f"expected {where} to be")
+        raise OutputError(
+            f"{problem}, got {first['input']}; run again with another --preset, and report it to the authors of the "
+            "backend or tracker"
+        ) from error
 
 
 def build_error_document(error: Exception | str) -> ErrorDocument:
@@ -257,23 +298,7 @@ def build_error_document(error: Exception | str) -> ErrorDocument:
     >>> build_error_document("no such file: a.mp4;\n name a video").error
     'no such file: a.mp4; name a video'
     """
-    return ErrorDocument(schema_version=1, status="error", error=_text(str(error)) or type(error).__name__)
-
-
-def video_part(info: VideoInfo) -> VideoPart:
-    """Return what a document says of its video.
-
-    Raises:
-        OutputError: frame rate or duration is not finite.
-    """
-    return VideoPart(
-        path=replace_surrogates(info.path),
-        width=info.width,
-        height=info.height,
-        frame_count=info.frame_count,
-        fps=round(_finite("the frame rate", float(info.fps)), _SECOND_DIGITS),
-        duration_seconds=round(_finite("the duration", info.duration_seconds), _SECOND_DIGITS),
-    )
+    return ErrorDocument(schema_version=1, status="error", error=_clean(str(error)) or type(error).__name__)
 
 
 def plain_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -285,7 +310,8 @@ def plain_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     >>> plain_settings({"folder": Path("a"), "steps": (1, 2)})
     {'folder': 'a', 'steps': [1, 2]}
     """
-    return _plain_mapping("settings", settings)
+    plain: dict[str, Any] = _plain("settings", settings)
+    return plain
 
 
 def dump_document(document: BaseModel, *, compact: bool = True) -> str:
@@ -307,80 +333,23 @@ def write_document(path: Path, document: BaseModel) -> None:
     Raises:
         OutputError: the file cannot be written.
     """
-    try:
+    with own_errors(path):
         path.write_text(dump_document(document, compact=False), encoding="utf-8")
-    except OSError as error:
-        raise OutputError(f"cannot write {path}: {error.strerror}; choose another folder with --out") from error
 
 
-def _tube_part(tube: Tube) -> TubePart:
-    frames = range(tube.start_frame, tube.end_frame + 1)
-    return TubePart(
-        start_seconds=_seconds(tube.span.start_seconds),
-        end_seconds=_seconds(tube.span.end_seconds),
-        start_frame=tube.start_frame,
-        end_frame=tube.end_frame,
-        boxes=[
-            BoxPart(frame=frame, seconds=_seconds(seconds), xyxy=(_pixel(x0), _pixel(y0), _pixel(x1), _pixel(y1)))
-            for frame, seconds, (x0, y0, x1, y1) in zip(frames, tube.frame_seconds, tube.boxes_xyxy, strict=True)
-        ],
-    )
-
-
-def _window_part(window: SearchedWindow) -> WindowPart:
-    return WindowPart(
-        start_frame=window.start_frame,
-        end_frame=window.end_frame,
-        start_seconds=_seconds(window.start_seconds),
-        end_seconds=_seconds(window.end_seconds),
-        margin=None if window.margin is None else _finite("a window's margin", window.margin),
-        joined=window.joined,
-    )
-
-
-def _seconds(value: float) -> float:
-    return round(_finite("a time", value), _SECOND_DIGITS)
-
-
-def _pixel(value: float) -> float:
-    return round(_finite("a box corner of the tube", value), _PIXEL_DIGITS)
-
-
-def _finite(what: str, value: float) -> float:
-    number = float(value)
-    if not math.isfinite(number):
-        raise OutputError(
-            f"expected {what} to be a finite number, got {number}; run again with another --preset, "
-            "and report it to the authors of the backend or tracker"
-        )
-    return number
-
-
-def _finite_entries(entries: Mapping[str, float]) -> tuple[dict[str, float], list[str]]:
-    """Return the finite entries, and the names of the others: a side number never costs a result."""
-    finite = {_text(name): float(value) for name, value in entries.items() if math.isfinite(value)}
-    return finite, [name for name in entries if _text(name) not in finite]
-
-
-def _finite_parts(
-    parts: Mapping[str, PromptEffect] | Mapping[str, FirstAnswer],
-) -> tuple[dict[str, dict[str, Any]], list[str]]:
-    """Return the fields of the parts whose numbers are finite, and the names of the others."""
-    finite: dict[str, dict[str, Any]] = {}
-    odd = []
-    for branch, part in parts.items():
-        values = asdict(part)
-        wrong = [name for name, value in values.items() if isinstance(value, float) and not math.isfinite(value)]
-        if wrong:
-            odd += [f"{branch} {name}" for name in wrong]
-        else:
-            # A token may be white space alone: it is written as it is, and escaped where it is written.
-            finite[branch] = {n: replace_surrogates(v) if isinstance(v, str) else v for n, v in values.items()}
-    return finite, odd
-
-
-def _plain_mapping(where: str, value: Mapping[str, Any]) -> dict[str, Any]:
-    return {_text(str(name)): _plain(f"{where}.{name}", item) for name, item in value.items()}
+def _finite_entries(
+    entries: Mapping[str, float] | Mapping[str, PromptEffect] | Mapping[str, FirstAnswer], odd: list[str]
+) -> dict[str, Any]:
+    """Return the entries whose numbers are finite; `odd` gets the names of the others: they never cost a result."""
+    finite = {}
+    for name, entry in entries.items():
+        fields = {f"{name} {field}": value for field, value in asdict(entry).items()} if is_dataclass(entry) else None
+        numbers = {name: entry} if fields is None else fields
+        wrong = [key for key, value in numbers.items() if not isinstance(value, str) and not math.isfinite(value)]
+        odd += wrong
+        if not wrong:
+            finite[_clean(name)] = entry if fields else float(entry)
+    return finite
 
 
 def _plain(where: str, value: object) -> Any:  # noqa: ANN401  # pydantic checks it as JsonValue
@@ -388,16 +357,16 @@ def _plain(where: str, value: object) -> Any:  # noqa: ANN401  # pydantic checks
     match value:
         case np.generic() | np.ndarray():
             plain: Any = _plain(where, value.tolist())
-        case None | bool() | int():
+        case float() if not math.isfinite(value):
+            raise OutputError(f"expected {where} to be a finite number, got {value}; set another value")
+        case None | bool() | int() | float():
             plain = value
-        case float():
-            plain = _finite(where, value)
         case str() | Path():
-            plain = _text(str(value))
+            plain = _clean(str(value))
         case BaseModel():
-            plain = _plain_mapping(where, value.model_dump())
+            plain = _plain(where, value.model_dump())
         case Mapping():
-            plain = _plain_mapping(where, value)
+            plain = {_clean(str(name)): _plain(f"{where}.{name}", item) for name, item in value.items()}
         case list() | tuple():
             plain = [_plain(f"{where}[{index}]", item) for index, item in enumerate(value)]
         case _:
@@ -405,10 +374,6 @@ def _plain(where: str, value: object) -> Any:  # noqa: ANN401  # pydantic checks
                 f"expected text, numbers, lists and mappings in {where}, got {type(value).__name__}; name it by text"
             )
     return plain
-
-
-def _text(text: str) -> str:
-    return clean_text(text, MAXIMUM_TEXT_LENGTH)
 
 
 def _dumps(value: object) -> str:

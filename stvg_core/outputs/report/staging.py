@@ -17,15 +17,29 @@ from stvg_core.errors import OutputError
 _CURE = "choose another folder with --out"
 
 
+@contextmanager
+def own_errors(path: Path) -> Iterator[None]:
+    """Turn the system's errors of writing into one that names the file or folder and the cure.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {str(error.strerror or error).lower()}; {_CURE}") from error
+
+
 def check_output_folder(folder: Path) -> None:
     """Find out whether files could be written to a folder, without writing; worth it before long work.
 
     Raises:
         OutputError: it is a file, lies below a file, or may not be written to.
     """
-    with _own_errors(folder):
-        target = folder.resolve()
-        existing = target
+    if "\0" in str(folder):
+        raise OutputError(f"expected a folder name, got {str(folder)!r}; {_CURE}")
+    with own_errors(folder):
+        existing = folder.resolve()
         # exists() follows links and says False for what cannot be looked at.
         while not existing.exists() and existing != existing.parent:
             existing = existing.parent
@@ -50,7 +64,7 @@ def staged_files(folder: Path) -> Iterator[Path]:
     """
     check_output_folder(folder)
     with contextlib.ExitStack() as undo:
-        with _own_errors(folder):
+        with own_errors(folder):
             target = folder.resolve()
             # Inside an existing folder, which may be a mount point: a rename does not cross file systems.
             home = target if target.exists() else target.parent
@@ -60,8 +74,7 @@ def staged_files(folder: Path) -> Iterator[Path]:
             stage = home / f".stvg-{secrets.token_hex(8)}"
             stage.mkdir()
             undo.callback(shutil.rmtree, stage, ignore_errors=True)
-        yield stage
-        with _own_errors(folder):
+            yield stage
             _move(stage, target)
         # All went well: only the stage itself has to go, and it goes with or without the parents.
         shutil.rmtree(stage, ignore_errors=True)
@@ -112,16 +125,3 @@ def _is_own_folder(path: Path) -> bool:
 def _remove_if_empty(folder: Path) -> None:
     with contextlib.suppress(OSError):
         folder.rmdir()
-
-
-@contextmanager
-def _own_errors(folder: Path) -> Iterator[None]:
-    """Turn the system's errors into one that names the folder and the cure."""
-    try:
-        yield
-    except OSError as error:
-        reason = error.strerror or type(error).__name__
-        raise OutputError(f"cannot write to the folder {folder}: {reason.lower()}; {_CURE}") from error
-    except ValueError as error:
-        # A path with a null character.
-        raise OutputError(f"expected a folder name, got {str(folder)!r} ({error}); {_CURE}") from error
