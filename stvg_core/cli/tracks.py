@@ -140,10 +140,11 @@ def _write(
 
 def _draw(show: Path, frames: "Frames", found: "tuple[Track, ...]") -> None:
     from stvg_core.inputs.video import iterate_frames
-    from stvg_core.outputs.report.track_drawing import write_track_sheet, write_track_video
+    from stvg_core.outputs.report.drawing import save_png
+    from stvg_core.outputs.report.track_drawing import draw_track_sheet, write_track_video
 
     if show.suffix.lower() == _PNG:
-        write_track_sheet(show, frames, found)
+        save_png(show, draw_track_sheet(frames, found))
         return
     info = frames.info
     write_track_video(show, iterate_frames(info.path, info, 0, info.frame_count - 1), info, found)

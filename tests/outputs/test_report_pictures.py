@@ -9,11 +9,11 @@ import pytest
 from PIL import Image
 
 from stvg_core.errors import OutputError, VideoError
-from stvg_core.outputs.report.contact_sheet import SheetGeometry, draw_contact_sheet, write_contact_sheet
+from stvg_core.outputs.report.contact_sheet import TileSheet, draw_contact_sheet
 from stvg_core.outputs.report.document import build_document
-from stvg_core.outputs.report.drawing import PAPER, PREDICTION, TRUTH, blend_heat, draw_box, heat_scale
+from stvg_core.outputs.report.drawing import PAPER, PREDICTION, TRUTH, blend_heat, draw_box, heat_scale, save_png
 from stvg_core.outputs.report.folder import write_output_folder
-from stvg_core.outputs.report.overlay import OverlayGeometry, write_overlay
+from stvg_core.outputs.report.overlay import VideoCanvas, write_overlay
 from stvg_core.values import VideoInfo
 from tests.support.groundings import GREY, IRREGULAR, MODEL, a_grounding, a_tube, an_info
 
@@ -38,7 +38,7 @@ def share_of_color(pixels: np.ndarray, color: tuple[int, int, int]) -> float:
     return float((np.abs(pixels.astype(int) - color).max(axis=-1) < 40).mean())
 
 
-def edges(picture: np.ndarray, geometry: OverlayGeometry, box: tuple[float, float, float, float]) -> list[np.ndarray]:
+def edges(picture: np.ndarray, geometry: VideoCanvas, box: tuple[float, float, float, float]) -> list[np.ndarray]:
     """Return the pixels along each of a box's four edges, away from the corners."""
     shown = picture[geometry.image_top :, geometry.image_left :]
     x0, y0, x1, y1 = np.rint(geometry.box_in_image(np.array(box))).astype(int)
@@ -53,7 +53,7 @@ def test_the_overlay_keeps_frames_times_and_shows_the_box_in_the_span_only(tmp_p
     path = tmp_path / "overlay.mp4"
     assert write_overlay(path, grey_pictures(info), info, a_tube(info, 3, 6, box), "the man runs") == 10
     pictures, seconds, duration = read_back(path)
-    geometry = OverlayGeometry.of(info)
+    geometry = VideoCanvas(info, "")
     assert np.abs(np.array(seconds) - IRREGULAR).max() < 1e-3
     assert duration == pytest.approx(info.duration_seconds, abs=0.09)
     assert pictures[0].shape == (geometry.height, geometry.width, 3)
@@ -76,14 +76,14 @@ def test_the_truth_has_its_own_colour_and_span(tmp_path: Path):
     tube, truth = a_tube(info, 1, 2, box), a_tube(info, 5, 6, box)
     write_overlay(tmp_path / "o.mp4", grey_pictures(info), info, tube, "x", truth=truth)
     pictures, _, _ = read_back(tmp_path / "o.mp4")
-    geometry = OverlayGeometry.of(info)
+    geometry = VideoCanvas(info, "")
     for frame, picture in enumerate(pictures):
         shares = [share_of_color(edge, TRUTH) for edge in edges(picture, geometry, box)]
         assert min(shares) > 0.2 if frame in (5, 6) else max(shares) == 0, (frame, shares)
-    bar = pictures[0][geometry.time_bar_top : geometry.time_bar_top + 8]
+    bar = pictures[0][geometry.bar.top : geometry.bar.top + 8]
     columns = np.flatnonzero((np.abs(bar.astype(int) - TRUTH).max(axis=-1) < 50).any(axis=0))
     length = info.frame_end_seconds(9) - info.frame_seconds[0]
-    left, right = geometry.margin, geometry.width - geometry.margin
+    left, right = geometry.bar.left, geometry.bar.right
     for column, at_seconds in ((columns[0], truth.span.start_seconds), (columns[-1], truth.span.end_seconds)):
         expected = left + (at_seconds - info.frame_seconds[0]) / length * (right - left)
         assert column == pytest.approx(expected, abs=3)
@@ -92,9 +92,9 @@ def test_the_truth_has_its_own_colour_and_span(tmp_path: Path):
 def test_the_position_moves_along_the_time_bar(tmp_path: Path):
     info = an_info()
     write_overlay(tmp_path / "o.mp4", grey_pictures(info), info, a_tube(info, 3, 3, (9, 9, 60, 60)), "x")
-    geometry = OverlayGeometry.of(info)
+    geometry = VideoCanvas(info, "")
     brightest = [
-        int(picture[geometry.time_bar_top + 2].sum(axis=-1).argmax()) for picture in read_back(tmp_path / "o.mp4")[0]
+        int(picture[geometry.bar.top + 2].sum(axis=-1).argmax()) for picture in read_back(tmp_path / "o.mp4")[0]
     ]
     assert brightest == sorted(brightest)
     assert brightest[-1] - brightest[0] > geometry.width // 2
@@ -160,7 +160,7 @@ def test_boxes_far_outside_are_cut_and_never_crash():
 @pytest.mark.parametrize(("width", "height"), [(160, 90), (96, 96), (45, 80), (4, 900), (900, 4)])
 def test_the_contact_sheet_has_the_size_that_its_geometry_says(sample_count: int, width: int, height: int):
     sheet = draw_contact_sheet(a_grounding(sample_count, width, height))
-    geometry = SheetGeometry.of(min(sample_count, 20), width, height)
+    geometry = TileSheet("x", min(sample_count, 20), an_info(width, height), 2)
     assert sheet.shape == (geometry.height, 1280, 3)
     assert geometry.columns * geometry.rows >= min(sample_count, 20)
     last_left, last_top = geometry.corner(min(sample_count, 20) - 1)
@@ -173,7 +173,7 @@ def test_the_contact_sheet_has_the_size_that_its_geometry_says(sample_count: int
 
 def test_tiles_show_heat_and_a_box_that_is_thick_inside_the_span():
     grounding = a_grounding(6)
-    sheet, geometry = draw_contact_sheet(grounding), SheetGeometry.of(6, 160, 90)
+    sheet, geometry = draw_contact_sheet(grounding), TileSheet("x", 6, grounding.frames.info, 2)
     thickness = []
     for tile, frame in enumerate(grounding.frames.indices):
         left, top = geometry.corner(tile)
@@ -201,11 +201,11 @@ def test_heat_has_one_scale_for_all_frames_and_survives_constant_maps():
 
 def test_any_query_and_an_unwritable_path(tmp_path: Path):
     grounding = a_grounding(2, text="\x1b[31m人 \ud800 \u202e" + "W" * 5000)
-    write_contact_sheet(tmp_path / "c.png", grounding)
+    save_png(tmp_path / "c.png", draw_contact_sheet(grounding))
     with Image.open(tmp_path / "c.png") as picture:
         assert picture.size[0] == 1280
     with pytest.raises(OutputError, match="cannot write"):
-        write_contact_sheet(tmp_path / "no" / "c.png", grounding)
+        save_png(tmp_path / "no" / "c.png", draw_contact_sheet(grounding))
 
 
 def test_the_output_folder_holds_the_three_files_or_none(tmp_path: Path):

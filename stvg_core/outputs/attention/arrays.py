@@ -6,8 +6,8 @@ from typing import Final
 
 import numpy as np
 
-from stvg_core.errors import OutputError
 from stvg_core.method.question_maps import QuestionAttentionMaps
+from stvg_core.outputs.report.staging import own_errors
 from stvg_core.outputs.report.text import clean_text
 from stvg_core.plugin.adapter import PromptToken
 
@@ -96,11 +96,9 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     Raises:
         OutputError: the file cannot be written.
     """
-    try:
+    with own_errors(path):
         # numpy's stub takes the arrays' names for its own keyword, allow_pickle.
         np.savez_compressed(path, **arrays)  # type: ignore[arg-type]
-    except OSError as error:
-        raise OutputError(f"cannot write {path}: {error}; choose another folder with --out") from error
 
 
 def _texts(tokens: Sequence[PromptToken]) -> np.ndarray:

@@ -3,12 +3,11 @@
 The curves need matplotlib: pip install 'stvg-core[plots]'. Their numbers are in attention.json with and without it.
 """
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from jaxtyping import Float64, UInt8
+from jaxtyping import Float64
 from PIL import Image, ImageDraw
 
 from stvg_core.method.question_maps import QuestionAttentionMaps
@@ -22,7 +21,6 @@ from stvg_core.outputs.report.contact_sheet import (
     SHEET_WIDTH,
     TEXT_PIXELS,
     TITLE_PIXELS,
-    Tile,
     TileSheet,
     spread_evenly,
 )
@@ -32,6 +30,8 @@ from stvg_core.outputs.report.drawing import (
     MUTED,
     PAPER,
     PREDICTION,
+    ResizedImage,
+    RgbImage,
     blend_heat,
     fit_text,
     heat_colors,
@@ -41,8 +41,8 @@ from stvg_core.outputs.report.drawing import (
     save_png,
     write_text,
 )
-from stvg_core.outputs.report.encoding import encode_video
-from stvg_core.outputs.report.overlay import VideoCanvas, paint_frames
+from stvg_core.outputs.report.encoding import NumberedImages, encode_frames
+from stvg_core.outputs.report.overlay import VideoCanvas
 from stvg_core.outputs.report.staging import staged_files
 from stvg_core.outputs.report.text import clean_text
 
@@ -70,7 +70,7 @@ def write_attention_folder(
     folder: Path,
     reading: QuestionAttentionMaps,
     document: AttentionDocument,
-    images: Iterable[tuple[int, UInt8[np.ndarray, "height width 3"]]],
+    images: NumberedImages,
 ) -> tuple[str, ...]:
     """Write the files and return their names; curves are among them where matplotlib is installed.
 
@@ -100,7 +100,7 @@ def write_attention_folder(
     return names
 
 
-def draw_attention_sheet(reading: QuestionAttentionMaps) -> UInt8[np.ndarray, "height width 3"]:
+def draw_attention_sheet(reading: QuestionAttentionMaps) -> RgbImage:
     """Return the sampled frames under the chosen tokens' attention, with time, share and a bar of the share."""
     frames = reading.frames
     shown = spread_evenly(len(frames), MAXIMUM_TILES)
@@ -111,20 +111,18 @@ def draw_attention_sheet(reading: QuestionAttentionMaps) -> UInt8[np.ndarray, "h
         f"{count}; below each: time, share of the tokens' attention that goes to the frame",
         "colour and opacity grow with attention, on one scale for all frames",
     ):
-        for line in fit_text(text, TEXT_PIXELS, SHEET_WIDTH - 2 * MARGIN):
-            write_text(sheet.draw, (MARGIN, sheet.header_y), line, TEXT_PIXELS, MUTED, "ls")
+        sheet.write_line(MARGIN, text, SHEET_WIDTH - 2 * MARGIN, MUTED)
         sheet.header_y += line_height_pixels(TEXT_PIXELS)
     scale, shares = heat_scale(reading.maps.values), reading.frame_shares
-    size = (sheet.geometry.image_width, sheet.geometry.image_height)
     for place, sample in enumerate(shown):
-        image = blend_heat(resize(frames.pixels[sample], *size), reading.maps.values[sample], scale)
+        image = resize(frames.pixels[sample], sheet.image_width, sheet.image_height)
+        image = blend_heat(image, reading.maps.values[sample], scale)
         caption = (f"{frames.seconds[sample]:.2f} s", f"{100 * shares[sample]:.2g} %")
-        tile = Tile([image], caption, float(shares[sample]))
-        sheet.draw_tile(place, tile, (0.0, max(float(shares.max()), 1e-12)))
+        sheet.draw_tile(place, [image], caption, float(shares[sample]), (0.0, max(float(shares.max()), 1e-12)))
     return np.array(sheet.image)
 
 
-def draw_token_sheet(reading: QuestionAttentionMaps) -> UInt8[np.ndarray, "height width 3"]:
+def draw_token_sheet(reading: QuestionAttentionMaps) -> RgbImage:
     """Return a row per prompt token and a column per sampled frame; each row on a scale of its own."""
     frames, info = reading.frames, reading.frames.info
     columns = spread_evenly(len(frames), _TOKEN_COLUMNS)
@@ -172,9 +170,7 @@ def _maps_of(reading: QuestionAttentionMaps, place: int) -> Float64[np.ndarray, 
     return np.asarray(by_step[list(reading.layout.time_step_of_frame)])
 
 
-def write_attention_video(
-    path: Path, images: Iterable[tuple[int, UInt8[np.ndarray, "height width 3"]]], reading: QuestionAttentionMaps
-) -> int:
+def write_attention_video(path: Path, images: NumberedImages, reading: QuestionAttentionMaps) -> int:
     """Write the video under its attention (H.264, yuv420p) and return its number of frames.
 
     A frame shows the map of the sampled frame nearest in time: nothing is interpolated between two maps. Marks in the
@@ -195,14 +191,11 @@ def write_attention_video(
     scale = heat_scale(reading.maps.values)
     nearest = nearest_samples(reading)
 
-    def paint(frame: int, image: UInt8[np.ndarray, "height width 3"]) -> UInt8[np.ndarray, "new_height new_width 3"]:
+    def paint(frame: int, image: RgbImage) -> ResizedImage:
         heat = reading.maps.values[nearest[frame]]
         return canvas.compose(frame, blend_heat(canvas.enlarged(image), heat, scale))
 
-    geometry = canvas.geometry
-    return encode_video(
-        path, paint_frames(images, info, paint), width=geometry.width, height=geometry.height, fps=info.fps
-    )
+    return encode_frames(path, images, info, paint, canvas.width, canvas.height)
 
 
 def nearest_samples(reading: QuestionAttentionMaps) -> list[int]:
@@ -225,7 +218,7 @@ def _describe(reading: QuestionAttentionMaps) -> str:
 
 def _draw_marks(canvas: VideoCanvas, reading: QuestionAttentionMaps) -> None:
     """Draw a mark where each sampled frame lies, and say below the bar whose attention is shown."""
-    draw, bar, geometry = ImageDraw.Draw(canvas.ground), canvas.bar, canvas.geometry
+    draw, bar = ImageDraw.Draw(canvas.ground), canvas.bar
     shares = reading.frame_shares
     highest = max(float(shares.max()), 1e-12)
     for seconds, share in zip(reading.frames.seconds, shares, strict=True):
@@ -235,10 +228,10 @@ def _draw_marks(canvas: VideoCanvas, reading: QuestionAttentionMaps) -> None:
         draw.rectangle(
             (x - _MARK_PIXELS // 2, top, x + _MARK_PIXELS // 2, bar.top + bar.height - 1), (red, green, blue)
         )
-    room = bar.right - bar.left - _CLOCK_LETTERS * geometry.font_pixels
-    size = geometry.font_pixels - 2
+    room = bar.right - bar.left - _CLOCK_LETTERS * canvas.font_pixels
+    size = canvas.font_pixels - 2
     for line in fit_text(_describe(reading), size, room):
-        write_text(draw, (bar.right, canvas.text_y), line, size, MUTED if room < geometry.width // 2 else INK, "rm")
+        write_text(draw, (bar.right, canvas.text_y), line, size, MUTED if room < canvas.width // 2 else INK, "rm")
 
 
 def draw_curves(reading: QuestionAttentionMaps, folder: Path) -> tuple[str, ...]:

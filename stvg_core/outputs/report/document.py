@@ -6,7 +6,7 @@ docs/output.md describes the fields, docs/schema/grounding-1.schema.json is made
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, is_dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -341,14 +341,15 @@ def _finite_entries(
     entries: Mapping[str, float] | Mapping[str, PromptEffect] | Mapping[str, FirstAnswer], odd: list[str]
 ) -> dict[str, Any]:
     """Return the entries whose numbers are finite; `odd` gets the names of the others: they never cost a result."""
-    finite = {}
+    finite: dict[str, Any] = {}
     for name, entry in entries.items():
-        fields = {f"{name} {field}": value for field, value in asdict(entry).items()} if is_dataclass(entry) else None
-        numbers = {name: entry} if fields is None else fields
-        wrong = [key for key, value in numbers.items() if not isinstance(value, str) and not math.isfinite(value)]
+        values: dict[str, Any] = {name: entry}
+        if isinstance(entry, PromptEffect | FirstAnswer):
+            values = {f"{name} {field}": value for field, value in asdict(entry).items()}
+        wrong = [key for key, value in values.items() if not isinstance(value, str) and not math.isfinite(value)]
         odd += wrong
         if not wrong:
-            finite[_clean(name)] = entry if fields else float(entry)
+            finite[_clean(name)] = entry
     return finite
 
 

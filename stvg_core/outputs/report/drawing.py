@@ -14,10 +14,12 @@ import numpy as np
 from jaxtyping import Float, Float64, Int64, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
-from stvg_core.errors import OutputError
+from stvg_core.outputs.report.staging import own_errors
 from stvg_core.outputs.report.text import clean_text
 
 Color = tuple[int, int, int]
+RgbImage = UInt8[np.ndarray, "height width 3"]
+ResizedImage = UInt8[np.ndarray, "new_height new_width 3"]
 
 # Prediction and truth: Okabe & Ito's sky blue and orange (jfly.uni-koeln.de/color), told apart
 # with every common colour blindness; the truth is dashed as well.
@@ -78,7 +80,7 @@ class TimeBar:
 
 
 def draw_box(
-    image: UInt8[np.ndarray, "height width 3"],
+    image: RgbImage,
     box_xyxy: Float[np.ndarray, "4"],
     color: Color,
     line_pixels: int,
@@ -118,10 +120,10 @@ def heat_scale(maps: Float64[np.ndarray, "frame row column"]) -> tuple[float, fl
 
 
 def blend_heat(
-    image: UInt8[np.ndarray, "height width 3"],
+    image: RgbImage,
     heat: Float64[np.ndarray, "row column"],
     scale: tuple[float, float],
-) -> UInt8[np.ndarray, "height width 3"]:
+) -> RgbImage:
     """Return an image under a heat map: colour (inferno) and opacity both grow with attention."""
     low, high = scale
     height, width = image.shape[:2]
@@ -131,9 +133,7 @@ def blend_heat(
     # A paler, darker image keeps its content readable and leaves strong colour to the heat.
     grey = image.mean(axis=-1, keepdims=True)
     base = 0.8 * (0.6 * image + 0.4 * grey)
-    blended: UInt8[np.ndarray, "height width 3"] = np.rint(base + opacity * (heat_colors(level) - base)).astype(
-        np.uint8
-    )
+    blended: RgbImage = np.rint(base + opacity * (heat_colors(level) - base)).astype(np.uint8)
     return blended
 
 
@@ -145,17 +145,15 @@ def heat_colors(level: Float[np.ndarray, "height width"]) -> Float[np.ndarray, "
     return as_float
 
 
-def resize(
-    image: UInt8[np.ndarray, "height width 3"], width: int, height: int
-) -> UInt8[np.ndarray, "new_height new_width 3"]:
+def resize(image: RgbImage, width: int, height: int) -> ResizedImage:
     """Return an image at another size: averaged where it shrinks, smooth where it grows."""
     if image.shape[:2] == (height, width):
         return image.copy()
     shrinks = width * height < image.shape[0] * image.shape[1]
     method = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
-    resized: UInt8[np.ndarray, "new_height new_width 3"] = cv2.resize(
-        np.ascontiguousarray(image), (width, height), interpolation=method
-    ).astype(np.uint8, copy=False)
+    resized: ResizedImage = cv2.resize(np.ascontiguousarray(image), (width, height), interpolation=method).astype(
+        np.uint8, copy=False
+    )
     return resized
 
 
@@ -238,16 +236,14 @@ def write_text(
     draw.text(at_xy, text, font=_font(size_pixels), fill=color, anchor=anchor)
 
 
-def save_png(path: Path, image: UInt8[np.ndarray, "height width 3"]) -> None:
+def save_png(path: Path, image: RgbImage) -> None:
     """Write an RGB image as PNG.
 
     Raises:
         OutputError: the file cannot be written.
     """
-    try:
+    with own_errors(path):
         Image.fromarray(image).save(path, format="PNG", compress_level=_PNG_LEVEL)
-    except OSError as error:
-        raise OutputError(f"cannot write {path}: {error}; choose another folder with --out") from error
 
 
 @lru_cache(maxsize=64)

@@ -1,23 +1,22 @@
-"""Frames with presentation times -> an H.264 file that plays everywhere; one image at a time.
-
-Knows nothing of what the images show.
-"""
+"""Frames with presentation times -> an H.264 file that plays everywhere; one image at a time."""
 
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
 import av
-import numpy as np
 from av.container import OutputContainer
 from av.video.stream import VideoStream
-from jaxtyping import UInt8
 
 from stvg_core._internal.codecs import H264_ENCODERS, REINSTALL
-from stvg_core.errors import OutputError
+from stvg_core.errors import OutputError, VideoError
+from stvg_core.outputs.report.drawing import ResizedImage, RgbImage
+from stvg_core.values import VideoInfo
 
+NumberedImages = Iterable[tuple[int, RgbImage]]
+"""Source frame number and image as displayed, in display order; taken one at a time."""
 TICKS_PER_SECOND = 90_000
 """Unit of time in the file: divides the frame durations of all common rates, 29.97 among them."""
 
@@ -37,7 +36,7 @@ class TimedFrame:
         end_seconds: when it leaves the screen.
     """
 
-    pixels: UInt8[np.ndarray, "height width 3"]
+    pixels: RgbImage
     start_seconds: float
     end_seconds: float
 
@@ -71,6 +70,37 @@ def encode_video(path: Path, images: Iterable[TimedFrame], *, width: int, height
             ) from error
         undo.pop_all()
     return count
+
+
+def encode_frames(
+    path: Path,
+    images: NumberedImages,
+    info: VideoInfo,
+    paint: Callable[[int, RgbImage], ResizedImage],
+    width: int,
+    height: int,
+) -> int:
+    """Write a video of what `paint` makes of every image, with the presentation times; return its number of frames.
+
+    Raises:
+        OutputError: the file cannot be written, or no H.264 encoder is installed.
+        VideoError: there are no images, or their numbers do not fit the video.
+    """
+
+    def painted() -> Iterator[TimedFrame]:
+        last_frame = -1
+        for frame, image in images:
+            if not last_frame < frame < info.frame_count:
+                raise VideoError(
+                    f"expected frames in order and below {info.frame_count} in {info.path}, got {frame} after "
+                    f"{last_frame}; has the file changed since it was read?"
+                )
+            last_frame = frame
+            yield TimedFrame(paint(frame, image), float(info.frame_seconds[frame]), info.frame_end_seconds(frame))
+        if last_frame < 0:
+            raise VideoError(f"expected images of {info.path}, got none; has the file changed since it was read?")
+
+    return encode_video(path, painted(), width=width, height=height, fps=info.fps)
 
 
 def _encode(container: OutputContainer, stream: VideoStream, images: Iterable[TimedFrame]) -> int:

@@ -1,21 +1,16 @@
-"""The output folder of one grounding: tube.json, images and the page, all or nothing.
-
-Knows no model; the overlay's frames come from the caller.
-"""
+"""The output folder of one grounding: tube.json, images and the page, all or nothing."""
 
 import json
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
-from jaxtyping import UInt8
-
 from stvg_core._internal.plain_text import one_line
-from stvg_core.errors import OutputError, VideoError
+from stvg_core.errors import VideoError
 from stvg_core.metrics import tube_overlap
-from stvg_core.outputs.report.contact_sheet import write_contact_sheet
+from stvg_core.outputs.report.contact_sheet import draw_contact_sheet
 from stvg_core.outputs.report.document import GroundingDocument, write_document
+from stvg_core.outputs.report.drawing import save_png
+from stvg_core.outputs.report.encoding import NumberedImages
 from stvg_core.outputs.report.kept_maps import dump_maps
 from stvg_core.outputs.report.overlay import write_overlay
 from stvg_core.outputs.report.pages.media import Medium, place_video
@@ -35,7 +30,7 @@ def write_output_folder(
     folder: Path,
     grounding: Grounding,
     document: GroundingDocument,
-    images: Iterable[tuple[int, UInt8[np.ndarray, "height width 3"]]],
+    images: NumberedImages,
     *,
     truth: Tube | None = None,
 ) -> Path:
@@ -55,48 +50,18 @@ def write_output_folder(
     """
     with staged_files(folder) as stage:
         write_document(stage / TUBE_FILE, document)
-        write_contact_sheet(stage / CONTACT_SHEET_FILE, grounding)
-        write_overlay(
-            stage / OVERLAY_FILE,
-            images,
-            grounding.frames.info,
-            grounding.tube,
-            grounding.sub_queries.text,
-            truth=truth,
-        )
-        _write_report(stage, grounding, document, truth=truth)
+        save_png(stage / CONTACT_SHEET_FILE, draw_contact_sheet(grounding))
+        info, query = grounding.frames.info, grounding.sub_queries.text
+        write_overlay(stage / OVERLAY_FILE, images, info, grounding.tube, query, truth=truth)
+        try:
+            medium = place_video(Path(info.path), info, stage, "link", VIDEO_NAME)
+        except VideoError as error:
+            # A result is worth more than its page's player.
+            medium = Medium("", note=f"The video cannot be shown: {one_line(str(error), 500)}")
+        title = f"{one_line(document.query.text, 80)} - stvg"
+        page = render_page(title, _report_data(grounding, document, truth, medium))
+        (stage / REPORT_FILE).write_text(page, encoding="utf-8")
     return folder
-
-
-def _write_report(
-    folder: Path,
-    grounding: Grounding,
-    document: GroundingDocument,
-    *,
-    truth: Tube | None = None,
-) -> None:
-    """Write the page, and the video that it plays, into a folder.
-
-    Args:
-        folder: where to.
-        grounding: the result.
-        document: the same as JSON, with model and settings.
-        truth: the annotated tube, shown beside the prediction.
-
-    Raises:
-        OutputError: the folder cannot be written to.
-    """
-    info = grounding.frames.info
-    try:
-        medium = place_video(Path(info.path), info, folder, "link", VIDEO_NAME)
-    except VideoError as error:
-        # A result is worth more than its page's player.
-        medium = Medium("", note=f"The video cannot be shown: {one_line(str(error), 500)}")
-    page = render_page(f"{one_line(document.query.text, 80)} - stvg", _report_data(grounding, document, truth, medium))
-    try:
-        (folder / REPORT_FILE).write_text(page, encoding="utf-8")
-    except OSError as error:
-        raise OutputError(f"cannot write {REPORT_FILE}: {error.strerror}; choose another folder with --out") from error
 
 
 def _report_data(

@@ -1,32 +1,29 @@
-"""Pictures of candidate tracks, whatever made them: boxes, masks and numbers on the video's frames.
+"""Candidate tracks on the video's frames, a sheet (PNG) or a video (MP4): boxes, masks and numbers."""
 
-A sheet of sampled frames as PNG, or the whole video as MP4. Knows no tracker and reads no video:
-images come from the caller.
-"""
-
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 import numpy as np
-from jaxtyping import UInt8
 from PIL import Image, ImageDraw
 
+from stvg_core.outputs.report.contact_sheet import spread_evenly
 from stvg_core.outputs.report.drawing import (
     CASING,
     INK,
     PAPER,
     Color,
+    ResizedImage,
+    RgbImage,
     draw_box,
     line_height_pixels,
     printable,
     resize,
-    save_png,
     text_width_pixels,
     write_text,
 )
-from stvg_core.outputs.report.encoding import TimedFrame, encode_video
-from stvg_core.outputs.report.overlay import OverlayGeometry
+from stvg_core.outputs.report.encoding import NumberedImages, encode_frames
+from stvg_core.outputs.report.overlay import enlarged_size, line_width_pixels
 from stvg_core.outputs.report.text import clean_text
 from stvg_core.values import Frames, Track, VideoInfo
 
@@ -51,12 +48,8 @@ _LONGEST_LABEL: Final = 24
 
 
 def draw_tracks(
-    image: UInt8[np.ndarray, "height width 3"],
-    tracks: Sequence[Track],
-    frame: int,
-    info: VideoInfo,
-    line_pixels: int = 2,
-) -> UInt8[np.ndarray, "height width 3"]:
+    image: RgbImage, tracks: Sequence[Track], frame: int, info: VideoInfo, line_pixels: int = 2
+) -> RgbImage:
     """Return an image of a frame with every track that exists there: its mask, box and number (from 1).
 
     Args:
@@ -95,10 +88,10 @@ def draw_tracks(
     return np.array(canvas)
 
 
-def draw_track_sheet(frames: Frames, tracks: Sequence[Track]) -> UInt8[np.ndarray, "height width 3"]:
+def draw_track_sheet(frames: Frames, tracks: Sequence[Track]) -> RgbImage:
     """Return sampled frames with their tracks side by side, each with its time; at most twelve of them."""
     info = frames.info
-    shown = np.unique(np.linspace(0, len(frames) - 1, min(len(frames), MAXIMUM_TILES)).round().astype(np.int64))
+    shown = spread_evenly(len(frames), MAXIMUM_TILES)
     tile_height = max(1, round(_TILE_WIDTH * info.height / info.width))
     step_x, step_y = _TILE_WIDTH + _GAP, tile_height + line_height_pixels(_FONT_PIXELS) + _GAP
     columns = min(_COLUMNS, len(shown))
@@ -116,21 +109,7 @@ def draw_track_sheet(frames: Frames, tracks: Sequence[Track]) -> UInt8[np.ndarra
     return np.array(sheet)
 
 
-def write_track_sheet(path: Path, frames: Frames, tracks: Sequence[Track]) -> None:
-    """Write the sheet as PNG.
-
-    Raises:
-        OutputError: the file cannot be written.
-    """
-    save_png(path, draw_track_sheet(frames, tracks))
-
-
-def write_track_video(
-    path: Path,
-    images: Iterable[tuple[int, UInt8[np.ndarray, "height width 3"]]],
-    info: VideoInfo,
-    tracks: Sequence[Track],
-) -> int:
+def write_track_video(path: Path, images: NumberedImages, info: VideoInfo, tracks: Sequence[Track]) -> int:
     """Write the video with its tracks (H.264) and return its number of frames.
 
     Args:
@@ -141,13 +120,13 @@ def write_track_video(
 
     Raises:
         OutputError: the file cannot be written, or no H.264 encoder is installed.
+        VideoError: there are no images, or their numbers do not fit the video.
     """
-    geometry = OverlayGeometry.of(info)
-    width, height = (side + side % 2 for side in (geometry.image_width, geometry.image_height))
+    width, height = enlarged_size(info)
+    line_pixels = line_width_pixels(width, height)
+    width, height = width + width % 2, height + height % 2
 
-    def painted() -> Iterator[TimedFrame]:
-        for frame, image in images:
-            shown = draw_tracks(resize(image, width, height), tracks, frame, info, geometry.line_pixels)
-            yield TimedFrame(shown, float(info.frame_seconds[frame]), info.frame_end_seconds(frame))
+    def paint(frame: int, image: RgbImage) -> ResizedImage:
+        return draw_tracks(resize(image, width, height), tracks, frame, info, line_pixels)
 
-    return encode_video(path, painted(), width=width, height=height, fps=info.fps)
+    return encode_frames(path, images, info, paint, width, height)
