@@ -16,7 +16,7 @@ from stvg_core.outputs.report.overlay import write_overlay
 from stvg_core.outputs.report.pages.media import Medium, place_video
 from stvg_core.outputs.report.pages.sample import found_part, truth_of_tube, video_part
 from stvg_core.outputs.report.pages.writing import render_page
-from stvg_core.outputs.report.staging import staged_files
+from stvg_core.outputs.report.staging import own_errors, staged_files
 from stvg_core.values import Grounding, Tube
 
 TUBE_FILE = "tube.json"
@@ -60,7 +60,8 @@ def write_output_folder(
             medium = Medium("", note=f"The video cannot be shown: {one_line(str(error), 500)}")
         title = f"{one_line(document.query.text, 80)} - stvg"
         page = render_page(title, _report_data(grounding, document, truth, medium))
-        (stage / REPORT_FILE).write_text(page, encoding="utf-8")
+        with own_errors(folder / REPORT_FILE):
+            (stage / REPORT_FILE).write_text(page, encoding="utf-8")
     return folder
 
 

@@ -74,7 +74,8 @@ def staged_files(folder: Path) -> Iterator[Path]:
             stage = home / f".stvg-{secrets.token_hex(8)}"
             stage.mkdir()
             undo.callback(shutil.rmtree, stage, ignore_errors=True)
-            yield stage
+        yield stage
+        with own_errors(folder):
             _move(stage, target)
         # All went well: only the stage itself has to go, and it goes with or without the parents.
         shutil.rmtree(stage, ignore_errors=True)
