@@ -90,8 +90,7 @@ def measure_run(folder: Path) -> dict[str, dict[str, float]]:
 
 def _samples(folder: Path) -> Iterator[_Sample]:
     with RunStore(folder, write=False) as store:
-        for sample in store.samples():
-            result = store.result(sample.sample_id)
+        for sample, result in store.samples_with_results():
             if sample.task is None or sample.annotation is None or result is None:
                 continue
             truth = parse_annotation(sample.annotation)

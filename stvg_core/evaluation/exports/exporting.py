@@ -8,14 +8,10 @@ from typing import Any, Final, Literal, get_args
 from stvg_core.errors import OutputError, UsageError
 from stvg_core.evaluation.exports.coco import write_coco
 from stvg_core.evaluation.exports.cvat import write_cvat
-from stvg_core.evaluation.exports.grounding_source import GroundingSource
 from stvg_core.evaluation.exports.label_studio import write_label_studio
 from stvg_core.evaluation.exports.mot import write_mot
 from stvg_core.evaluation.exports.rerun_file import write_rerun
-from stvg_core.evaluation.exports.run_source import RunSource
-from stvg_core.evaluation.exports.samples import ExportSource
-from stvg_core.evaluation.runs.database import FILE_NAME as DATABASE_FILE
-from stvg_core.outputs.report.folder import TUBE_FILE
+from stvg_core.evaluation.exports.sources import ExportSource, open_source
 from stvg_core.outputs.report.staging import staged_files
 
 Format = Literal["coco", "mot", "cvat", "label-studio", "rerun"]
@@ -109,20 +105,4 @@ def export(
         sum(predicted for predicted, _ in counts),
         sum(true for _, true in counts),
         dict(tubes.left_out),
-    )
-
-
-def open_source(path: Path, videos: Path | None = None) -> ExportSource:
-    """Return what is at a path: a run, or one grounding.
-
-    Raises:
-        UsageError: it is neither.
-    """
-    if (path / DATABASE_FILE).is_file():
-        return RunSource(path, videos)
-    if path.is_file() or (path / TUBE_FILE).is_file():
-        return GroundingSource(path, videos)
-    raise UsageError(
-        f"expected a run of stvg evaluate, a folder of stvg ground or a tube.json, got {path}; "
-        "a comparison's runs are exported one by one"
     )

@@ -114,20 +114,14 @@ def _rows(store: RunStore, folder: Path, protocol: ScoringProtocol, *, with_docu
     except RunError:
         # No sample has ground truth.
         scores = {}
-    results = store.results()
-    pending: StoredResult | None = next(results, None)
-    for sample in store.samples():
-        row: dict[str, Any] = dict.fromkeys(COLUMNS)
-        row |= {"sample": sample.sample_id, "status": "pending"}
+    for sample, result in store.samples_with_results():
+        row: dict[str, Any] = dict.fromkeys(COLUMNS) | {"sample": sample.sample_id, "status": "pending"}
         if sample.task is None:
             row |= {"status": "failed", "error_kind": "annotation", "error": sample.problem}
         else:
             row |= {"video": sample.task.video, "query": sample.task.query}
-        whole: dict[str, Any] = {"document": None, "track": None}
-        if pending is not None and pending.sample_id == sample.sample_id:
-            whole = {"document": pending.document, "track": pending.track}
-            row |= _result_fields(pending)
-            pending = next(results, None)
+        if result is not None:
+            row |= _result_fields(result)
         score = scores.get(sample.sample_id)
         if score is not None and row["status"] != "pending":
             row |= {
@@ -136,7 +130,9 @@ def _rows(store: RunStore, folder: Path, protocol: ScoringProtocol, *, with_docu
                 "vIoU": score.scores.video_iou,
                 "gt_vIoU": score.scores.truth_video_iou,
             }
-        yield row | whole if with_document else row
+        if with_document:
+            row |= {"document": result and result.document, "track": result and result.track}
+        yield row
 
 
 def _result_fields(result: StoredResult) -> dict[str, Any]:

@@ -405,6 +405,17 @@ class RunStore:
         """Yield every result in the order of the data set, one at a time."""
         yield from self._results("ORDER BY s.position")
 
+    def samples_with_results(self) -> Iterator[tuple[StoredSample, StoredResult | None]]:
+        """Yield every sample in the order of the data set with its result; None for a pending one."""
+        results = self.results()
+        following = next(results, None)
+        for sample in self.samples():
+            if following is not None and following.sample_id == sample.sample_id:
+                yield sample, following
+                following = next(results, None)
+            else:
+                yield sample, None
+
     def _results(self, ending: str, *values: str) -> Iterator[StoredResult]:
         with translated_errors(self.folder):
             for sample_id, document, track, kind, error, trace, *rest in self.database.execute(

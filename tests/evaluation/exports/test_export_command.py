@@ -11,7 +11,7 @@ from pycocotools.coco import COCO
 
 from stvg_core.devtools.demos import DemoCase
 from stvg_core.evaluation.exports import FORMATS, export
-from stvg_core.evaluation.exports.run_source import RunSource
+from stvg_core.evaluation.exports.sources import RunSource
 from stvg_core.evaluation.runs.store import RunStore, StoredSample
 from stvg_core.evaluation.runs.tasks import Failure, Outcome, Task
 from stvg_core.outputs.attention.arrays import write_arrays
