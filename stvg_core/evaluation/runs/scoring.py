@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from stvg_core.errors import RunError, ScoreError, TrackError
 from stvg_core.evaluation.runs.provenance import differences
-from stvg_core.evaluation.runs.store import RunStore, StoredResult
+from stvg_core.evaluation.runs.store import RunStore, StoredResult, StoredSession
 from stvg_core.evaluation.runs.tasks import Outcome, Task, prediction_of
 from stvg_core.metrics import Bootstrap, ScoringProtocol
 from stvg_core.metrics.files import parse_annotation, parse_prediction
@@ -112,10 +112,13 @@ def summarize_run(folder: Path, protocol: ScoringProtocol) -> dict[str, Any]:
         failures: Counter[str] = Counter()
         examples: dict[str, dict[str, str]] = {}
         seconds = []
-        has_truth = store.can_be_scored()
-        for sample_id, problem in store.unusable():
-            failures["annotation"] += 1
-            examples.setdefault("annotation", {"sample": sample_id, "error": problem})
+        has_truth = False
+        for sample in store.samples():
+            # An unusable annotation counts as failed.
+            has_truth |= sample.task is None or sample.annotation is not None
+            if sample.task is None:
+                failures["annotation"] += 1
+                examples.setdefault("annotation", {"sample": sample.sample_id, "error": sample.problem})
         for sample_id, kind, error, taken in store.outcomes():
             seconds.append(taken)
             if kind is not None:
@@ -136,19 +139,7 @@ def summarize_run(folder: Path, protocol: ScoringProtocol) -> dict[str, Any]:
         "failures": [{"kind": kind, "count": count, **examples[kind]} for kind, count in failures.most_common()],
         "seconds_per_sample": {"median": median(seconds), "mean": sum(seconds) / len(seconds)} if seconds else None,
         "device_wait_share": waited / (busy + waited) if busy + waited else None,
-        "sessions": [
-            {
-                "session": session.session,
-                "started": session.started,
-                "ended": session.ended,
-                "busy_seconds": session.busy_seconds,
-                "waited_seconds": session.waited_seconds,
-                "peak_host_bytes": session.peak_host_bytes,
-                "peak_device_bytes": session.peak_device_bytes,
-                **session.environment,
-            }
-            for session in sessions
-        ],
+        "sessions": [_session_fields(session) for session in sessions],
         "warnings": _changes([session.environment for session in sessions]),
     }
     if has_truth:
@@ -159,6 +150,12 @@ def summarize_run(folder: Path, protocol: ScoringProtocol) -> dict[str, Any]:
             "counts": report.score.counts,
         }
     return document
+
+
+def _session_fields(session: StoredSession) -> dict[str, Any]:
+    fields = dict(vars(session))
+    environment = fields.pop("environment")
+    return {**fields, **environment}
 
 
 def write_summary(folder: Path, document: dict[str, Any]) -> Path:

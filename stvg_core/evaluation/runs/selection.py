@@ -69,8 +69,8 @@ class Selection:
         shard = values.get("shard")
         return cls(values.get("limit"), None if shard is None else Shard.parse(shard))
 
-    def extend(self, earlier: "Selection", folder: object) -> "Selection":
-        """Return this selection if it can resume a run of an earlier one: the same shard, and no fewer samples.
+    def check_extends(self, earlier: "Selection", folder: object) -> None:
+        """Check that this selection can resume a run of an earlier one: the same shard, and no fewer samples.
 
         Raises:
             RunError: it is another shard, or has fewer samples.
@@ -89,7 +89,6 @@ class Selection:
             raise RunError(f"expected no --limit, because {folder} was begun without one, got {self.limit}")
         if earlier.limit is not None and self.limit is not None and self.limit < earlier.limit:
             raise RunError(f"expected --limit of at least {earlier.limit}, as {folder} has, got {self.limit}")
-        return self
 
 
 def groups_of_shard(groups: Iterable[tuple[str, int]], shard: Shard | None) -> Iterator[str]:
