@@ -101,7 +101,7 @@ def compare(
             for run in evaluated:
                 done.append(run)
                 # Plots, pages and tables take longer, and are read at the end.
-                if not report_only and len(done) < len(rows) and rows[len(done)].loads != run.row.loads:
+                if not report_only and len(done) < len(rows) and not run.row.shares_model(rows[len(done)]):
                     partial = build_comparison(done, source, protocol, bootstrap, out=out)
                     write_comparison(partial, out, files, plots=False)
     if controls:

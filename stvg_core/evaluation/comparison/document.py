@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter
+from pydantic import Field, JsonValue
 
 from stvg_core._internal.json_schema import published_schema
-from stvg_core.evaluation.comparison.intervals import Estimate, RunScores, difference, estimates
+from stvg_core.evaluation.comparison.intervals import Estimate, Part, RunScores, difference, estimates
 from stvg_core.evaluation.comparison.running import RowRun
 from stvg_core.evaluation.comparison.source import Source
 from stvg_core.evaluation.comparison.table_parts import Table, TablePart, table_part
@@ -28,11 +28,7 @@ _LIBRARIES = ("python", "torch", "transformers")
 _LOADED = ("device", "device_map", "attention", "recompute", "cuda_graphs")
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class CostPart(_Part):
+class CostPart(Part):
     """What a row cost."""
 
     seconds_per_sample: float | None = Field(description="median wall clock; None where nothing ran")
@@ -42,7 +38,7 @@ class CostPart(_Part):
     peak_device_bytes: int | None = Field(description="largest CUDA allocation; None without CUDA")
 
 
-class RowPart(_Part):
+class RowPart(Part):
     """One model with one choice of settings."""
 
     name: str
@@ -68,7 +64,7 @@ class RowPart(_Part):
     cost: CostPart
 
 
-class ComparisonDocument(_Part):
+class ComparisonDocument(Part):
     """Models and settings, compared on the same samples."""
 
     schema_version: Literal[1]
@@ -131,7 +127,7 @@ def dump_comparison(document: ComparisonDocument) -> str:
 
 def schema_text() -> str:
     """Return the JSON schema (draft 2020-12) of a comparison, as docs/schema holds it."""
-    schema = TypeAdapter[Any](ComparisonDocument).json_schema(mode="serialization")
+    schema = ComparisonDocument.model_json_schema(mode="serialization")
     return published_schema(schema, SCHEMA_ID, "Result of stvg compare")
 
 

@@ -1,6 +1,7 @@
 """Scores of one run sample by sample, and means, paired differences and bootstrap intervals of them."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -15,10 +16,14 @@ from stvg_core.metrics.score_report import ScoreReport
 from stvg_core.metrics.summary import SampleResult, group_results, metric_values
 
 
-class Estimate(BaseModel):
-    """A mean over samples with its bootstrap interval."""
+class Part(BaseModel):
+    """A part of a comparison's document."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Estimate(Part):
+    """A mean over samples with its bootstrap interval."""
 
     mean: float
     low: float = Field(description="lower bound of the interval")
@@ -48,27 +53,20 @@ def difference(values: Values, other: Values, bootstrap: Bootstrap) -> dict[str,
     return estimates({name: values[name] - other[name] for name in values.keys() & other.keys()}, bootstrap)
 
 
+@dataclass(frozen=True)
 class RunScores:
     """What the run of a row scores, computed where it is needed."""
 
-    def __init__(self, run: RowRun, protocol: ScoringProtocol, bootstrap: Bootstrap) -> None:
-        """Compute nothing yet.
-
-        Args:
-            run: of the row.
-            protocol: whose rules to apply.
-            bootstrap: how to draw intervals.
-        """
-        self.run = run
-        self.bootstrap = bootstrap
-        self._protocol = protocol
+    run: RowRun
+    protocol: ScoringProtocol
+    bootstrap: Bootstrap
 
     @cached_property
     def report(self) -> ScoreReport | None:
         """The score; None where the run failed, or no truth is published."""
         if self.run.summary is None or self.run.summary["score"] is None:
             return None
-        return score_run(self.run.run, self._protocol, ("type",))
+        return score_run(self.run.run, self.protocol, ("type",))
 
     @cached_property
     def values(self) -> Values | None:
@@ -83,8 +81,8 @@ class RunScores:
 
     @cached_property
     def controls(self) -> dict[str, Values]:
-        """Scores of every control; none where the run keeps no record of them."""
-        return {} if self.report is None else score_controls(self.run.run, self._protocol)
+        """Scores of every control; none where the run stores no maps."""
+        return {} if self.report is None else score_controls(self.run.run, self.protocol)
 
     @cached_property
     def measures(self) -> dict[str, dict[str, float]]:
@@ -94,4 +92,4 @@ class RunScores:
     def _values(self, results: Sequence[SampleResult]) -> Values:
         counted = sorted((result for result in results if result.counted), key=lambda result: result.sample_id)
         names = [result.sample_id for result in counted]
-        return dict(zip(names, metric_values(counted, self._protocol.rules), strict=True))
+        return dict(zip(names, metric_values(counted, self.protocol.rules), strict=True))

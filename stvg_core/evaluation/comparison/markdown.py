@@ -161,30 +161,20 @@ def _checks(part: TablePart, own: list[TableRowPart]) -> list[str]:
 
 def csv_table(document: ComparisonDocument) -> str:
     """Return a comparison as comma-separated values, a line per row; means in 0..1."""
-    stream = io.StringIO()
-    columns = ["name", "status", "error", "model", "preset", "ok", "failed"]
-    for metric in METRIC_NAMES:
-        columns += [metric, f"{metric}_low", f"{metric}_high"]
-        columns += [f"{metric}_difference", f"{metric}_difference_low", f"{metric}_difference_high"]
-    columns += list(type(document.rows[0].cost).model_fields)
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(columns)
+    rows = []
     for row in document.rows:
-        samples = row.samples or {}
-        cells: list[object] = [
-            row.name,
-            row.status,
-            row.error,
-            row.model,
-            row.preset,
-            samples.get("ok"),
-            samples.get("failed"),
-        ]
+        cells: dict[str, object] = {name: getattr(row, name) for name in ("name", "status", "error", "model", "preset")}
+        cells |= {name: (row.samples or {}).get(name) for name in ("ok", "failed")}
         for metric in METRIC_NAMES:
-            for estimates in (row.score, row.difference):
+            for kind, estimates in (("", row.score), ("_difference", row.difference)):
                 estimate = (estimates or {}).get(metric)
-                cells += ["", "", ""] if estimate is None else [estimate.mean, estimate.low, estimate.high]
-        writer.writerow([*cells, *row.cost.model_dump().values()])
+                for bound, ending in (("mean", ""), ("low", "_low"), ("high", "_high")):
+                    cells[f"{metric}{kind}{ending}"] = getattr(estimate, bound, None)
+        rows.append(cells | row.cost.model_dump())
+    stream = io.StringIO()
+    writer = csv.DictWriter(stream, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
     return stream.getvalue()
 
 

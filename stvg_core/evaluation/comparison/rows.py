@@ -66,11 +66,11 @@ class ComparisonRow:
         """
         return self.folder_name or folder_name(self.name)
 
-    @property
-    def loads(self) -> tuple[object, ...]:
-        """What rows must have in common to share a process and the loaded model."""
-        spec = self.spec
-        return self.python, spec.model, spec.revision, spec.backend, spec.load, spec.extensions
+    def shares_model(self, other: "ComparisonRow") -> bool:
+        """Return whether two rows can share a process and the loaded model."""
+        names = ("model", "revision", "backend", "load", "extensions")
+        own, others = ([getattr(row.spec, name) for name in names] for row in (self, other))
+        return self.python == other.python and own == others
 
 
 def folder_name(name: str) -> str:

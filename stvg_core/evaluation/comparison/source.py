@@ -4,10 +4,9 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from stvg_core.errors import UsageError
-from stvg_core.inputs.datasets import open_dataset
+from stvg_core.inputs.datasets import Dataset, open_dataset
 from stvg_core.inputs.query.sentence import clean_sentence
 from stvg_core.outputs.report.staging import staged_files
 
@@ -41,22 +40,16 @@ class Source:
         """Folder that samples name their videos relative to."""
         return self.video_root or self.root
 
-    def check(self) -> None:
-        """Check that the data set is there, once for all rows; reads none of it.
+    def open(self) -> Dataset:
+        """Find the data set's files; reads none of them.
 
         Raises:
             UsageError: there is no data set of this name.
             DatasetError: a folder or the annotations are missing.
         """
-        open_dataset(
+        return open_dataset(
             self.dataset, self.root, split=self.split, annotations=self.annotations, video_root=self.video_root
         )
-
-    def job(self) -> dict[str, Any]:
-        """Return the source for the process that runs a row, as JSON values; paths do not depend on its folder."""
-        places = {"root": self.root, "annotations": self.annotations, "video_root": self.video_root}
-        others = {name: getattr(self, name) for name in ("dataset", "split", "limit", "corrections")}
-        return others | {name: None if path is None else str(path.resolve()) for name, path in places.items()}
 
 
 def clip_source(video: Path, queries: Sequence[str], out: Path) -> Source:
