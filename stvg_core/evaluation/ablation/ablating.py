@@ -7,7 +7,7 @@ from typing import Final
 
 from stvg_core.api.run_spec import RunSpec
 from stvg_core.errors import StvgError, UsageError
-from stvg_core.evaluation.ablation.tables import TABLE_NAMES, TRUE_TRACKS, Variant, make_tables
+from stvg_core.evaluation.ablation.tables import TABLE_NAMES, TABLES, TRUE_TRACKS, Variant
 from stvg_core.evaluation.comparison import (
     ComparisonDocument,
     ComparisonRow,
@@ -71,7 +71,7 @@ def ablate(
         RunError: it was stopped.
     """
     for name in tables:
-        if name not in TABLE_NAMES:
+        if name not in TABLES:
             raise UsageError(f"expected a table ({', '.join(TABLE_NAMES)}), got {name!r}")
     rows: dict[str, ComparisonRow] = {}
     parts: list[Table] = []
@@ -86,17 +86,17 @@ def ablate(
             # Its process says why.
             rows[model.folder] = model
             continue
-        for table in make_tables(tables, settings, family):
+        for name in tables or TABLE_NAMES:
             listed = []
-            for variant in table.variants:
+            for variant in TABLES[name].variants(settings, family):
                 spec = _spec(model.spec, variant, true_tracks)
                 if spec is None:
                     continue
                 made = choose_settings(resolved.reference.folder, spec.preset, spec.overrides, family)
                 folder = _folder(model.name, spec, made)
-                row = ComparisonRow(f"{model.name}, {table.name}: {variant.name}", spec, folder_name=folder)
+                row = ComparisonRow(f"{model.name}, {name}: {variant.name}", spec, folder_name=folder)
                 listed.append(TableRow(variant.name, rows.setdefault(folder, row).name, variant.controls))
-            parts.append(Table(table.name, table.title, tuple(listed), model.name))
+            parts.append(Table(name, TABLES[name].title, tuple(listed), model.name))
     return compare(
         tuple(rows.values()),
         source,

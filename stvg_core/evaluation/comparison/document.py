@@ -24,6 +24,7 @@ _SHARED = (
     ("the tracker", ("settings.tracker", "settings.tracks")),
     ("the decomposer", ("settings.decomposer",)),
 )
+_MOST_NAMES = 3
 _LIBRARIES = ("python", "torch", "transformers")
 _LOADED = ("device", "device_map", "attention", "recompute", "cuda_graphs")
 
@@ -114,9 +115,8 @@ def build_comparison(
         differing={name: [_value(one, name) for one in described] for name in names},
         tables=[table_part(table, scores, bootstrap) for table in tables],
         # The rows of a model's tables differ on purpose.
-        warnings=_warnings(
-            [] if any(table.model for table in tables) else list(names), ran, [scores[run.row.name] for run in runs]
-        ),
+        warnings=_warnings([] if any(table.model for table in tables) else list(names), ran, list(scores.values()))
+        + _without_controls(tables, scores),
     )
 
 
@@ -230,3 +230,16 @@ def _warnings(names: Sequence[str], ran: Sequence[Mapping[str, Any]], scores: Se
             f"rows are not scored on the same samples: {common} are in all; differences are of those in both"
         )
     return warnings
+
+
+def _without_controls(tables: Sequence[Table], scores: Mapping[str, RunScores]) -> list[str]:
+    """Return a sentence if rows shall have controls beside them, but their runs store none."""
+    wanted = dict.fromkeys(row.row for table in tables for row in table.rows if row.controls)
+    missing = [name for name in wanted if scores[name].report is not None and not scores[name].controls]
+    if not missing:
+        return []
+    more = f" and {len(missing) - _MOST_NAMES} more" if len(missing) > _MOST_NAMES else ""
+    return [
+        f"no controls for {', '.join(missing[:_MOST_NAMES])}{more}: expected runs that store attention maps and "
+        "tracks, got none; evaluate into a new run with --keep-maps"
+    ]

@@ -18,20 +18,20 @@ MAXIMUM_ROWS: Final = 5000
 _NOT_IN_A_FOLDER: Final = re.compile(r"[^A-Za-z0-9._+-]+")
 _LONGEST_FOLDER: Final = 80
 _LONGEST_NAME: Final = 200
-_MEAN: Final = {"spatial.tokens.rule": "mean", "temporal.tokens.rule": "mean"}
-_IDENTIFIED: Final = {"spatial.tokens.rule": "max_activation", "temporal.tokens.rule": "max_activation"}
-_TUNED: Final = {"spatial.tune": True, "temporal.tune": True}
-_BARE: Final = {"spatial.tune": False, "temporal.tune": False, "augment.enabled": False}
+MEAN: Final = {"spatial.tokens.rule": "mean", "temporal.tokens.rule": "mean"}
+IDENTIFIED: Final = {"spatial.tokens.rule": "max_activation", "temporal.tokens.rule": "max_activation"}
+TUNED: Final = {"spatial.tune": True, "temporal.tune": True}
+PLAIN: Final = {"spatial.tune": False, "temporal.tune": False, "augment.enabled": False}
 
 
 LADDER: Final[Mapping[str, Mapping[str, Any]]] = MappingProxyType(
     {
-        "mean of tokens": {**_MEAN, **_BARE},
-        "+ identification": {**_IDENTIFIED, **_BARE},
-        "+ spatial prompt": {**_IDENTIFIED, **_BARE, "spatial.tune": True},
-        "+ temporal prompt": {**_IDENTIFIED, **_BARE, "temporal.tune": True},
-        "+ both prompts": {**_IDENTIFIED, **_BARE, **_TUNED},
-        "+ TAS": {**_IDENTIFIED, **_TUNED, "augment.enabled": True},
+        "mean of tokens": {**MEAN, **PLAIN},
+        "+ identification": {**IDENTIFIED, **PLAIN},
+        "+ spatial prompt": {**IDENTIFIED, **PLAIN, "spatial.tune": True},
+        "+ temporal prompt": {**IDENTIFIED, **PLAIN, "temporal.tune": True},
+        "+ both prompts": {**IDENTIFIED, **PLAIN, **TUNED},
+        "+ TAS": {**IDENTIFIED, **TUNED, "augment.enabled": True},
     }
 )
 """The method's components (paper Table 2) and the settings they override, cumulative but for the two prompts.
