@@ -124,12 +124,6 @@ def _rows(runs: Sequence[ComparisonRow | RunSpec]) -> tuple[ComparisonRow, ...]:
 def write_comparison(document: ComparisonDocument, out: Path, name: str = COMPARISON, *, plots: bool = True) -> None:
     """Write a comparison's files into its folder: all of them, or none. There are plots where matplotlib is installed.
 
-    Args:
-        document: what to write.
-        out: folder of the comparison.
-        name: of the files.
-        plots: draw them as well.
-
     Raises:
         OutputError: the folder cannot be written to.
     """

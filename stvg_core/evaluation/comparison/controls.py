@@ -50,10 +50,6 @@ def score_controls(folder: Path, protocol: ScoringProtocol) -> dict[str, Values]
 
     A sample that failed counts as 0 under every control, as in the run's own score.
 
-    Args:
-        folder: the run's.
-        protocol: whose rules to apply.
-
     Raises:
         RunError: there is no run, or it cannot be read.
     """

@@ -88,14 +88,14 @@ def build_comparison(
     tables: Sequence[Table] = (),
     out: Path | None = None,
 ) -> ComparisonDocument:
-    """Return the document of a comparison from its rows' runs.
+    """Return the document of a comparison from its rows' runs; the others are compared with the first.
 
     Args:
-        runs: what came of the rows, in their order; the first is what the others are compared with.
+        runs: in the order of rows.
         source: the samples; None: as the first run names them.
         protocol: whose rules to apply.
         bootstrap: how to draw intervals; every row and difference by the same draws.
-        tables: rows that are read together, by the names of rows.
+        tables: rows that are read together.
         out: folder of the comparison, which paths of runs are relative to.
 
     Raises:

@@ -31,12 +31,7 @@ class Estimate(Part):
 
 
 def estimates(values: Mapping[str, Float64[np.ndarray, " metric"]], bootstrap: Bootstrap) -> dict[str, Estimate] | None:
-    """Return means with their intervals by metric; None without samples.
-
-    Args:
-        values: scores of each sample, in the order of METRIC_NAMES.
-        bootstrap: how to draw; the same draws for all rows and differences of as many samples.
-    """
+    """Return means with their intervals by metric; None without samples."""
     if not values:
         return None
     # In an order of the samples' own, so that no draw depends on the order of a file.

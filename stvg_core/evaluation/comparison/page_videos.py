@@ -38,10 +38,6 @@ class PageVideos:
     def part(self, video: str, documents: Iterable[dict[str, Any]]) -> dict[str, Any] | None:
         """Return the page's part about a video; None if there is neither a file nor a document about it.
 
-        Args:
-            video: path relative to the root, from a run that may come from anywhere.
-            documents: of groundings in it, which have its size and length if it cannot be read.
-
         Raises:
             OutputError: the folder cannot be written to.
         """

@@ -50,15 +50,7 @@ Axes = Any
 
 @dataclass(frozen=True)
 class _Row:
-    """A row as plots take it.
-
-    Attributes:
-        name: at its bar.
-        group: rows of one have one colour and stand together.
-        estimate: m_vIoU.
-        seconds: per sample; None where unknown.
-        by_type: m_vIoU by query type.
-    """
+    """A row as plots take it: m_vIoU in all and by query type; rows of one group have one colour and stand together."""
 
     name: str
     group: str

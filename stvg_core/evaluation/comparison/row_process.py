@@ -1,8 +1,6 @@
-"""The child process that evaluates rows of a comparison: `python -m stvg_core.evaluation.comparison.row_process`.
+"""The child process that evaluates rows of a comparison, one JSON job from standard input, sharing the loaded model.
 
-It reads one JSON job from standard input and evaluates its rows as `stvg evaluate` does; they share the loaded model.
-It ends after the last row, or after one that fails: whatever that one left behind (a broken device, a plugin's state)
-must not reach the next.
+It ends after the last row or the first that fails, whose state (a broken device, a plugin) must not reach the next.
 """
 
 import importlib.metadata

@@ -1,8 +1,6 @@
 """Evaluates the rows of a comparison one after another, in child processes that give all memory back when they end.
 
-Rows that follow one another with the same model share a process and the loaded model. A child reads one JSON job from
-its standard input; what comes of a row lies in the row's run folder. A row that crashes its process has its reason,
-and the rows after it run in a new one.
+Rows that follow one another with the same model share a process and the loaded model, until one fails.
 """
 
 import importlib.metadata

@@ -215,10 +215,6 @@ def pack(text: str) -> bytes:
 def unpack(packed: bytes, folder: Path) -> dict[str, Any]:
     """Return a stored document.
 
-    Args:
-        packed: what `pack` returned.
-        folder: of the run, for error messages.
-
     Raises:
         RunError: it is damaged, or larger than any document.
     """

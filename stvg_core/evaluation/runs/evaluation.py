@@ -47,9 +47,6 @@ class ModelChoice:
     def open(self, sessions: "SessionKeeper | None" = None) -> Grounder:
         """Load the model, or reuse the one that is loaded.
 
-        Args:
-            sessions: keeps the model of the previous run loaded; None: it is loaded.
-
         Raises:
             StvgError: what was expected, what came, and the cure.
         """
@@ -115,18 +112,9 @@ def evaluate(
 ) -> dict[str, Any]:
     """Ground every sample of a data set that has no result yet, and return the summary of the run.
 
-    Args:
-        dataset: the split.
-        run: folder of the run; created, or resumed if it exists.
+    Args are those of `stvg_core.evaluate`, parsed, and:
         choice: the model and everything else that decides results.
-        protocol: scoring protocol; `score_run` can apply another one later.
-        selection: which samples; None: all.
-        corrections: leave out samples with published defects, and cut boxes at the frame's edge.
-        retry_failed: retry samples that failed in an earlier session.
-        engine: where the method runs; None: in this process.
         sessions: keeps the model loaded between runs (local engine); None: it is loaded.
-        on_stage: called with the name of each stage: load, samples, evaluate.
-        on_step: called after every sample.
 
     Returns:
         What `summarize_run` returns; also written to summary.json in the folder.

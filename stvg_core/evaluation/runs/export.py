@@ -39,17 +39,9 @@ COLUMNS: Final[dict[str, type]] = {
 
 
 def export_run(folder: Path, target: Path, protocol: ScoringProtocol) -> int:
-    """Write the samples of a run to a file, in the format of its ending.
+    """Write the samples of a run to a file, in the format of its ending, atomically; return how many.
 
     .csv and .parquet: a row per sample with COLUMNS. .jsonl: the same fields, with the whole grounding document.
-
-    Args:
-        folder: of the run.
-        target: file to write, atomically.
-        protocol: scoring protocol.
-
-    Returns:
-        How many samples were written.
 
     Raises:
         UsageError: the ending is not supported.
@@ -69,12 +61,9 @@ def export_run(folder: Path, target: Path, protocol: ScoringProtocol) -> int:
 
 
 def export_predictions(folder: Path, target: Path, protocol: ScoringProtocol) -> int:
-    """Write the tubes of a run for `stvg score --predictions`, without failed samples.
+    """Write the tubes of a run for `stvg score --predictions`, without failed samples; return how many.
 
-    Args:
-        folder: of the run.
-        target: file to write, atomically.
-        protocol: decides whether boxes outside the span are written.
+    The protocol decides whether boxes outside the span are written.
 
     Raises:
         RunError: there is no run.

@@ -25,10 +25,6 @@ def merge_runs(sources: Sequence[Path], target: Path) -> dict[str, int]:
     The run is written beside the target and moved there in one step. If two runs have the same sample, a success
     is preferred to a failure. The merged run is like any other: `stvg evaluate` resumes it.
 
-    Args:
-        sources: run folders of one configuration, such as the shards of one run.
-        target: folder without a run.
-
     Returns:
         What `RunStore.counts` returns.
 

@@ -26,14 +26,8 @@ def register_samples(
 ) -> None:
     """Add the samples of a data set to a run: tasks for workers, ground truth for the score, problems of annotations.
 
-    Does nothing if the run has them. Memory does not grow with the data set, except for sample ids.
-
-    Args:
-        store: of the run.
-        dataset: the split.
-        selection: which samples.
-        corrections: leave out samples with published defects, and cut boxes at the frame's edge.
-        reread_unusable: read samples with unusable annotations again, in case they were corrected.
+    Does nothing if the run has them; `reread_unusable` reads samples with unusable annotations again, in case they were
+    corrected. Memory does not grow with the data set, except for sample ids.
 
     Raises:
         DatasetError: the annotation file cannot be read.
@@ -72,11 +66,7 @@ def run_pending(
 ) -> int:
     """Submit pending samples to an engine and record their outcomes, until none is left to claim.
 
-    Args:
-        store: of the run, with a session begun.
-        engine: where the method runs.
-        retry: samples that failed in an earlier session are pending too.
-        on_outcome: called after every recorded outcome.
+    Samples that failed in an earlier session are pending too if `retry` is set.
 
     Returns:
         How many pending samples other processes are working on.

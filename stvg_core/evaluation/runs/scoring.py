@@ -100,10 +100,6 @@ def sample_video_iou(outcome: Outcome, task: Task, truth: SampleTruth | ScoreErr
 def summarize_run(folder: Path, protocol: ScoringProtocol) -> dict[str, Any]:
     """Return the summary of a run, as `stvg evaluate --json` prints it (docs/evaluate.md).
 
-    Args:
-        folder: of the run.
-        protocol: scoring protocol.
-
     Raises:
         RunError: there is no run, or it cannot be read.
     """

@@ -96,10 +96,6 @@ def groups_of_shard(groups: Iterable[tuple[str, int]], shard: Shard | None) -> I
 
     Groups are assigned from the largest to the smallest, each to the smallest shard: the same on every machine.
 
-    Args:
-        groups: name and number of samples.
-        shard: None: all of them.
-
     >>> sizes = [("a", 5), ("b", 1), ("c", 4), ("d", 2)]
     >>> [sorted(groups_of_shard(sizes, Shard(number, 2))) for number in (1, 2)]
     [['a', 'b'], ['c', 'd']]

@@ -1,8 +1,7 @@
 """The store of a run: samples, one result per sample and configuration, sessions and their claims.
 
-Every method is one transaction. A process that is killed leaves only what it recorded; its claims are free again,
-because the system releases its lock. Several processes of one machine may work on one folder; machines that
-share a file system may not (SQLite's WAL needs shared memory): give each a shard of its own (docs/evaluate.md).
+Every method is one transaction, so several processes of one machine may work on one folder; machines that share a
+file system may not (SQLite's WAL needs shared memory): give each a shard of its own (docs/evaluate.md).
 """
 
 import json
@@ -109,11 +108,7 @@ class RunStore:
     """
 
     def __init__(self, folder: Path, *, write: bool = True) -> None:
-        """Open a run.
-
-        Args:
-            folder: of the run; created if it does not exist and `write` is set.
-            write: False: read only; the folder must contain a run.
+        """Open a run; without `write` to read alone, else it is created if it does not exist.
 
         Raises:
             OutputError: the folder cannot be written to.
