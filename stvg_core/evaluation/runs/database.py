@@ -1,14 +1,13 @@
 """The SQLite file of a run: tables, opening, errors, compressed documents, and the locks of sessions.
 
-Knows nothing of samples. SQLite is in WAL mode: readers never wait for a writer, a process that is killed
-leaves only whole transactions, and several processes of one machine may write.
+In WAL mode readers never wait for a writer, and a process that is killed leaves only whole transactions.
 """
 
 import json
 import sqlite3
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -229,41 +228,20 @@ def unpack(packed: bytes, folder: Path) -> dict[str, Any]:
     return value
 
 
-class SessionLock:
-    """The lock of one session; held until `release`, or until the process ends, for whatever reason."""
-
-    def __init__(self, folder: Path, session: int) -> None:
-        """Acquire the lock of a new session.
-
-        Raises:
-            OSError: the folder cannot be written to.
-        """
-        self._path = _lock_path(folder, session)
-        self._path.parent.mkdir(exist_ok=True)
-        # `is_alive` in another process holds the lock for a moment.
-        self._lock = FileLock(self._path, timeout=_LOCK_SECONDS)
-        self._lock.acquire()
-
-    def release(self) -> None:
-        """Release the lock, and remove its file."""
-        self._lock.release()
-        with suppress(OSError):
-            self._path.unlink(missing_ok=True)
+def session_lock(folder: Path, session: int) -> FileLock:
+    """Return the lock of a session, which the system releases when the session's process ends, for whatever reason."""
+    # `is_alive` in another process holds the lock for a moment.
+    return FileLock(folder / _LOCK_FOLDER / f"{session}.lock", timeout=_LOCK_SECONDS)
 
 
 def is_alive(folder: Path, session: int) -> bool:
-    """Return whether the process of a session is running on this machine: the system releases its lock when it ends."""
-    path = _lock_path(folder, session)
-    if not path.exists():
+    """Return whether the process of a session is running on this machine."""
+    lock = session_lock(folder, session)
+    if not Path(lock.lock_file).exists():
         return False
-    lock = FileLock(path, timeout=0)
     try:
-        lock.acquire()
+        lock.acquire(timeout=0)
     except Timeout:
         return True
     lock.release()
     return False
-
-
-def _lock_path(folder: Path, session: int) -> Path:
-    return folder / _LOCK_FOLDER / f"{session}.lock"

@@ -6,22 +6,23 @@ file system may not (SQLite's WAL needs shared memory): give each a shard of its
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Final
+
+from filelock import FileLock
 
 from stvg_core.evaluation.runs.database import (
     INSERT_MAPS,
     INSERT_RESULT,
-    SessionLock,
     has_table,
     is_alive,
     open_database,
     pack,
     read_database,
+    session_lock,
     transaction,
     translated_errors,
     unpack,
@@ -97,7 +98,7 @@ class StoredSession:
     peak_device_bytes: int | None
 
 
-class RunStore:
+class RunStore(AbstractContextManager["RunStore"]):
     """A run folder, open; a context manager that closes it.
 
     Every method raises OutputError if the folder cannot be written to, and RunError if the file is damaged or locked.
@@ -116,18 +117,12 @@ class RunStore:
         """
         self.folder = folder
         self.database = open_database(folder) if write else read_database(folder)
-        self._lock: SessionLock | None = None
+        self._lock: FileLock | None = None
         self._session = 0
         self._started = ""
         (self.configuration_hash,) = self._first("SELECT hash FROM configurations") or ("",)
 
-    def __enter__(self) -> "RunStore":
-        """Return the store."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
         """Close the file, and release the session's lock and claims."""
         try:
             if self._lock is not None and error is None:
@@ -137,6 +132,8 @@ class RunStore:
         finally:
             if self._lock is not None:
                 self._lock.release()
+                with suppress(OSError):
+                    Path(self._lock.lock_file).unlink(missing_ok=True)
             self.database.close()
 
     @contextmanager
@@ -251,7 +248,9 @@ class RunStore:
                     (self.configuration_hash, self._started, json.dumps(environment)),
                 ).lastrowid
             self._session = int(session or 0)
-            self._lock = SessionLock(self.folder, self._session)
+            self._lock = session_lock(self.folder, self._session)
+            Path(self._lock.lock_file).parent.mkdir(exist_ok=True)
+            self._lock.acquire()
         self.free_dead_claims()
 
     def update_session(self, **values: object) -> None:

@@ -7,11 +7,11 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import repeat
 from pathlib import Path
-from types import TracebackType
 from typing import TypeVar
 
 from stvg_core._internal.plain_text import one_line
@@ -59,7 +59,7 @@ class _Item:
     maps: BranchMaps | None = None
 
 
-class Worker:
+class Worker(AbstractContextManager["Worker"]):
     """One opened model at work; a context manager that ends its decoding thread.
 
     Groups are taken by `submit` and come out of `outcomes` in that order. While the model works on one, the frames of
@@ -91,13 +91,7 @@ class Worker:
         self.busy_seconds = 0.0
         self.waited_seconds = 0.0
 
-    def __enter__(self) -> "Worker":
-        """Return the worker."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """End the decoding thread; groups that have not begun are dropped."""
         self._reader.shutdown(wait=True, cancel_futures=True)
 

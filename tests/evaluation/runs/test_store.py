@@ -13,7 +13,6 @@ from hypothesis import strategies
 from stvg_core.errors import OutputError, RunError
 from stvg_core.evaluation.runs.database import (
     FILE_NAME,
-    SessionLock,
     is_alive,
     open_database,
     pack,
@@ -119,9 +118,10 @@ def test_claims_of_the_dead_are_free_and_those_of_the_living_are_not(tmp_path: P
 
 
 def test_a_session_lives_as_long_as_its_lock(tmp_path: Path) -> None:
-    lock = SessionLock(tmp_path, 7)
-    assert is_alive(tmp_path, 7)
-    lock.release()
+    with opened(tmp_path) as store:
+        store.begin_session({})
+        assert is_alive(tmp_path, 1)
+    assert not is_alive(tmp_path, 1)
     assert not is_alive(tmp_path, 7)
     assert list((tmp_path / "sessions").iterdir()) == []
 
