@@ -92,10 +92,19 @@ def named_rows(specs: Sequence[RunSpec], *, ladder: bool = False) -> tuple[Compa
     >>> [row.name for row in named_rows(specs)]
     ['a', 'a, paper', 'a, quantization 4bit', 'b']
     """
+    return _rows(specs, [_RowOptions(ladder=ladder)] * len(specs))
+
+
+def _rows(specs: Sequence[RunSpec], options: Sequence["_RowOptions"]) -> tuple[ComparisonRow, ...]:
     rows: list[ComparisonRow] = []
-    for spec, name in zip(specs, _names(specs), strict=True):
-        row = ComparisonRow(name, spec)
-        rows += _ladder(row) if ladder else [row]
+    for spec, name, own in zip(specs, _names(specs), options, strict=True):
+        row = ComparisonRow(one_line(own.name or name, _LONGEST_NAME), spec, own.python)
+        if not own.ladder:
+            rows.append(row)
+            continue
+        for component, overrides in LADDER.items():
+            variant = replace(spec, overrides={**spec.overrides, **overrides})
+            rows.append(replace(row, name=f"{row.name}, {component}", spec=variant))
     return checked(rows)
 
 
@@ -119,13 +128,16 @@ def read_rows(path: Path) -> tuple[ComparisonRow, ...]:
         UsageError: it cannot be read, or a row is wrong.
     """
     tables = read_run_tables(path)
-    own = [_RowOptions.of({name: table.pop(name) for name in _ROW_OPTIONS if name in table}, path) for table in tables]
-    specs = [RunSpec.from_dict(table) for table in tables]
-    rows: list[ComparisonRow] = []
-    for spec, options, name in zip(specs, own, _names(specs), strict=True):
-        row = ComparisonRow(one_line(options.name or name, _LONGEST_NAME), spec, options.python)
-        rows += _ladder(row) if options.ladder else [row]
-    return checked(rows)
+    own = [{name: table.pop(name) for name in _RowOptions.model_fields if name in table} for table in tables]
+    try:
+        options = [_RowOptions.model_validate(values) for values in own]
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise UsageError(
+            f"expected name and python as text and ladder as true or false in {path}, got "
+            f"{one_line(repr(first['input']), 60)} at {first['loc'][0]}"
+        ) from error
+    return _rows([RunSpec.from_dict(table) for table in tables], options)
 
 
 class _RowOptions(BaseModel):
@@ -136,20 +148,6 @@ class _RowOptions(BaseModel):
     name: str = ""
     python: str | None = None
     ladder: bool = False
-
-    @classmethod
-    def of(cls, values: Mapping[str, Any], path: Path) -> "_RowOptions":
-        try:
-            return cls.model_validate(values)
-        except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            raise UsageError(
-                f"expected name and python as text and ladder as true or false in {path}, got "
-                f"{one_line(repr(first['input']), 60)} at {first['loc'][0]}"
-            ) from error
-
-
-_ROW_OPTIONS: Final = tuple(_RowOptions.model_fields)
 
 
 def run_names(runs: Sequence[Path]) -> list[str]:
@@ -187,9 +185,3 @@ def checked(rows: Sequence[ComparisonRow]) -> tuple[ComparisonRow, ...]:
                 f"expected rows with different folder names, got {row.folder!r} for {other!r} and {row.name!r}"
             )
     return tuple(rows)
-
-
-def _ladder(row: ComparisonRow) -> Iterator[ComparisonRow]:
-    for component, overrides in LADDER.items():
-        spec = replace(row.spec, overrides={**row.spec.overrides, **overrides})
-        yield replace(row, name=f"{row.name}, {component}", spec=spec)

@@ -121,7 +121,7 @@ def table_part(table: Table, scores: Mapping[str, RunScores], bootstrap: Bootstr
         parts.append(part)
         previous = values
         for name, control in own.controls.items() if row.controls else ():
-            update = {"name": name, "control_of": row.name, "measures": {}, "seconds": None}
+            update: dict[str, Any] = {"name": name, "control_of": row.name, "measures": {}, "seconds": None}
             parts.append(part.model_copy(update=update | _compared(control, first, None, groups, bootstrap)))
     checks = _checks(table, scores, groups, bootstrap) if table.name.startswith(_LADDER) and table.rows else []
     return TablePart(model=table.model, name=table.name, title=table.title, rows=parts, checks=checks)

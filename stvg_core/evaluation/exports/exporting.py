@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal, get_args
+from typing import Any, Final
 
 from stvg_core.errors import OutputError, UsageError
 from stvg_core.evaluation.exports.coco import write_coco
@@ -11,11 +11,17 @@ from stvg_core.evaluation.exports.cvat import write_cvat
 from stvg_core.evaluation.exports.label_studio import write_label_studio
 from stvg_core.evaluation.exports.mot import write_mot
 from stvg_core.evaluation.exports.rerun_file import write_rerun
-from stvg_core.evaluation.exports.sources import ExportSource, open_source
+from stvg_core.evaluation.exports.sources import open_source
 from stvg_core.outputs.report.staging import staged_files
 
-Format = Literal["coco", "mot", "cvat", "label-studio", "rerun"]
-FORMATS: Final[tuple[str, ...]] = get_args(Format)
+_WRITERS: Final[Mapping[str, Callable[..., None]]] = {
+    "coco": write_coco,
+    "mot": write_mot,
+    "cvat": write_cvat,
+    "label-studio": write_label_studio,
+    "rerun": write_rerun,
+}
+FORMATS: Final = tuple(_WRITERS)
 
 
 @dataclass(frozen=True)
@@ -73,14 +79,7 @@ def export(
     place = None if videos is None else Path(videos)
     if place is not None and not place.exists():
         raise UsageError(f"expected the videos at {place}, but nothing is there; name their folder")
-    writers: Mapping[str, Callable[[Path, ExportSource], None]] = {
-        "coco": write_coco,
-        "mot": write_mot,
-        "cvat": write_cvat,
-        "label-studio": lambda folder, tubes: write_label_studio(folder, tubes, prefix),
-        "rerun": write_rerun,
-    }
-    if form not in writers:
+    if form not in FORMATS:
         more = "of a run also table, predictions, annotations"
         raise UsageError(f"expected one of {', '.join(FORMATS)} as format ({more}), got {form!r}")
     if prefix and form != "label-studio":
@@ -93,7 +92,7 @@ def export(
     target = Path(out)
     with staged_files(target) as stage:
         try:
-            writers[form](stage, tubes)
+            _WRITERS[form](stage, tubes, **({"prefix": prefix} if prefix else {}))
         except OSError as error:
             reason = (error.strerror or type(error).__name__).lower()
             raise OutputError(f"cannot write to {target}: {reason}; choose another place") from error

@@ -120,7 +120,7 @@ class RunStore(AbstractContextManager["RunStore"]):
         self._lock: FileLock | None = None
         self._session = 0
         self._started = ""
-        (self.configuration_hash,) = self._first("SELECT hash FROM configurations") or ("",)
+        self.configuration_hash = str((self._first("SELECT hash FROM configurations") or [""])[0])
 
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
         """Close the file, and release the session's lock and claims."""

@@ -160,7 +160,7 @@ class Worker(AbstractContextManager["Worker"]):
         found = [_attempt(partial(self._grounder.decompose, task.query, task.video, watch)) for task in tasks]
         queries = [query for query in found if isinstance(query, SubQueries)]
         searches = _attempt(lambda: self._grounder.search_windows(video, queries, watch) if queries else ())
-        each = repeat(searches) if isinstance(searches, Failure) else iter(searches)
+        each: Iterator[WindowSearch | Failure] = repeat(searches) if isinstance(searches, Failure) else iter(searches)
         return [query if isinstance(query, Failure) else next(each) for query in found]
 
     def _compute_maps(self, items: Sequence[_Item]) -> None:
