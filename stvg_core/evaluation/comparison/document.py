@@ -241,5 +241,5 @@ def _without_controls(tables: Sequence[Table], scores: Mapping[str, RunScores]) 
     more = f" and {len(missing) - _MOST_NAMES} more" if len(missing) > _MOST_NAMES else ""
     return [
         f"no controls for {', '.join(missing[:_MOST_NAMES])}{more}: expected runs that store attention maps and "
-        "tracks, got none; evaluate into a new run with --keep-maps"
+        "tracks, got none; evaluate a new run with --keep-maps and without windows"
     ]

@@ -1,10 +1,11 @@
 """`stvg evaluate` as a function: a data set, a model and a folder in, a resumable run out."""
 
+import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from stvg_core.api.grounder import Grounder, Opening
 from stvg_core.api.run_spec import RunSpec
@@ -17,7 +18,7 @@ from stvg_core.evaluation.runs.provenance import (
     reset_peak_memory,
 )
 from stvg_core.evaluation.runs.runner import register_samples, run_pending, stopping_cleanly
-from stvg_core.evaluation.runs.scoring import sample_video_iou, summarize_run, write_summary
+from stvg_core.evaluation.runs.scoring import sample_video_iou, summarize_run
 from stvg_core.evaluation.runs.selection import Selection
 from stvg_core.evaluation.runs.store import RunStore
 from stvg_core.evaluation.runs.tasks import Outcome, Task
@@ -27,6 +28,9 @@ from stvg_core.inputs.datasets.opening import Dataset
 from stvg_core.inputs.tracks.cached import VideoCache
 from stvg_core.metrics import ScoringProtocol
 from stvg_core.metrics.files import parse_annotation
+from stvg_core.outputs.report.staging import staged_files
+
+SUMMARY_FILE: Final = "summary.json"
 
 
 @dataclass(frozen=True)
@@ -147,7 +151,8 @@ def evaluate(
             warnings = opened.warnings()
     document = summarize_run(run, protocol) | {"elsewhere": elsewhere}
     document["warnings"] += warnings
-    write_summary(run, document)
+    with staged_files(run) as stage:
+        (stage / SUMMARY_FILE).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
     return document
 
 

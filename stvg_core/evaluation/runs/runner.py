@@ -78,10 +78,7 @@ def run_pending(
     claimed: dict[str, Task] = {}
     try:
         while True:
-            while engine.waiting_groups < engine.capacity:
-                tasks = store.claim_group(retry=retry)
-                if not tasks:
-                    break
+            while engine.waiting_groups < engine.capacity and (tasks := store.claim_group(retry=retry)):
                 claimed |= {task.sample_id: task for task in tasks}
                 engine.submit(tasks)
             if not engine.waiting_groups:

@@ -16,9 +16,7 @@ from stvg_core.metrics.files import parse_annotation, parse_prediction
 from stvg_core.metrics.sample_tube import SampleTruth, SampleTube
 from stvg_core.metrics.score_report import ScoreReport, check_groupings, score_tubes
 from stvg_core.metrics.summary import score_samples
-from stvg_core.outputs.report.staging import staged_files
 
-SUMMARY_FILE: Final = "summary.json"
 _DIFFERENT_IN_EVERY_SESSION: Final = ("process", "command")
 
 
@@ -152,17 +150,6 @@ def _session_fields(session: StoredSession) -> dict[str, Any]:
     fields = dict(vars(session))
     environment = fields.pop("environment")
     return {**fields, **environment}
-
-
-def write_summary(folder: Path, document: dict[str, Any]) -> Path:
-    """Write the summary of a run into its folder, atomically.
-
-    Raises:
-        OutputError: the folder cannot be written to.
-    """
-    with staged_files(folder) as stage:
-        (stage / SUMMARY_FILE).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
-    return folder / SUMMARY_FILE
 
 
 def _changes(environments: list[dict[str, Any]]) -> list[str]:
