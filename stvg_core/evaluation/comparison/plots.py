@@ -208,7 +208,7 @@ def _bars(
 
 def _percents(
     estimates: Sequence[Estimate],
-) -> tuple[Float64[np.ndarray, " row"], Float64[np.ndarray, "two row"]]:
+) -> tuple[Float64[np.ndarray, " row"], Float64[np.ndarray, "2 row"]]:
     """Return means, and how far the intervals reach below and above them, in percent."""
     means, lows, highs = _PERCENT * np.array([[one.mean, one.low, one.high] for one in estimates]).T
     return means, np.maximum(0.0, [means - lows, highs - means])
