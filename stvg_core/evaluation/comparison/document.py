@@ -233,13 +233,11 @@ def _warnings(names: Sequence[str], ran: Sequence[Mapping[str, Any]], scores: Se
 
 
 def _without_controls(tables: Sequence[Table], scores: Mapping[str, RunScores]) -> list[str]:
-    """Return a sentence if rows shall have controls beside them, but their runs store none."""
-    wanted = dict.fromkeys(row.row for table in tables for row in table.rows if row.controls)
-    missing = [name for name in wanted if scores[name].report is not None and not scores[name].controls]
+    """Return a sentence if a table has rows with controls whose runs cannot have any."""
+    names = dict.fromkeys(row.row for table in tables for row in table.rows if row.controls)
+    missing = [name for name in names if scores[name].run.summary is not None and not scores[name].controls]
     if not missing:
         return []
     more = f" and {len(missing) - _MOST_NAMES} more" if len(missing) > _MOST_NAMES else ""
-    return [
-        f"no controls for {', '.join(missing[:_MOST_NAMES])}{more}: expected runs that store attention maps and "
-        "tracks, got none; evaluate a new run with --keep-maps and without windows"
-    ]
+    shown = ", ".join(missing[:_MOST_NAMES])
+    return [f"no controls for {shown}{more}: expected runs with ground truth and --keep-maps, without windows"]
