@@ -11,9 +11,8 @@ from stvg_core.evaluation.comparison.document import ComparisonDocument, build_c
 from stvg_core.evaluation.comparison.markdown import csv_table, markdown
 from stvg_core.evaluation.comparison.pages import PageChoice, write_pages
 from stvg_core.evaluation.comparison.plots import draw_plots
-from stvg_core.evaluation.comparison.rows import ComparisonRow, checked, named_rows, run_names
+from stvg_core.evaluation.comparison.rows import ComparisonRow, Source, checked, named_rows, run_names
 from stvg_core.evaluation.comparison.running import RUNS, evaluate_rows, existing_run, read_run
-from stvg_core.evaluation.comparison.source import Source
 from stvg_core.evaluation.comparison.table_parts import Table, TableRow
 from stvg_core.evaluation.runs.runner import stopping_cleanly
 from stvg_core.metrics import Bootstrap, ScoringProtocol

@@ -10,8 +10,8 @@ from pydantic import Field, JsonValue
 
 from stvg_core._internal.json_schema import published_schema
 from stvg_core.evaluation.comparison.intervals import Estimate, Part, RunScores, difference, estimates
+from stvg_core.evaluation.comparison.rows import Source
 from stvg_core.evaluation.comparison.running import RowRun
-from stvg_core.evaluation.comparison.source import Source
 from stvg_core.evaluation.comparison.table_parts import Table, TablePart, table_part
 from stvg_core.evaluation.runs.provenance import differences
 from stvg_core.metrics import Bootstrap, ScoringProtocol

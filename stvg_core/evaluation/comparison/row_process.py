@@ -18,8 +18,8 @@ from pydantic import TypeAdapter
 from stvg_core._internal.plain_text import one_line
 from stvg_core.api.run_spec import RunSpec
 from stvg_core.errors import RunError, StvgError
+from stvg_core.evaluation.comparison.rows import Source
 from stvg_core.evaluation.comparison.running import LOG_NAME, OUTCOME_NAME
-from stvg_core.evaluation.comparison.source import Source
 from stvg_core.evaluation.runs import Selection
 from stvg_core.metrics import find_protocol
 

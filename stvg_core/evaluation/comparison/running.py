@@ -17,8 +17,7 @@ from typing import Any, Final
 from stvg_core._internal.plain_text import one_line
 from stvg_core.api.run_spec import RunSpec
 from stvg_core.errors import OutputError, RunError
-from stvg_core.evaluation.comparison.rows import ComparisonRow
-from stvg_core.evaluation.comparison.source import Source
+from stvg_core.evaluation.comparison.rows import ComparisonRow, Source
 from stvg_core.evaluation.runs.scoring import summarize_run
 from stvg_core.evaluation.runs.store import RunStore
 from stvg_core.metrics import ScoringProtocol
