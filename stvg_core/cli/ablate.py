@@ -56,7 +56,7 @@ def ablate(
 
     source = Source(dataset, root, split, annotations, video_root, limit, not no_corrections)
     if not report_only:
-        source.check()
+        source.open()
     pages = PageChoice(check_media_choice(media), page_samples)
     with bar("ablate") as (on_row, on_count):
         document = start(

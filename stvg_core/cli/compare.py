@@ -87,7 +87,7 @@ def compare(
             source = clip_source(video, query or (), out)
         elif root is not None:
             source = Source(names[0], root, split, annotations, video_root, limit, not no_corrections)
-            source.check()
+            source.open()
     else:
         missing = next((name for name in names if not Path(name).is_dir()), None)
         if not names or missing is not None or root is not None or video is not None:

@@ -15,7 +15,7 @@ from stvg_core.api.grounder import ground, settings_of
 from stvg_core.api.run_spec import RunSpec
 from stvg_core.cli.listing import details
 from stvg_core.devtools.demos import find_demos
-from stvg_core.evaluation.ablation.tables import make_tables
+from stvg_core.evaluation.ablation.tables import TABLES
 from stvg_core.evaluation.runs.evaluation import ModelChoice
 from stvg_core.host.session import open_session
 from stvg_core.settings import PROVENANCE, load_settings
@@ -147,8 +147,8 @@ def test_every_way_to_a_model_takes_its_familys_settings(tmp_path: Path) -> None
             assert {name: looked[name] for name in shown} == {name: expected[name] for name in shown}
     grounder = ModelChoice(RunSpec("tiny:internvl", preset="released")).open()
     assert grounder.settings.model_dump(mode="json") == expected
-    (table,) = make_tables(("presets",), load_settings("paper"), grounder.session.family)
-    (released,) = [variant for variant in table.variants if variant.name == "released"]
+    variants = TABLES["presets"].variants(load_settings("paper"), grounder.session.family)
+    (released,) = [variant for variant in variants if variant.name == "released"]
     own = load_settings("paper", overrides=released.overrides)
     assert (own.joint.span_share, own.augment.enabled) == (0.6, False)
 

@@ -8,6 +8,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from stvg_core.evaluation.exports.samples import ExportedSample, ExportedTube, ExportedVideo
+from stvg_core.evaluation.exports.sources import ExportSource
 
 Boxes = dict[int, tuple[float, ...]]
 NASTY = (
@@ -21,7 +22,7 @@ NASTY = (
 
 
 @dataclass
-class GivenSource:
+class GivenSource(ExportSource):
     """Samples that are at hand."""
 
     given: list[ExportedSample]

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from stvg_core.devtools.demos import find_demos
-from stvg_core.evaluation.runs.runner import begin_configuration, register_samples, run_pending
+from stvg_core.evaluation.runs.runner import register_samples, run_pending
 from stvg_core.evaluation.runs.selection import Selection
 from stvg_core.evaluation.runs.store import RunStore
 from stvg_core.evaluation.runs.tasks import Failure, Outcome, Task
@@ -127,7 +127,7 @@ def work(
     """Work on a run until nothing is left to claim, as `stvg evaluate` does."""
     engine = engine or MadeUpEngine()
     with RunStore(run) as store:
-        begin_configuration(store, configuration or CONFIGURATION)
+        store.begin_configuration(configuration or CONFIGURATION)
         register_samples(store, dataset, selection or Selection(), corrections=True)
         store.begin_session({"process": process})
         run_pending(store, engine, retry=retry)
@@ -137,7 +137,7 @@ def work(
 def begin(run: Path, dataset: Dataset) -> None:
     """Register a run's samples, and end."""
     with RunStore(run) as store:
-        begin_configuration(store, CONFIGURATION)
+        store.begin_configuration(CONFIGURATION)
         register_samples(store, dataset, Selection(), corrections=True)
 
 

@@ -7,7 +7,7 @@ from typing import Final
 
 from stvg_core.api.run_spec import RunSpec
 from stvg_core.errors import StvgError, UsageError
-from stvg_core.evaluation.ablation.tables import TABLE_NAMES, TRUE_TRACKS, Variant, make_tables
+from stvg_core.evaluation.ablation.tables import TABLE_NAMES, TABLES, TRUE_TRACKS, Variant
 from stvg_core.evaluation.comparison import (
     ComparisonDocument,
     ComparisonRow,
@@ -51,19 +51,11 @@ def ablate(
     Each distinct variant of a model is one run in `runs/` of the folder, whichever tables show it; a call with more
     tables evaluates what is missing. A model's variants are evaluated one after another in one process.
 
-    Args:
+    Args are those of `compare`, and:
         specs: the models, each with the settings that its variants differ from.
-        source: the samples.
         tables: some of TABLE_NAMES; none: all.
-        out: folder of the ablation.
-        protocol: whose rules to apply.
-        bootstrap: how to draw intervals; None: 2,000 resamples.
         true_tracks: tracker of the true tracks of all objects, such as "file:PATH"; None: no table shows them.
-        retry_failed: evaluate failed samples again.
-        report_only: evaluate nothing; report on the runs that exist.
         pages: what index.html holds; None: the first 20 samples.
-        on_row: called with every variant's row and its index as it begins.
-        on_count: called with the samples done and the samples of the row.
 
     Raises:
         UsageError: there is no such table, no model, or complete settings in place of a preset.
@@ -71,7 +63,7 @@ def ablate(
         RunError: it was stopped.
     """
     for name in tables:
-        if name not in TABLE_NAMES:
+        if name not in TABLES:
             raise UsageError(f"expected a table ({', '.join(TABLE_NAMES)}), got {name!r}")
     rows: dict[str, ComparisonRow] = {}
     parts: list[Table] = []
@@ -86,17 +78,17 @@ def ablate(
             # Its process says why.
             rows[model.folder] = model
             continue
-        for table in make_tables(tables, settings, family):
+        for name in tables or TABLE_NAMES:
             listed = []
-            for variant in table.variants:
+            for variant in TABLES[name].variants(settings, family):
                 spec = _spec(model.spec, variant, true_tracks)
                 if spec is None:
                     continue
                 made = choose_settings(resolved.reference.folder, spec.preset, spec.overrides, family)
                 folder = _folder(model.name, spec, made)
-                row = ComparisonRow(f"{model.name}, {table.name}: {variant.name}", spec, folder_name=folder)
+                row = ComparisonRow(f"{model.name}, {name}: {variant.name}", spec, folder_name=folder)
                 listed.append(TableRow(variant.name, rows.setdefault(folder, row).name, variant.controls))
-            parts.append(Table(table.name, table.title, tuple(listed), model.name))
+            parts.append(Table(name, TABLES[name].title, tuple(listed), model.name))
     return compare(
         tuple(rows.values()),
         source,

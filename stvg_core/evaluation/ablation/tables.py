@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final
 
-from stvg_core.evaluation.comparison.rows import LADDER
+from stvg_core.evaluation.comparison.rows import IDENTIFIED, LADDER, MEAN, PLAIN, TUNED
 from stvg_core.settings import PROVENANCE, FamilyPresets, Settings, load_settings
 
 TRUE_TRACKS: Final = "true tracks"
@@ -17,12 +17,12 @@ TRUE_TRACKS: Final = "true tracks"
 
 Overrides = Mapping[str, Any]
 """Dotted setting names to values."""
+_Make = Callable[[Settings, FamilyPresets | None], "tuple[Variant, ...]"]
 
 _LAYER_PARTS: Final = 8
 _TOKEN_POSITIONS: Final = 6
 _SPAN_SHARES: Final = (0.2, 0.3, 0.4, 0.5, 0.6, 0.8)
-_PLAIN: Final = {"spatial.tune": False, "temporal.tune": False, "augment.enabled": False}
-_TUNED: Final = {"spatial.tune": True, "temporal.tune": True, "augment.enabled": False}
+_TUNED: Final = {**TUNED, "augment.enabled": False}
 _PAPERS_JOIN: Final = {"joint.track_branches": "spatial", "joint.track_pooling": "max"}
 _ADAPTIVE: Final = {"joint.boundary": "max_sum", "joint.span_scale": "log"}
 _RAW: Final = {"relative.mode": "raw"}
@@ -53,14 +53,27 @@ class VariantTable:
     """Variants that are read together; the first is what the others are compared with.
 
     Attributes:
-        name: as `--table` takes it.
         title: what it compares.
-        variants: its rows.
+        variants: returns its rows for a model's own settings, and what the model's family has differently in presets.
     """
 
-    name: str
     title: str
-    variants: tuple[Variant, ...]
+    variants: _Make
+
+
+_TABLES: dict[str, VariantTable] = {}
+TABLES: Final[Mapping[str, VariantTable]] = MappingProxyType(_TABLES)
+"""By name as `--table` takes it."""
+
+
+def _table(name: str, title: str) -> Callable[[_Make], _Make]:
+    """Register the function that returns a table's rows."""
+
+    def register(variants: _Make) -> _Make:
+        _TABLES[name] = VariantTable(title, variants)
+        return variants
+
+    return register
 
 
 def _variants(shared: Overrides, rows: Mapping[str, Overrides], controls: Sequence[str] = ()) -> tuple[Variant, ...]:
@@ -77,8 +90,6 @@ def _both(**options: Any) -> dict[str, Any]:  # noqa: ANN401  # values of settin
     return {f"{branch}.{name.replace('__', '.')}": value for branch in branches for name, value in options.items()}
 
 
-_MEAN: Final = _both(tokens__rule="mean")
-_IDENTIFIED: Final = _both(tokens__rule="max_activation")
 _THREE_TOKENS: Final = _both(tokens__count=3)
 _SECOND_HALF: Final = _both(layers={"start": 0.5, "stop": 1.0})
 
@@ -89,17 +100,28 @@ def _prompted(base: Settings) -> dict[str, Any]:
 
 
 def _full(base: Settings) -> dict[str, Any]:
-    return {**_prompted(base), **_IDENTIFIED, **_TUNED, "augment.enabled": True}
+    return {**_prompted(base), **IDENTIFIED, **_TUNED, "augment.enabled": True}
 
 
-def _ladder(base: Settings, join: Overrides) -> tuple[Variant, ...]:
+def _ladder_rows(base: Settings, join: Overrides) -> tuple[Variant, ...]:
     first, *_, last = LADDER
     rows = {component: {**overrides, **join} for component, overrides in LADDER.items()}
     return _variants(_prompted(base), rows, (first, last))
 
 
-def _objective(base: Settings) -> tuple[Variant, ...]:
-    tuned = {**_prompted(base), **_IDENTIFIED, **_TUNED}
+@_table("ladder", "The components, one after another (paper Table 2)")
+def _ladder(base: Settings, *_: object) -> tuple[Variant, ...]:
+    return _ladder_rows(base, {})
+
+
+@_table("ladder-paper-join", "The same if the attribute alone chooses the track (paper section 3.5)")
+def _ladder_paper_join(base: Settings, *_: object) -> tuple[Variant, ...]:
+    return _ladder_rows(base, _PAPERS_JOIN)
+
+
+@_table("objective", "What a prompt is learned on (paper Table 3)")
+def _objective(base: Settings, *_: object) -> tuple[Variant, ...]:
+    tuned = {**_prompted(base), **IDENTIFIED, **_TUNED}
     objectives = {
         "entropy": ("entropy", False),
         "yes/no, linear": ("linear", False),
@@ -110,10 +132,11 @@ def _objective(base: Settings) -> tuple[Variant, ...]:
         name: {"prompt.objective": objective, "prompt.contrast_neutral": contrast}
         for name, (objective, contrast) in objectives.items()
     }
-    return (Variant("no prompt", {**_IDENTIFIED, **_PLAIN}), *_variants(tuned, rows))
+    return (Variant("no prompt", {**IDENTIFIED, **PLAIN}), *_variants(tuned, rows))
 
 
-def _steps() -> tuple[Variant, ...]:
+@_table("steps", "Steps and step size (paper Table 7)")
+def _steps(*_: object) -> tuple[Variant, ...]:
     # Without TAS, which would double the cost of a table about something else.
     rows = {
         f"{rule}, {count} step{'s' if count > 1 else ''} of {size:g}": {
@@ -125,13 +148,14 @@ def _steps() -> tuple[Variant, ...]:
         for count in (1, 2)
         for size in sizes
     }
-    tuned = {**_IDENTIFIED, **_TUNED, "prompt.objective": "linear"}
-    return (Variant("no prompt", {**_IDENTIFIED, **_PLAIN}), *_variants(tuned, rows))
+    tuned = {**IDENTIFIED, **_TUNED, "prompt.objective": "linear"}
+    return (Variant("no prompt", {**IDENTIFIED, **PLAIN}), *_variants(tuned, rows))
 
 
-def _tokens() -> tuple[Variant, ...]:
+@_table("tokens", "Grounding tokens")
+def _tokens(*_: object) -> tuple[Variant, ...]:
     rows = {
-        "mean of tokens": _MEAN,
+        "mean of tokens": MEAN,
         "highest activation": _both(tokens__rule="max_activation", tokens__count=1),
         "two of highest activation": _both(tokens__rule="max_activation", tokens__count=2),
         "three of highest activation": _both(tokens__rule="max_activation", tokens__count=3),
@@ -142,10 +166,11 @@ def _tokens() -> tuple[Variant, ...]:
         f"position {place}": _both(tokens__rule="fixed", tokens__fixed_position=place)
         for place in range(-_TOKEN_POSITIONS, 0)
     }
-    return _variants(_PLAIN, rows)
+    return _variants(PLAIN, rows)
 
 
-def _layers() -> tuple[Variant, ...]:
+@_table("layers", "Layers")
+def _layers(*_: object) -> tuple[Variant, ...]:
     ranges = {
         "all": (0.0, 1.0),
         "first half": (0.0, 0.5),
@@ -160,28 +185,31 @@ def _layers() -> tuple[Variant, ...]:
     for name in ("all", "second half"):
         start, stop = ranges[name]
         rows[f"{name}, by activation"] = _both(layers={"start": start, "stop": stop, "weights": "activation"})
-    return _variants(_PLAIN, rows)
+    return _variants(PLAIN, rows)
 
 
-def _relative() -> tuple[Variant, ...]:
+@_table("relative", "Relative attention")
+def _relative(*_: object) -> tuple[Variant, ...]:
     rows: dict[str, Overrides] = {
         "ratio, epsilon uniform": {"relative.mode": "ratio", "relative.epsilon": "uniform"},
         "ratio, epsilon 1e-4": {"relative.mode": "ratio", "relative.epsilon": 1e-4},
         "raw": _RAW,
     }
-    return _variants(_PLAIN, rows)
+    return _variants(PLAIN, rows)
 
 
-def _frames(base: Settings) -> tuple[Variant, ...]:
+@_table("frames", "Number of frames (paper Fig. 6)")
+def _frames(base: Settings, *_: object) -> tuple[Variant, ...]:
     """Return half and double the frames, the span scaled with them."""
     count, length = base.sampling.frame_count, base.joint.span_frame_count
     share = base.joint.span_share if length is None else min(1.0, length / count)
-    shared = {**_PLAIN, "sampling.mode": "uniform", "joint.span_share": share, "joint.span_frame_count": None}
+    shared = {**PLAIN, "sampling.mode": "uniform", "joint.span_share": share, "joint.span_frame_count": None}
     rows = {f"{frames} frames": {"sampling.frame_count": frames} for frames in (count, max(2, count // 2), 2 * count)}
     return _variants(shared, rows)
 
 
-def _span(base: Settings) -> tuple[Variant, ...]:
+@_table("span", "Length of the span (paper Fig. 6), and spans without a length")
+def _span(base: Settings, *_: object) -> tuple[Variant, ...]:
     """Return spans of several lengths and spans without one; first the settings' own length."""
     count = base.sampling.frame_count
     own = base.joint.span_length(count)
@@ -199,27 +227,30 @@ def _span(base: Settings) -> tuple[Variant, ...]:
     }
     for scale, ending in (("linear", ""), ("log", " of logarithms")):
         rows |= {f"{name}{ending}": {**rule, "joint.span_scale": scale} for name, rule in rules.items()}
-    return _variants(_PLAIN, rows)
+    return _variants(PLAIN, rows)
 
 
-def _join() -> tuple[Variant, ...]:
+@_table("join", "How the branches choose a track")
+def _join(*_: object) -> tuple[Variant, ...]:
     names = {"spatial": "attribute (paper)", "product": "product of scores", "cell_product": "product of cells"}
     rows = {
         f"{name}, {pooling}": {"joint.track_branches": branches, "joint.track_pooling": pooling}
         for branches, name in names.items()
         for pooling in ("max", "mean")
     }
-    return _variants(_PLAIN, rows)
+    return _variants(PLAIN, rows)
 
 
-def _tracker() -> tuple[Variant, ...]:
+@_table("tracker", "Trackers (paper Fig. 6)")
+def _tracker(*_: object) -> tuple[Variant, ...]:
     return (
-        Variant("own", _PLAIN, controls=True),
-        Variant("attention", _PLAIN, tracks="attention"),
-        Variant("true tracks of all objects", _PLAIN, tracks=TRUE_TRACKS, controls=True),
+        Variant("own", PLAIN, controls=True),
+        Variant("attention", PLAIN, tracks="attention"),
+        Variant("true tracks of all objects", PLAIN, tracks=TRUE_TRACKS, controls=True),
     )
 
 
+@_table("presets", "The presets, on the frames of the model's own settings")
 def _presets(base: Settings, family: FamilyPresets | None) -> tuple[Variant, ...]:
     """Return every preset, as the model's family has it, with the model's own `sampling` and `input`."""
     left_out = {"sampling", "input", *PROVENANCE}
@@ -241,7 +272,7 @@ def _presets(base: Settings, family: FamilyPresets | None) -> tuple[Variant, ...
     rows: dict[str, Overrides] = {
         "paper": paper,
         "released": released,
-        "fast": {**paper, **_PLAIN},
+        "fast": {**paper, **PLAIN},
         "paper, normalized steps of .03": {**paper, **normalized},
         "the model's own": {},
     }
@@ -260,8 +291,9 @@ def _leaves(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return leaves
 
 
-def _ours(base: Settings) -> tuple[Variant, ...]:
-    full, plain = _full(base), {**_IDENTIFIED, **_PLAIN}
+@_table("ours", "What is ours, beside the full method")
+def _ours(base: Settings, *_: object) -> tuple[Variant, ...]:
+    full, plain = _full(base), {**IDENTIFIED, **PLAIN}
     cells = {"joint.track_branches": "cell_product"}
     changes: dict[str, Overrides] = {
         "without prompts and TAS": {},
@@ -297,10 +329,32 @@ def _ours(base: Settings) -> tuple[Variant, ...]:
     return _variants({}, rows, ("the full method", "raw attention, adaptive span, three tokens"))
 
 
-def _prompts(base: Settings) -> tuple[Variant, ...]:
+@_table("doubt", "Prompts only if the model's answer is no")
+def _doubt(base: Settings, *_: object) -> tuple[Variant, ...]:
+    full, five = _full(base), {"prompt.steps": 5}
+    rows: dict[str, Overrides] = {
+        "where the answer is no": {},
+        "where it is no, up to 5 steps": five,
+        "where it is no, three tokens": _THREE_TOKENS,
+        "where it is no, mean of tokens": MEAN,
+        "where it is no, TAS by product": _PRODUCT,
+        "where it is no, TAS by product, three tokens": {**_PRODUCT, **_THREE_TOKENS},
+        "where it is no, TAS by product, mean of tokens": {**_PRODUCT, **MEAN},
+        "where it is no, up to 5 steps, TAS by product, mean of tokens": {**five, **_PRODUCT, **MEAN},
+        "no prompt, TAS by product, mean of tokens": {**_PRODUCT, **MEAN, **_NO_STEP},
+    }
+    return (
+        Variant("mean of tokens", {**PLAIN, **MEAN}, controls=True),
+        Variant("the full method", full),
+        *_variants({**full, "prompt.stop_margin": 0.0}, rows, ("where it is no, TAS by product, mean of tokens",)),
+    )
+
+
+@_table("prompts", "Prompts restricted, smooth, stopped early; views combined")
+def _prompts(base: Settings, *_: object) -> tuple[Variant, ...]:
     rows: dict[str, Overrides] = {
         "the full method": {},
-        "no prompt, no TAS": _PLAIN,
+        "no prompt, no TAS": PLAIN,
         "TAS without prompts": _NO_STEP,
         "TAS by product": _PRODUCT,
         "TAS by product, no prompt": {**_PRODUCT, **_NO_STEP},
@@ -314,58 +368,4 @@ def _prompts(base: Settings) -> tuple[Variant, ...]:
     return _variants(_full(base), rows)
 
 
-def _doubt(base: Settings) -> tuple[Variant, ...]:
-    full, five = _full(base), {"prompt.steps": 5}
-    rows: dict[str, Overrides] = {
-        "where the answer is no": {},
-        "where it is no, up to 5 steps": five,
-        "where it is no, three tokens": _THREE_TOKENS,
-        "where it is no, mean of tokens": _MEAN,
-        "where it is no, TAS by product": _PRODUCT,
-        "where it is no, TAS by product, three tokens": {**_PRODUCT, **_THREE_TOKENS},
-        "where it is no, TAS by product, mean of tokens": {**_PRODUCT, **_MEAN},
-        "where it is no, up to 5 steps, TAS by product, mean of tokens": {**five, **_PRODUCT, **_MEAN},
-        "no prompt, TAS by product, mean of tokens": {**_PRODUCT, **_MEAN, **_NO_STEP},
-    }
-    return (
-        Variant("mean of tokens", {**_PLAIN, **_MEAN}, controls=True),
-        Variant("the full method", full),
-        *_variants({**full, "prompt.stop_margin": 0.0}, rows, ("where it is no, TAS by product, mean of tokens",)),
-    )
-
-
-_Make = Callable[[Settings, FamilyPresets | None], tuple[Variant, ...]]
-_TABLES: Final[Mapping[str, tuple[str, _Make]]] = MappingProxyType(
-    {
-        "ladder": ("The components, one after another (paper Table 2)", lambda base, _: _ladder(base, {})),
-        "ladder-paper-join": (
-            "The same if the attribute alone chooses the track (paper section 3.5)",
-            lambda base, _: _ladder(base, _PAPERS_JOIN),
-        ),
-        "objective": ("What a prompt is learned on (paper Table 3)", lambda base, _: _objective(base)),
-        "steps": ("Steps and step size (paper Table 7)", lambda base, _: _steps()),
-        "tokens": ("Grounding tokens", lambda base, _: _tokens()),
-        "layers": ("Layers", lambda base, _: _layers()),
-        "relative": ("Relative attention", lambda base, _: _relative()),
-        "frames": ("Number of frames (paper Fig. 6)", lambda base, _: _frames(base)),
-        "span": ("Length of the span (paper Fig. 6), and spans without a length", lambda base, _: _span(base)),
-        "join": ("How the branches choose a track", lambda base, _: _join()),
-        "tracker": ("Trackers (paper Fig. 6)", lambda base, _: _tracker()),
-        "presets": ("The presets, on the frames of the model's own settings", _presets),
-        "ours": ("What is ours, beside the full method", lambda base, _: _ours(base)),
-        "doubt": ("Prompts only if the model's answer is no", lambda base, _: _doubt(base)),
-        "prompts": ("Prompts restricted, smooth, stopped early; views combined", lambda base, _: _prompts(base)),
-    }
-)
-TABLE_NAMES: Final = tuple(_TABLES)
-
-
-def make_tables(names: Sequence[str], base: Settings, family: FamilyPresets | None = None) -> tuple[VariantTable, ...]:
-    """Return tables for one model.
-
-    Args:
-        names: some of TABLE_NAMES; none: all.
-        base: the model's own settings.
-        family: what the model's family has differently in presets.
-    """
-    return tuple(VariantTable(name, _TABLES[name][0], _TABLES[name][1](base, family)) for name in names or TABLE_NAMES)
+TABLE_NAMES: Final = tuple(TABLES)

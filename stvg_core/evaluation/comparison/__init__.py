@@ -6,9 +6,8 @@ Reads finished runs, or evaluates models and settings first. Imports no torch: e
 from stvg_core.evaluation.comparison.comparing import compare, write_comparison
 from stvg_core.evaluation.comparison.document import ComparisonDocument, build_comparison, dump_comparison
 from stvg_core.evaluation.comparison.pages import PageChoice, write_pages, write_run_pages
-from stvg_core.evaluation.comparison.rows import LADDER, ComparisonRow, named_rows, read_rows
+from stvg_core.evaluation.comparison.rows import LADDER, ComparisonRow, Source, clip_source, named_rows, read_rows
 from stvg_core.evaluation.comparison.running import RowRun
-from stvg_core.evaluation.comparison.source import Source, clip_source
 from stvg_core.evaluation.comparison.table_parts import Table, TableRow
 
 __all__ = [

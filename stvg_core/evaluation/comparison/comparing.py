@@ -6,14 +6,13 @@ from pathlib import Path
 from typing import Final
 
 from stvg_core.api.run_spec import RunSpec
-from stvg_core.errors import UsageError
+from stvg_core.errors import RunError, UsageError
 from stvg_core.evaluation.comparison.document import ComparisonDocument, build_comparison, dump_comparison
 from stvg_core.evaluation.comparison.markdown import csv_table, markdown
 from stvg_core.evaluation.comparison.pages import PageChoice, write_pages
 from stvg_core.evaluation.comparison.plots import draw_plots
-from stvg_core.evaluation.comparison.rows import ComparisonRow, checked, named_rows, run_names
-from stvg_core.evaluation.comparison.running import RowRun, evaluate_rows, existing_run, read_run
-from stvg_core.evaluation.comparison.source import Source
+from stvg_core.evaluation.comparison.rows import ComparisonRow, Source, checked, named_rows, run_names
+from stvg_core.evaluation.comparison.running import RUNS, evaluate_rows, existing_run, read_run
 from stvg_core.evaluation.comparison.table_parts import Table, TableRow
 from stvg_core.evaluation.runs.runner import stopping_cleanly
 from stvg_core.metrics import Bootstrap, ScoringProtocol
@@ -74,7 +73,6 @@ def compare(
     check_output_folder(out)
     bootstrap, pages = bootstrap or Bootstrap(2000), pages or PageChoice()
     folders = [run for run in runs if isinstance(run, Path)]
-    done: list[RowRun] = []
     if folders:
         if len(folders) != len(runs):
             raise UsageError("expected finished runs, or models and settings; got both")
@@ -83,30 +81,31 @@ def compare(
         rows = _rows([run for run in runs if not isinstance(run, Path)])
         if source is None:
             raise UsageError("expected samples to evaluate models on, got none; name a data set, or finished runs")
-        evaluated = (
-            (existing_run(row, out, protocol) for row in rows)
-            if report_only
-            else evaluate_rows(
-                rows,
-                source,
-                out,
-                protocol,
-                retry_failed=retry_failed,
-                keep_maps=pages.keep_maps,
-                on_row=on_row,
-                on_count=on_count,
-            )
-        )
-        with stopping_cleanly():
-            for run in evaluated:
-                done.append(run)
-                # Plots, pages and tables take longer, and are read at the end.
-                if not report_only and len(done) < len(rows) and rows[len(done)].loads != run.row.loads:
-                    partial = build_comparison(done, source, protocol, bootstrap, out=out)
-                    write_comparison(partial, out, files, plots=False)
+        if report_only:
+            done = [existing_run(row, out, protocol) for row in rows]
+            if all(run.summary is None for run in done):
+                raise RunError(f"expected runs of these rows in {out / RUNS}, got none; leave out --report-only")
+        else:
+            done = []
+            with stopping_cleanly():
+                for run in evaluate_rows(
+                    rows,
+                    source,
+                    out,
+                    protocol,
+                    retry_failed=retry_failed,
+                    keep_maps=pages.keep_maps,
+                    on_row=on_row,
+                    on_count=on_count,
+                ):
+                    done.append(run)
+                    # Plots, pages and tables take longer, and are read at the end.
+                    if len(done) < len(rows) and not run.row.shares_model(rows[len(done)]):
+                        partial = build_comparison(done, source, protocol, bootstrap, out=out)
+                        write_comparison(partial, out, files, plots=False)
     if controls:
-        listed = [TableRow(run.row.name, run.row.name, controls=True) for run in done]
-        tables = [*tables, Table("controls", "Rows and controls", tuple(listed))]
+        listed = tuple(TableRow(run.row.name, run.row.name, controls=True) for run in done)
+        tables = [*tables, Table("controls", "Rows and controls", listed)]
     document = build_comparison(done, source, protocol, bootstrap, tables, out)
     write_comparison(document, out, files)
     video_folder = pages.video_root if source is None else source.video_folder
@@ -123,12 +122,6 @@ def _rows(runs: Sequence[ComparisonRow | RunSpec]) -> tuple[ComparisonRow, ...]:
 
 def write_comparison(document: ComparisonDocument, out: Path, name: str = COMPARISON, *, plots: bool = True) -> None:
     """Write a comparison's files into its folder: all of them, or none. There are plots where matplotlib is installed.
-
-    Args:
-        document: what to write.
-        out: folder of the comparison.
-        name: of the files.
-        plots: draw them as well.
 
     Raises:
         OutputError: the folder cannot be written to.

@@ -50,10 +50,6 @@ def score_controls(folder: Path, protocol: ScoringProtocol) -> dict[str, Values]
 
     A sample that failed counts as 0 under every control, as in the run's own score.
 
-    Args:
-        folder: the run's.
-        protocol: whose rules to apply.
-
     Raises:
         RunError: there is no run, or it cannot be read.
     """
@@ -90,8 +86,7 @@ def measure_run(folder: Path) -> dict[str, dict[str, float]]:
 
 def _samples(folder: Path) -> Iterator[_Sample]:
     with RunStore(folder, write=False) as store:
-        for sample in store.samples():
-            result = store.result(sample.sample_id)
+        for sample, result in store.samples_with_results():
             if sample.task is None or sample.annotation is None or result is None:
                 continue
             truth = parse_annotation(sample.annotation)

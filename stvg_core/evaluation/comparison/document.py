@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter
+from pydantic import Field, JsonValue
 
 from stvg_core._internal.json_schema import published_schema
-from stvg_core.evaluation.comparison.intervals import Estimate, RunScores, difference, estimates
+from stvg_core.evaluation.comparison.intervals import Estimate, Part, RunScores, difference, estimates
+from stvg_core.evaluation.comparison.rows import Source
 from stvg_core.evaluation.comparison.running import RowRun
-from stvg_core.evaluation.comparison.source import Source
 from stvg_core.evaluation.comparison.table_parts import Table, TablePart, table_part
 from stvg_core.evaluation.runs.provenance import differences
 from stvg_core.metrics import Bootstrap, ScoringProtocol
@@ -24,15 +24,12 @@ _SHARED = (
     ("the tracker", ("settings.tracker", "settings.tracks")),
     ("the decomposer", ("settings.decomposer",)),
 )
+_MOST_NAMES = 3
 _LIBRARIES = ("python", "torch", "transformers")
 _LOADED = ("device", "device_map", "attention", "recompute", "cuda_graphs")
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class CostPart(_Part):
+class CostPart(Part):
     """What a row cost."""
 
     seconds_per_sample: float | None = Field(description="median wall clock; None where nothing ran")
@@ -42,7 +39,7 @@ class CostPart(_Part):
     peak_device_bytes: int | None = Field(description="largest CUDA allocation; None without CUDA")
 
 
-class RowPart(_Part):
+class RowPart(Part):
     """One model with one choice of settings."""
 
     name: str
@@ -68,7 +65,7 @@ class RowPart(_Part):
     cost: CostPart
 
 
-class ComparisonDocument(_Part):
+class ComparisonDocument(Part):
     """Models and settings, compared on the same samples."""
 
     schema_version: Literal[1]
@@ -91,14 +88,14 @@ def build_comparison(
     tables: Sequence[Table] = (),
     out: Path | None = None,
 ) -> ComparisonDocument:
-    """Return the document of a comparison from its rows' runs.
+    """Return the document of a comparison from its rows' runs; the others are compared with the first.
 
     Args:
-        runs: what came of the rows, in their order; the first is what the others are compared with.
+        runs: in the order of rows.
         source: the samples; None: as the first run names them.
         protocol: whose rules to apply.
         bootstrap: how to draw intervals; every row and difference by the same draws.
-        tables: rows that are read together, by the names of rows.
+        tables: rows that are read together.
         out: folder of the comparison, which paths of runs are relative to.
 
     Raises:
@@ -118,9 +115,8 @@ def build_comparison(
         differing={name: [_value(one, name) for one in described] for name in names},
         tables=[table_part(table, scores, bootstrap) for table in tables],
         # The rows of a model's tables differ on purpose.
-        warnings=_warnings(
-            [] if any(table.model for table in tables) else list(names), ran, [scores[run.row.name] for run in runs]
-        ),
+        warnings=_warnings([] if any(table.model for table in tables) else list(names), ran, list(scores.values()))
+        + _without_controls(tables, scores),
     )
 
 
@@ -131,7 +127,7 @@ def dump_comparison(document: ComparisonDocument) -> str:
 
 def schema_text() -> str:
     """Return the JSON schema (draft 2020-12) of a comparison, as docs/schema holds it."""
-    schema = TypeAdapter[Any](ComparisonDocument).json_schema(mode="serialization")
+    schema = ComparisonDocument.model_json_schema(mode="serialization")
     return published_schema(schema, SCHEMA_ID, "Result of stvg compare")
 
 
@@ -234,3 +230,14 @@ def _warnings(names: Sequence[str], ran: Sequence[Mapping[str, Any]], scores: Se
             f"rows are not scored on the same samples: {common} are in all; differences are of those in both"
         )
     return warnings
+
+
+def _without_controls(tables: Sequence[Table], scores: Mapping[str, RunScores]) -> list[str]:
+    """Return a sentence if a table has rows with controls whose runs cannot have any."""
+    names = dict.fromkeys(row.row for table in tables for row in table.rows if row.controls)
+    missing = [name for name in names if scores[name].run.summary is not None and not scores[name].controls]
+    if not missing:
+        return []
+    more = f" and {len(missing) - _MOST_NAMES} more" if len(missing) > _MOST_NAMES else ""
+    shown = ", ".join(missing[:_MOST_NAMES])
+    return [f"no controls for {shown}{more}: expected runs with ground truth and --keep-maps, without windows"]

@@ -1,6 +1,7 @@
 """Scores of one run sample by sample, and means, paired differences and bootstrap intervals of them."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -15,10 +16,14 @@ from stvg_core.metrics.score_report import ScoreReport
 from stvg_core.metrics.summary import SampleResult, group_results, metric_values
 
 
-class Estimate(BaseModel):
-    """A mean over samples with its bootstrap interval."""
+class Part(BaseModel):
+    """A part of a comparison's document."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Estimate(Part):
+    """A mean over samples with its bootstrap interval."""
 
     mean: float
     low: float = Field(description="lower bound of the interval")
@@ -26,12 +31,7 @@ class Estimate(BaseModel):
 
 
 def estimates(values: Mapping[str, Float64[np.ndarray, " metric"]], bootstrap: Bootstrap) -> dict[str, Estimate] | None:
-    """Return means with their intervals by metric; None without samples.
-
-    Args:
-        values: scores of each sample, in the order of METRIC_NAMES.
-        bootstrap: how to draw; the same draws for all rows and differences of as many samples.
-    """
+    """Return means with their intervals by metric; None without samples."""
     if not values:
         return None
     # In an order of the samples' own, so that no draw depends on the order of a file.
@@ -48,27 +48,20 @@ def difference(values: Values, other: Values, bootstrap: Bootstrap) -> dict[str,
     return estimates({name: values[name] - other[name] for name in values.keys() & other.keys()}, bootstrap)
 
 
+@dataclass(frozen=True)
 class RunScores:
     """What the run of a row scores, computed where it is needed."""
 
-    def __init__(self, run: RowRun, protocol: ScoringProtocol, bootstrap: Bootstrap) -> None:
-        """Compute nothing yet.
-
-        Args:
-            run: of the row.
-            protocol: whose rules to apply.
-            bootstrap: how to draw intervals.
-        """
-        self.run = run
-        self.bootstrap = bootstrap
-        self._protocol = protocol
+    run: RowRun
+    protocol: ScoringProtocol
+    bootstrap: Bootstrap
 
     @cached_property
     def report(self) -> ScoreReport | None:
         """The score; None where the run failed, or no truth is published."""
         if self.run.summary is None or self.run.summary["score"] is None:
             return None
-        return score_run(self.run.run, self._protocol, ("type",))
+        return score_run(self.run.run, self.protocol, ("type",))
 
     @cached_property
     def values(self) -> Values | None:
@@ -83,8 +76,8 @@ class RunScores:
 
     @cached_property
     def controls(self) -> dict[str, Values]:
-        """Scores of every control; none where the run keeps no record of them."""
-        return {} if self.report is None else score_controls(self.run.run, self._protocol)
+        """Scores of every control; none where the run stores no maps."""
+        return {} if self.report is None else score_controls(self.run.run, self.protocol)
 
     @cached_property
     def measures(self) -> dict[str, dict[str, float]]:
@@ -94,4 +87,4 @@ class RunScores:
     def _values(self, results: Sequence[SampleResult]) -> Values:
         counted = sorted((result for result in results if result.counted), key=lambda result: result.sample_id)
         names = [result.sample_id for result in counted]
-        return dict(zip(names, metric_values(counted, self._protocol.rules), strict=True))
+        return dict(zip(names, metric_values(counted, self.protocol.rules), strict=True))

@@ -61,18 +61,20 @@ def markdown(document: ComparisonDocument) -> str:
     lines += [] if document.tables else _differing(document)
     for part in document.tables:
         lines += ["", f"## {cell(': '.join(filter(None, (part.model, part.title))))}", "", *_table_part(part)]
-    failed = [row for row in document.rows if row.status == "failed" or row.failures]
-    if failed:
-        lines += ["", "## Failures", ""]
-        for row in failed:
-            if row.error:
-                lines.append(f"- {cell(row.name)}: {cell(one_line(row.error, _LONGEST_ERROR))}")
-            for failure in row.failures:
-                example = one_line(str(failure.get("error", "")), _LONGEST_ERROR)
-                lines.append(
-                    f"- {cell(row.name)}: {failure['count']} x {cell(str(failure['kind']))}, such as "
-                    f"{cell(str(failure['sample']))}: {cell(example)}"
-                )
+    failures = [
+        f"- {cell(row.name)}: {text}"
+        for row in document.rows
+        for text in (
+            *([cell(one_line(row.error, _LONGEST_ERROR))] if row.error else []),
+            *(
+                f"{failure['count']} x {cell(str(failure['kind']))}, such as {cell(str(failure['sample']))}: "
+                f"{cell(one_line(str(failure.get('error', '')), _LONGEST_ERROR))}"
+                for failure in row.failures
+            ),
+        )
+    ]
+    if failures:
+        lines += ["", "## Failures", "", *failures]
     if document.warnings:
         lines += ["", "## To be kept in mind", "", *(f"- {cell(warning)}" for warning in document.warnings)]
     return "\n".join(lines) + "\n"
@@ -80,14 +82,14 @@ def markdown(document: ComparisonDocument) -> str:
 
 def _differing(document: ComparisonDocument) -> list[str]:
     """Return what is not the same in all rows."""
-    names = list(document.differing)
-    if not names:
+    if not document.differing:
         return []
     rows = [
-        [cell(name), *(cell(one_line(json.dumps(value), _LONGEST_VALUE)) for value in document.differing[name])]
-        for name in names[:_MOST_DIFFERING]
+        [cell(name), *(cell(one_line(json.dumps(value), _LONGEST_VALUE)) for value in values)]
+        for name, values in list(document.differing.items())[:_MOST_DIFFERING]
     ]
-    more = [] if len(names) <= _MOST_DIFFERING else ["", f"{len(names) - _MOST_DIFFERING} more: comparison.json."]
+    count = len(document.differing) - _MOST_DIFFERING
+    more = ["", f"{count} more: comparison.json."] if count > 0 else []
     return ["", "## What differs", "", *table(["", *(cell(row.name) for row in document.rows)], rows), *more]
 
 
@@ -96,29 +98,26 @@ def _table_part(part: TablePart) -> list[str]:
     rows = [
         [
             _name(row),
-            *(_interval(row, name) if name == _MAIN else _mean(row, name) for name in METRIC_NAMES),
+            *(
+                _interval(row, name) if name == _MAIN else _percent((row.score or {}).get(name))
+                for name in METRIC_NAMES
+            ),
             _signed(row.difference, _MAIN),
             _signed(row.step, _MAIN),
             str(row.samples),
-            _UNKNOWN if row.seconds is None else f"{row.seconds:.3f}",
+            _formatted(row.seconds, "{:.3f}"),
         ]
         for row in part.rows
     ]
     lines = table(head, rows)
     own = [row for row in part.rows if row.control_of is None]
-    measures = [name for name in _MEASURES if any(name in row.measures for row in own)]
+    measures = {name: shown for name, shown in _MEASURES.items() if any(name in row.measures for row in own)}
     if measures:
         shown = [
-            [
-                _name(row),
-                *(
-                    _MEASURES[name][1].format(row.measures[name]) if name in row.measures else _UNKNOWN
-                    for name in measures
-                ),
-            ]
+            [_name(row), *(_formatted(row.measures.get(name), form) for name, (_, form) in measures.items())]
             for row in own
         ]
-        lines += ["", *table(["", *(_MEASURES[name][0] for name in measures)], shown)]
+        lines += ["", *table(["", *(title for title, _ in measures.values())], shown)]
     return [*lines, *_checks(part, own)]
 
 
@@ -128,79 +127,50 @@ def _checks(part: TablePart, own: list[TableRowPart]) -> list[str]:
         return []
     groups = list(dict.fromkeys(group for row in own for group in row.by_group))
     sizes = [max(row.by_group.get(group, {}).get("samples", 0) for row in own) for group in groups]
-    means = [
-        [
-            _name(row),
-            *(
-                f"{_PERCENT * row.by_group[group][_MAIN]:.1f}" if group in row.by_group else _UNKNOWN
-                for group in groups
-            ),
-        ]
-        for row in own
-    ]
+    head = [_MAIN, *(f"{cell(group)} ({size:.0f})" for group, size in zip(groups, sizes, strict=True))]
+    means = [[_name(row), *(_percent(row.by_group.get(group, {}).get(_MAIN)) for group in groups)] for row in own]
     claimed = list(dict.fromkeys(check.group for check in part.checks))
-    claims = {(check.than, check.group): check for check in part.checks}
-
-    def claim(than: str, group: str) -> str:
-        check = claims.get((than, group))
-        if check is None:
-            return _UNKNOWN
-        return f"{_signed({_MAIN: check.difference}, _MAIN)} {'holds' if check.holds else 'does not'}"
-
+    claims = {
+        (check.than, check.group): f"{_signed({_MAIN: check.difference}, _MAIN)} "
+        f"{'holds' if check.holds else 'does not'}"
+        for check in part.checks
+    }
     rows = [
-        [cell(than), *(claim(than, group) for group in claimed)]
+        [cell(than), *(claims.get((than, group), _UNKNOWN) for group in claimed)]
         for than in dict.fromkeys(check.than for check in part.checks)
     ]
-    return [
-        "",
-        *table([_MAIN, *(f"{cell(group)} ({size:.0f})" for group, size in zip(groups, sizes, strict=True))], means),
-        "",
-        *table([f"{cell(part.checks[0].better)} is better than", *map(cell, claimed)], rows),
-    ]
+    better = [f"{cell(part.checks[0].better)} is better than", *map(cell, claimed)]
+    return ["", *table(head, means), "", *table(better, rows)]
 
 
 def csv_table(document: ComparisonDocument) -> str:
     """Return a comparison as comma-separated values, a line per row; means in 0..1."""
-    stream = io.StringIO()
-    columns = ["name", "status", "error", "model", "preset", "ok", "failed"]
-    for metric in METRIC_NAMES:
-        columns += [metric, f"{metric}_low", f"{metric}_high"]
-        columns += [f"{metric}_difference", f"{metric}_difference_low", f"{metric}_difference_high"]
-    columns += list(type(document.rows[0].cost).model_fields)
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(columns)
+    rows = []
     for row in document.rows:
-        samples = row.samples or {}
-        cells: list[object] = [
-            row.name,
-            row.status,
-            row.error,
-            row.model,
-            row.preset,
-            samples.get("ok"),
-            samples.get("failed"),
-        ]
+        cells: dict[str, object] = {name: getattr(row, name) for name in ("name", "status", "error", "model", "preset")}
+        cells |= {name: (row.samples or {}).get(name) for name in ("ok", "failed")}
         for metric in METRIC_NAMES:
-            for estimates in (row.score, row.difference):
+            for kind, estimates in (("", row.score), ("_difference", row.difference)):
                 estimate = (estimates or {}).get(metric)
-                cells += ["", "", ""] if estimate is None else [estimate.mean, estimate.low, estimate.high]
-        writer.writerow([*cells, *row.cost.model_dump().values()])
+                for bound, ending in (("mean", ""), ("low", "_low"), ("high", "_high")):
+                    cells[f"{metric}{kind}{ending}"] = getattr(estimate, bound, None)
+        rows.append(cells | row.cost.model_dump())
+    stream = io.StringIO()
+    writer = csv.DictWriter(stream, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
     return stream.getvalue()
 
 
 def _quality(row: RowPart) -> list[str]:
-    samples = row.samples or {}
-    cost = row.cost
+    samples, cost = row.samples or {}, row.cost
     return [
         cell(row.name) if row.status == "ok" else f"{cell(row.name)} (did not run)",
         *(_interval(row, name) for name in METRIC_NAMES),
         str(samples.get("ok", 0) + samples.get("failed", 0)) if samples else _UNKNOWN,
         str(samples.get("failed", _UNKNOWN)),
-        _UNKNOWN if cost.seconds_per_sample is None else f"{cost.seconds_per_sample:.2f}",
-        *(
-            _UNKNOWN if size is None else f"{size / _MEBIBYTE:.0f}"
-            for size in (cost.peak_host_bytes, cost.peak_device_bytes)
-        ),
+        _formatted(cost.seconds_per_sample, "{:.2f}"),
+        *(_formatted(size and size / _MEBIBYTE, "{:.0f}") for size in (cost.peak_host_bytes, cost.peak_device_bytes)),
     ]
 
 
@@ -208,8 +178,13 @@ def _name(row: TableRowPart) -> str:
     return cell(row.name) if row.control_of is None else f"_{cell(row.name)}_"
 
 
-def _mean(row: RowPart | TableRowPart, metric: str) -> str:
-    return _UNKNOWN if row.score is None else f"{_PERCENT * row.score[metric].mean:.1f}"
+def _formatted(value: float | None, form: str) -> str:
+    return _UNKNOWN if value is None else form.format(value)
+
+
+def _percent(value: Estimate | float | None) -> str:
+    mean = value.mean if isinstance(value, Estimate) else value
+    return _formatted(mean and _PERCENT * mean, "{:.1f}")
 
 
 def _interval(row: RowPart | TableRowPart, metric: str) -> str:

@@ -1,6 +1,7 @@
 """The videos of a comparison's pages: each is read and placed once, whichever samples ask for it."""
 
 import contextlib
+import functools
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
@@ -16,7 +17,7 @@ _NOT_READ: Final = "The video cannot be shown: {}"
 
 
 class PageVideos:
-    """Places videos into the folder of a page and tells the page of them."""
+    """Places videos into the folder of a page, each once."""
 
     def __init__(self, root: Path | None, folder: Path, address: str, choice: MediaChoice) -> None:
         """Remember where videos are and where they go.
@@ -32,21 +33,15 @@ class PageVideos:
         self._folder = folder
         self._address = address
         self._choice = choice
-        self._parts: dict[str, dict[str, Any] | str] = {}
+        self._place = functools.cache(self._uncached_place)
 
     def part(self, video: str, documents: Iterable[dict[str, Any]]) -> dict[str, Any] | None:
         """Return the page's part about a video; None if there is neither a file nor a document about it.
 
-        Args:
-            video: path relative to the root, from a run that may come from anywhere.
-            documents: of groundings in it, which have its size and length if it cannot be read.
-
         Raises:
             OutputError: the folder cannot be written to.
         """
-        if video not in self._parts:
-            self._parts[video] = self._read(video)
-        part = self._parts[video]
+        part = self._place(video)
         if isinstance(part, dict):
             return part
         for document in documents:
@@ -54,7 +49,8 @@ class PageVideos:
                 return unread_video_part(video, document, part)
         return None
 
-    def _read(self, video: str) -> dict[str, Any] | str:
+    def _uncached_place(self, video: str) -> dict[str, Any] | str:
+        """Return the page's part, or why the video cannot be shown."""
         if self._finder is None or self._root is None:
             return _NO_ROOT
         wrong = path_problem(video, "video")

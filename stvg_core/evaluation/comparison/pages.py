@@ -1,10 +1,7 @@
-"""index.html of a comparison, or of one run: the table, and a player for every sample; opens from disk.
-
-What is shown of a sample lies in a script of its own beside the page, which the page loads when the sample is opened.
-"""
+"""index.html of a comparison, or of one run: the table, and a player for every sample; opens from disk."""
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -15,7 +12,7 @@ from stvg_core.evaluation.comparison.page_videos import PageVideos
 from stvg_core.evaluation.comparison.plots import plot_names
 from stvg_core.evaluation.comparison.running import read_run
 from stvg_core.evaluation.runs.scoring import score_run
-from stvg_core.evaluation.runs.store import RunStore, StoredResult, StoredSample
+from stvg_core.evaluation.runs.store import RunStore, StoredSample
 from stvg_core.evaluation.runs.tasks import CONTROLS_KEY
 from stvg_core.metrics import METRIC_NAMES, Bootstrap, ScoringProtocol
 from stvg_core.outputs.report.kept_maps import check_maps
@@ -66,7 +63,7 @@ def write_pages(
     Args:
         document: of the comparison.
         runs: the run folder of each of its rows; of a row that could not start it may be missing.
-        out: where to.
+        out: folder of the page.
         protocol: whose rules the samples' scores follow.
         video_root: folder that the samples' videos are relative to; None: pages show boxes without frames.
         choice: what pages hold.
@@ -88,20 +85,18 @@ def write_pages(
         (stage / PAGES_FOLDER).mkdir()
         listed = []
         for number, sample in enumerate(samples):
-            rows = [
-                _row(store, sample) | ({"metrics": own[sample.sample_id]} if sample.sample_id in own else {})
-                for store, own in zip(stores, scores, strict=True)
-            ]
-            script = sample_script(number, _sample(sample, rows, stores, videos))
+            rows, documents = zip(*(_row(store, sample) for store in stores), strict=True)
+            for row, own in zip(rows, scores, strict=True):
+                if sample.sample_id in own:
+                    row["metrics"] = own[sample.sample_id]
+            script = sample_script(number, _sample(sample, rows, [one for one in documents if one], videos))
             (stage / PAGES_FOLDER / f"{number:06}.js").write_text(script, encoding="ascii")
             listed.append(_listed(sample, rows))
             if on_sample is not None:
                 on_sample(number + 1, len(samples))
         plots = [name for name in plot_names(document) if (out / f"{name}.svg").is_file()]
-        (stage / INDEX_FILE).write_text(
-            render_page("stvg comparison", _index(document, listed, total) | {"files": list(files), "plots": plots}),
-            encoding="utf-8",
-        )
+        page = _index(document) | {"samples": listed, "total": total, "files": list(files), "plots": plots}
+        (stage / INDEX_FILE).write_text(render_page("stvg comparison", page), encoding="utf-8")
     return out / INDEX_FILE
 
 
@@ -113,14 +108,7 @@ def write_run_pages(
     *,
     on_sample: Callable[[int, int], None] | None = None,
 ) -> Path:
-    """Write index.html and what belongs to it into the folder of a run.
-
-    Args:
-        run: folder of `stvg evaluate`.
-        protocol: whose rules the scores follow.
-        video_root: folder that the samples' videos are relative to; None: pages show boxes without frames.
-        choice: what pages hold.
-        on_sample: called with the samples written and the samples in all.
+    """Write the pages of one run of `stvg evaluate` into its folder, as `write_pages` does.
 
     Raises:
         OutputError: the folder cannot be written to.
@@ -131,13 +119,11 @@ def write_run_pages(
 
 
 def _open(run: Path, opened: contextlib.ExitStack) -> RunStore | None:
-    """Open a run for reading; one that never began is none."""
+    """Open a run for reading; None for one that never began."""
     try:
-        store = RunStore(run, write=False)
+        return opened.enter_context(RunStore(run, write=False))
     except (RunError, OutputError):
         return None
-    opened.callback(store.database.close)
-    return store
 
 
 def _samples(stores: Sequence[RunStore | None], most: int) -> tuple[list[StoredSample], int]:
@@ -168,33 +154,30 @@ def _scores(run: Path, protocol: ScoringProtocol) -> dict[str, dict[str, float]]
     }
 
 
-def _row(store: RunStore | None, sample: StoredSample) -> dict[str, Any]:
+def _row(store: RunStore | None, sample: StoredSample) -> tuple[dict[str, Any], dict[str, Any] | None]:
+    """Return the part of a page about a run's result, and the result's document."""
     if sample.task is None:
-        return failed_part("annotation", sample.problem)
+        return failed_part("annotation", sample.problem), None
     try:
         result = None if store is None else store.result(sample.sample_id)
     except RunError as error:
-        return failed_part("document", str(error))
+        return failed_part("document", str(error)), None
     if store is None or result is None:
-        return {"status": "pending"}
+        return {"status": "pending"}, None
     if result.failure is not None:
-        return failed_part(result.failure.kind, result.failure.message, result.failure.traceback)
-    return _found(store, result)
-
-
-def _found(store: RunStore, result: StoredResult) -> dict[str, Any]:
+        return failed_part(result.failure.kind, result.failure.message, result.failure.traceback), None
     try:
         maps = store.maps(result.sample_id)
         if maps is not None:
             check_maps(maps)
             maps.pop(CONTROLS_KEY, None)
-        return found_part(result.document or {}, maps)
+        return found_part(result.document or {}, maps), result.document
     except (KeyError, TypeError, ValueError, AttributeError, RunError) as error:
-        return failed_part("document", _DAMAGED.format(error))
+        return failed_part("document", _DAMAGED.format(error)), result.document
 
 
 def _sample(
-    sample: StoredSample, rows: list[dict[str, Any]], stores: Sequence[RunStore | None], videos: PageVideos
+    sample: StoredSample, rows: Sequence[dict[str, Any]], documents: Sequence[dict[str, Any]], videos: PageVideos
 ) -> dict[str, Any]:
     task = sample.task
     truth = None
@@ -204,21 +187,14 @@ def _sample(
     return {
         "id": text(sample.sample_id),
         "query": "" if task is None else text(task.query),
-        "video": None if task is None else videos.part(task.video, _documents(sample, stores)),
+        "video": None if task is None else videos.part(task.video, documents),
         "segment": None if task is None else task.source_segment,
         "truth": truth,
         "rows": rows,
     }
 
 
-def _documents(sample: StoredSample, stores: Sequence[RunStore | None]) -> Iterator[dict[str, Any]]:
-    for store in stores:
-        result = None if store is None else store.result(sample.sample_id)
-        if result is not None and result.document is not None:
-            yield result.document
-
-
-def _listed(sample: StoredSample, rows: list[dict[str, Any]]) -> dict[str, Any]:
+def _listed(sample: StoredSample, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Return what the list of samples shows and filters by."""
     annotation = sample.annotation or {}
     return {
@@ -231,9 +207,8 @@ def _listed(sample: StoredSample, rows: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _index(document: ComparisonDocument, listed: list[dict[str, Any]], total: int) -> dict[str, Any]:
+def _index(document: ComparisonDocument) -> dict[str, Any]:
     dumped = document.model_dump(mode="json", exclude={"tables", "differing"})
     for row in dumped["rows"]:
-        configuration = row.pop("configuration") or {}
-        row["settings"] = configuration.get("settings", {})
-    return {"kind": "comparison", "comparison": dumped, "metrics": METRIC_NAMES, "samples": listed, "total": total}
+        row["settings"] = (row.pop("configuration") or {}).get("settings", {})
+    return {"kind": "comparison", "comparison": dumped, "metrics": METRIC_NAMES}

@@ -4,10 +4,15 @@ Needs matplotlib: pip install 'stvg-core[plots]'. A model has one colour in all 
 colour-blind readers can tell apart), and no colour says what no position, sign or hatch says as well.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate, cycle, pairwise
 from pathlib import Path
 from typing import Any, Final
+
+import numpy as np
+from jaxtyping import Float64
 
 from stvg_core.evaluation.comparison.document import ComparisonDocument
 from stvg_core.evaluation.comparison.intervals import Estimate
@@ -44,27 +49,28 @@ _STYLE: Final[Any] = {
     "legend.fontsize": 8.0,
     "legend.frameon": False,
 }
-Axes = Any
-"""matplotlib's, which need not be installed."""
+Matplotlib = Any
+"""Figures and axes of matplotlib, which need not be installed."""
 
 
 @dataclass(frozen=True)
 class _Row:
-    """A row as plots take it.
-
-    Attributes:
-        name: at its bar.
-        group: rows of one have one colour and stand together.
-        estimate: m_vIoU.
-        seconds: per sample; None where unknown.
-        by_type: m_vIoU by query type.
-    """
+    """A row as plots take it: m_vIoU in all and by query type; rows of one group have one colour and stand together."""
 
     name: str
     group: str
     estimate: Estimate
     seconds: float | None = None
     by_type: Mapping[str, Estimate] = field(default_factory=dict)
+
+    @property
+    def short_name(self) -> str:
+        """A name of bearable length; both ends stay, for rows of one model differ at the end."""
+        half = (_LONGEST_NAME - 3) // 2
+        return self.name if len(self.name) <= _LONGEST_NAME else f"{self.name[: half + 1]}...{self.name[-half:]}"
+
+
+_Draw = Callable[[list[_Row], str, Matplotlib, Matplotlib], None]
 
 
 def draw_plots(document: ComparisonDocument, folder: Path) -> tuple[Path, ...]:
@@ -89,10 +95,9 @@ def draw_plots(document: ComparisonDocument, folder: Path) -> tuple[Path, ...]:
                 continue
             figure, axes = pyplot.subplots(layout="constrained")
             draw(rows, label, figure, axes)
-            for ending in ("png", "svg"):
+            for ending, metadata in (("png", {}), ("svg", {"Date": None})):
                 target = folder / f"{name}.{ending}"
-                dateless = {"Date": None} if ending == "svg" else {}
-                figure.savefig(target, dpi=_DOTS_PER_INCH, metadata={"Title": title, **dateless})
+                figure.savefig(target, dpi=_DOTS_PER_INCH, metadata={"Title": title, **metadata})
                 written.append(target)
             pyplot.close(figure)
     return tuple(written)
@@ -101,9 +106,6 @@ def draw_plots(document: ComparisonDocument, folder: Path) -> tuple[Path, ...]:
 def plot_names(document: ComparisonDocument) -> tuple[str, ...]:
     """Return the names of the files that `draw_plots` may write, without their endings."""
     return tuple(name for name, *_ in _plots(document))
-
-
-_Draw = Callable[[list[_Row], str, Any, Axes], None]
 
 
 def _plots(document: ComparisonDocument) -> Iterator[tuple[str, str, list[_Row], _Draw]]:
@@ -119,39 +121,36 @@ def _plots(document: ComparisonDocument) -> Iterator[tuple[str, str, list[_Row],
         if row.score is not None
     ]
     rows = rows if len(rows) <= _MOST_PLOTTED else []
-    yield (
-        "quality_and_cost",
-        "Quality against cost",
-        [row for row in rows if row.seconds is not None],
-        _quality_and_cost,
-    )
+    timed, typed = [row for row in rows if row.seconds is not None], [row for row in rows if len(row.by_type) > 1]
+    yield "quality_and_cost", "Quality against cost", timed, _quality_and_cost
     yield "rows", "Quality by row", rows, _rows
-    yield "query_types", "Quality by row and query type", [row for row in rows if len(row.by_type) > 1], _query_types
+    yield "query_types", "Quality by row and query type", typed, _query_types
     models = list(dict.fromkeys(part.model for part in document.tables))
     for part in document.tables:
-        name = "_".join(["table", part.name, *([str(models.index(part.model) + 1)] if len(models) > 1 else [])])
+        ending = f"_{models.index(part.model) + 1}" if len(models) > 1 else ""
         shown = [
             _Row(row.name, "" if row.control_of is None else "control", row.score[_METRIC])
             for row in part.rows
             if row.score is not None
         ]
-        yield name, f"{part.model}: {part.title}", shown, _rows
+        yield f"table_{part.name}{ending}", f"{part.model}: {part.title}", shown, _rows
 
 
-def _quality_and_cost(rows: list[_Row], label: str, figure: Any, axes: Axes) -> None:  # noqa: ANN401  # matplotlib's
+def _quality_and_cost(rows: list[_Row], label: str, figure: Matplotlib, axes: Matplotlib) -> None:
     figure.set_size_inches(_INCHES + 0.5 + _names_inches(rows), max(3.4, 0.6 + 0.19 * len(rows)))
-    colors, of_group = _colors(rows), dict.fromkeys((row.group for row in rows), 0)
+    colors, of_group = _colors(rows), Counter[str]()
     for row in rows:
+        (mean,), reach = _percents([row.estimate])
         axes.errorbar(
             row.seconds,
-            _PERCENT * row.estimate.mean,
-            yerr=_reach([row.estimate]),
+            mean,
+            yerr=reach,
             fmt=_SIGNS[of_group[row.group] % len(_SIGNS)],
             color=colors[row.group],
             markersize=5.5,
             elinewidth=0.8,
             alpha=0.85,
-            label=_short(row.name),
+            label=row.short_name,
         )
         of_group[row.group] += 1
     seconds = [row.seconds or 0.0 for row in rows]
@@ -170,93 +169,69 @@ def _quality_and_cost(rows: list[_Row], label: str, figure: Any, axes: Axes) -> 
     figure.legend(loc="outside right upper")
 
 
-def _rows(rows: list[_Row], label: str, figure: Any, axes: Axes) -> None:  # noqa: ANN401  # matplotlib's
-    places = _places(rows)
-    colors, estimates = _colors(rows), [row.estimate for row in rows]
-    _bars(axes, places, estimates, 0.72, [colors[row.group] for row in rows])
-    for place, estimate in zip(places, estimates, strict=True):
-        axes.annotate(
-            f"{_PERCENT * estimate.mean:.1f}",
-            (1.0, place),
-            (4, 0),
-            xycoords=("axes fraction", "data"),
-            textcoords="offset points",
-            va="center",
-            fontsize=8,
-        )
+def _rows(rows: list[_Row], label: str, figure: Matplotlib, axes: Matplotlib) -> None:
+    places, colors = _places(rows), _colors(rows)
+    means = _bars(axes, places, [row.estimate for row in rows], 0.72, [colors[row.group] for row in rows])
+    across, beside = ("axes fraction", "data"), "offset points"
+    for place, mean in zip(places, means, strict=True):
+        text = f"{mean:.1f}"
+        axes.annotate(text, (1.0, place), (4, 0), xycoords=across, textcoords=beside, va="center", fontsize=8)
     _name_rows(rows, places, label, figure, axes)
 
 
-def _query_types(rows: list[_Row], label: str, figure: Any, axes: Axes) -> None:  # noqa: ANN401  # matplotlib's
+def _query_types(rows: list[_Row], label: str, figure: Matplotlib, axes: Matplotlib) -> None:
     types = list(dict.fromkeys(kind for row in rows for kind in row.by_type))
     places, height = _places(rows), 0.78 / len(types)
     for number, kind in enumerate(types):
         shift = (number - (len(types) - 1) / 2) * height
-        own = [(place, row) for place, row in zip(places, rows, strict=True) if kind in row.by_type]
-        _bars(
-            axes,
-            [place + shift for place, _ in own],
-            [row.by_type[kind] for _, row in own],
-            height,
-            [_COLORS[number % len(_COLORS)]] * len(own),
-            hatch=_HATCHES[number % len(_HATCHES)],
-            label=kind,
-        )
+        own = {place + shift: row.by_type[kind] for place, row in zip(places, rows, strict=True) if kind in row.by_type}
+        color, hatch = _COLORS[number % len(_COLORS)], _HATCHES[number % len(_HATCHES)]
+        _bars(axes, list(own), list(own.values()), height, color, hatch=hatch, label=kind)
     _name_rows(rows, places, label, figure, axes, row_inches=_ROW_INCHES * max(1.0, 0.7 * len(types)))
     figure.legend(loc="outside lower center", ncols=4)
 
 
 def _bars(
-    axes: Axes,
+    axes: Matplotlib,
     places: Sequence[float],
     estimates: Sequence[Estimate],
     height: float,
-    colors: Sequence[str],
-    **more: Any,  # noqa: ANN401  # matplotlib's
-) -> None:
-    """Draw a bar for each mean, and its interval over it."""
-    axes.barh(
-        places,
-        [_PERCENT * estimate.mean for estimate in estimates],
-        height=height,
-        color=colors,
-        edgecolor="white",
-        linewidth=0.4,
-        alpha=0.75,
-        **more,
-    )
-    means = [_PERCENT * estimate.mean for estimate in estimates]
-    axes.errorbar(means, places, xerr=_reach(estimates), fmt="none", ecolor="black", elinewidth=1.0)
+    color: str | Sequence[str],
+    **style: str,
+) -> Float64[np.ndarray, " row"]:
+    """Draw a bar for each mean, and its interval over it; return the means in percent."""
+    means, reach = _percents(estimates)
+    axes.barh(places, means, height=height, color=color, edgecolor="white", linewidth=0.4, alpha=0.75, **style)
+    axes.errorbar(means, places, xerr=reach, fmt="none", ecolor="black", elinewidth=1.0)
+    return means
 
 
-def _reach(estimates: Sequence[Estimate]) -> list[list[float]]:
-    """Return how far the intervals reach below and above their means, in percent."""
-    return [
-        [max(0.0, _PERCENT * (estimate.mean - estimate.low)) for estimate in estimates],
-        [max(0.0, _PERCENT * (estimate.high - estimate.mean)) for estimate in estimates],
-    ]
+def _percents(
+    estimates: Sequence[Estimate],
+) -> tuple[Float64[np.ndarray, " row"], Float64[np.ndarray, "2 row"]]:
+    """Return means, and how far the intervals reach below and above them, in percent."""
+    means, lows, highs = _PERCENT * np.array([[one.mean, one.low, one.high] for one in estimates]).T
+    return means, np.maximum(0.0, [means - lows, highs - means])
 
 
 def _places(rows: Sequence[_Row]) -> list[float]:
-    """Return where rows stand, from the top: a gap between models where there are many."""
-    places: list[float] = []
-    for number, row in enumerate(rows):
-        gap = 0.5 if number and row.group != rows[number - 1].group and len(rows) > 4 else 0.0  # noqa: PLR2004
-        places.append((places[-1] + 1.0 + gap) if places else 0.0)
-    return places
+    """Return the places of rows from the top: a gap between groups where there are many."""
+    gap = 0.5 if len(rows) > 4 else 0.0  # noqa: PLR2004
+    steps = (1.0 + gap * (row.group != before.group) for before, row in pairwise(rows))
+    return list(accumulate(steps, initial=0.0))
 
 
 def _name_rows(
     rows: Sequence[_Row],
     places: Sequence[float],
     label: str,
-    figure: Any,  # noqa: ANN401  # matplotlib's
-    axes: Axes,
+    figure: Matplotlib,
+    axes: Matplotlib,
     row_inches: float = _ROW_INCHES,
 ) -> None:
     height = max(_LEAST_INCHES, _FRAME_INCHES + row_inches * (places[-1] + 1.0))
     figure.set_size_inches(_INCHES + _names_inches(rows), height)
-    axes.set_yticks(places, [_short(row.name) for row in rows])
+    axes.set_yticks(places, [row.short_name for row in rows])
     axes.set_ylim(places[-1] + 0.7, -0.7)
     axes.set_xlim(left=0)
     axes.tick_params(axis="y", length=0)
@@ -265,19 +240,8 @@ def _name_rows(
 
 
 def _colors(rows: Sequence[_Row]) -> dict[str, str]:
-    groups = dict.fromkeys(row.group for row in rows)
-    return {group: _COLORS[number % len(_COLORS)] for number, group in enumerate(groups)}
+    return dict(zip(dict.fromkeys(row.group for row in rows), cycle(_COLORS), strict=False))
 
 
 def _names_inches(rows: Sequence[_Row]) -> float:
-    return _LETTER_INCHES * max(len(_short(row.name)) for row in rows)
-
-
-def _short(name: str) -> str:
-    """Return a name of bearable length; both ends stay, for rows of one model differ at the end.
-
-    >>> _short("a" * 50 + "b" * 50)
-    'aaaaaaaaaaaaaaaaaaaaaaaaaaaaa...bbbbbbbbbbbbbbbbbbbbbbbbbbbb'
-    """
-    half = (_LONGEST_NAME - 3) // 2
-    return name if len(name) <= _LONGEST_NAME else f"{name[: half + 1]}...{name[-half:]}"
+    return _LETTER_INCHES * max(len(row.short_name) for row in rows)

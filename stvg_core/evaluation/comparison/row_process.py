@@ -1,8 +1,6 @@
-"""The child process that evaluates rows of a comparison: `python -m stvg_core.evaluation.comparison.row_process`.
+"""The child process that evaluates rows of a comparison, one JSON job from standard input, sharing the loaded model.
 
-It reads one JSON job from standard input and evaluates its rows as `stvg evaluate` does; they share the loaded model.
-It ends after the last row, or after one that fails: whatever that one left behind (a broken device, a plugin's state)
-must not reach the next.
+It ends after the last row or the first that fails, whose state (a broken device, a plugin) must not reach the next.
 """
 
 import importlib.metadata
@@ -15,9 +13,15 @@ import traceback
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from stvg_core._internal.plain_text import one_line
+from stvg_core.api.run_spec import RunSpec
 from stvg_core.errors import RunError, StvgError
+from stvg_core.evaluation.comparison.rows import Source
 from stvg_core.evaluation.comparison.running import LOG_NAME, OUTCOME_NAME
+from stvg_core.evaluation.runs import Selection
+from stvg_core.metrics import find_protocol
 
 _LONGEST_ERROR = 1000
 
@@ -65,11 +69,7 @@ def _log_to(path: Path) -> None:
 
 
 def _evaluate(job: dict[str, Any], row: dict[str, Any], sessions: Any) -> None:  # noqa: ANN401  # its type imports torch
-    from stvg_core.api.run_spec import RunSpec
-    from stvg_core.evaluation.runs import Selection
     from stvg_core.evaluation.runs.evaluation import ModelChoice, evaluate
-    from stvg_core.inputs.datasets import open_dataset
-    from stvg_core.metrics import find_protocol
 
     version = importlib.metadata.version("stvg-core")
     if job["stvg_core"] != version:
@@ -77,16 +77,14 @@ def _evaluate(job: dict[str, Any], row: dict[str, Any], sessions: Any) -> None: 
             f"expected stvg-core {job['stvg_core']} in the environment of {sys.executable}, got {version}; install "
             f"stvg-core=={job['stvg_core']} there"
         )
-    source = job["source"]
-    folders = {name: None if source[name] is None else Path(source[name]) for name in ("annotations", "video_root")}
-    dataset = open_dataset(source["dataset"], Path(source["root"]), split=source["split"], **folders)
+    source = TypeAdapter(Source).validate_python(job["source"])
     evaluate(
-        dataset,
+        source.open(),
         Path(row["run"]),
         ModelChoice(RunSpec.from_dict(row["spec"]), Path(job["tracks_folder"]), job["keep_maps"]),
         find_protocol(job["protocol"]),
-        selection=Selection(source["limit"]),
-        corrections=source["corrections"],
+        selection=Selection(source.limit),
+        corrections=source.corrections,
         retry_failed=job["retry_failed"],
         sessions=sessions,
     )

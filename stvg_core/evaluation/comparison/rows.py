@@ -1,5 +1,6 @@
-"""What is compared: one row per model and settings, from specs, from a file, or from finished runs."""
+"""What is compared: rows of models and settings, and the samples: a data set, or one clip with queries."""
 
+import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,25 +14,29 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from stvg_core._internal.plain_text import one_line
 from stvg_core.api.run_spec import RunSpec, read_run_tables
 from stvg_core.errors import UsageError
+from stvg_core.inputs.datasets import Dataset, open_dataset
+from stvg_core.inputs.query.sentence import clean_sentence
+from stvg_core.outputs.report.staging import staged_files
 
 MAXIMUM_ROWS: Final = 5000
+QUERIES_FILE: Final = "samples.json"
 _NOT_IN_A_FOLDER: Final = re.compile(r"[^A-Za-z0-9._+-]+")
 _LONGEST_FOLDER: Final = 80
 _LONGEST_NAME: Final = 200
-_MEAN: Final = {"spatial.tokens.rule": "mean", "temporal.tokens.rule": "mean"}
-_IDENTIFIED: Final = {"spatial.tokens.rule": "max_activation", "temporal.tokens.rule": "max_activation"}
-_TUNED: Final = {"spatial.tune": True, "temporal.tune": True}
-_BARE: Final = {"spatial.tune": False, "temporal.tune": False, "augment.enabled": False}
+MEAN: Final = {"spatial.tokens.rule": "mean", "temporal.tokens.rule": "mean"}
+IDENTIFIED: Final = {"spatial.tokens.rule": "max_activation", "temporal.tokens.rule": "max_activation"}
+TUNED: Final = {"spatial.tune": True, "temporal.tune": True}
+PLAIN: Final = {"spatial.tune": False, "temporal.tune": False, "augment.enabled": False}
 
 
 LADDER: Final[Mapping[str, Mapping[str, Any]]] = MappingProxyType(
     {
-        "mean of tokens": {**_MEAN, **_BARE},
-        "+ identification": {**_IDENTIFIED, **_BARE},
-        "+ spatial prompt": {**_IDENTIFIED, **_BARE, "spatial.tune": True},
-        "+ temporal prompt": {**_IDENTIFIED, **_BARE, "temporal.tune": True},
-        "+ both prompts": {**_IDENTIFIED, **_BARE, **_TUNED},
-        "+ TAS": {**_IDENTIFIED, **_TUNED, "augment.enabled": True},
+        "mean of tokens": {**MEAN, **PLAIN},
+        "+ identification": {**IDENTIFIED, **PLAIN},
+        "+ spatial prompt": {**IDENTIFIED, **PLAIN, "spatial.tune": True},
+        "+ temporal prompt": {**IDENTIFIED, **PLAIN, "temporal.tune": True},
+        "+ both prompts": {**IDENTIFIED, **PLAIN, **TUNED},
+        "+ TAS": {**IDENTIFIED, **TUNED, "augment.enabled": True},
     }
 )
 """The method's components (paper Table 2) and the settings they override, cumulative but for the two prompts.
@@ -66,11 +71,11 @@ class ComparisonRow:
         """
         return self.folder_name or folder_name(self.name)
 
-    @property
-    def loads(self) -> tuple[object, ...]:
-        """What rows must have in common to share a process and the loaded model."""
-        spec = self.spec
-        return self.python, spec.model, spec.revision, spec.backend, spec.load, spec.extensions
+    def shares_model(self, other: "ComparisonRow") -> bool:
+        """Return whether two rows can share a process and the loaded model."""
+        names = ("model", "revision", "backend", "load", "extensions")
+        own, others = ([getattr(row.spec, name) for name in names] for row in (self, other))
+        return self.python == other.python and own == others
 
 
 def folder_name(name: str) -> str:
@@ -92,10 +97,19 @@ def named_rows(specs: Sequence[RunSpec], *, ladder: bool = False) -> tuple[Compa
     >>> [row.name for row in named_rows(specs)]
     ['a', 'a, paper', 'a, quantization 4bit', 'b']
     """
+    return _rows(specs, [_RowOptions(ladder=ladder)] * len(specs))
+
+
+def _rows(specs: Sequence[RunSpec], options: Sequence["_RowOptions"]) -> tuple[ComparisonRow, ...]:
     rows: list[ComparisonRow] = []
-    for spec, name in zip(specs, _names(specs), strict=True):
-        row = ComparisonRow(name, spec)
-        rows += _ladder(row) if ladder else [row]
+    for spec, name, own in zip(specs, _names(specs), options, strict=True):
+        row = ComparisonRow(one_line(own.name or name, _LONGEST_NAME), spec, own.python)
+        if not own.ladder:
+            rows.append(row)
+            continue
+        for component, overrides in LADDER.items():
+            variant = replace(spec, overrides={**spec.overrides, **overrides})
+            rows.append(replace(row, name=f"{row.name}, {component}", spec=variant))
     return checked(rows)
 
 
@@ -119,13 +133,16 @@ def read_rows(path: Path) -> tuple[ComparisonRow, ...]:
         UsageError: it cannot be read, or a row is wrong.
     """
     tables = read_run_tables(path)
-    own = [_RowOptions.of({name: table.pop(name) for name in _ROW_OPTIONS if name in table}, path) for table in tables]
-    specs = [RunSpec.from_dict(table) for table in tables]
-    rows: list[ComparisonRow] = []
-    for spec, options, name in zip(specs, own, _names(specs), strict=True):
-        row = ComparisonRow(one_line(options.name or name, _LONGEST_NAME), spec, options.python)
-        rows += _ladder(row) if options.ladder else [row]
-    return checked(rows)
+    own = [{name: table.pop(name) for name in _RowOptions.model_fields if name in table} for table in tables]
+    try:
+        options = [_RowOptions.model_validate(values) for values in own]
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise UsageError(
+            f"expected name and python as text and ladder as true or false in {path}, got "
+            f"{one_line(repr(first['input']), 60)} at {first['loc'][0]}"
+        ) from error
+    return _rows([RunSpec.from_dict(table) for table in tables], options)
 
 
 class _RowOptions(BaseModel):
@@ -136,20 +153,6 @@ class _RowOptions(BaseModel):
     name: str = ""
     python: str | None = None
     ladder: bool = False
-
-    @classmethod
-    def of(cls, values: Mapping[str, Any], path: Path) -> "_RowOptions":
-        try:
-            return cls.model_validate(values)
-        except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            raise UsageError(
-                f"expected name and python as text and ladder as true or false in {path}, got "
-                f"{one_line(repr(first['input']), 60)} at {first['loc'][0]}"
-            ) from error
-
-
-_ROW_OPTIONS: Final = tuple(_RowOptions.model_fields)
 
 
 def run_names(runs: Sequence[Path]) -> list[str]:
@@ -189,7 +192,66 @@ def checked(rows: Sequence[ComparisonRow]) -> tuple[ComparisonRow, ...]:
     return tuple(rows)
 
 
-def _ladder(row: ComparisonRow) -> Iterator[ComparisonRow]:
-    for component, overrides in LADDER.items():
-        spec = replace(row.spec, overrides={**row.spec.overrides, **overrides})
-        yield replace(row, name=f"{row.name}, {component}", spec=spec)
+@dataclass(frozen=True)
+class Source:
+    """Samples, as `stvg evaluate` takes them.
+
+    Attributes:
+        dataset: name of a data set.
+        root: its folder.
+        split: which part; None: the one that papers report.
+        annotations: the annotation file, where no layout names it.
+        video_root: folder of the videos, where they lie outside the root.
+        limit: only the first N samples; None: all.
+        corrections: leave known defects out, and clip boxes to the frame.
+    """
+
+    dataset: str
+    root: Path
+    split: str | None = None
+    annotations: Path | None = None
+    video_root: Path | None = None
+    limit: int | None = None
+    corrections: bool = True
+
+    @property
+    def video_folder(self) -> Path:
+        """Folder that samples name their videos relative to."""
+        return self.video_root or self.root
+
+    def open(self) -> Dataset:
+        """Find the data set's files; reads none of them.
+
+        Raises:
+            UsageError: there is no data set of this name.
+            DatasetError: a folder or the annotations are missing.
+        """
+        return open_dataset(
+            self.dataset, self.root, split=self.split, annotations=self.annotations, video_root=self.video_root
+        )
+
+
+def clip_source(video: Path, queries: Sequence[str], out: Path) -> Source:
+    """Return one clip with queries as a source; its annotation file is written to the output folder.
+
+    Args:
+        video: a local file.
+        queries: sentences or questions.
+        out: folder of the comparison.
+
+    Raises:
+        UsageError: there is no such video, or no query.
+        QueryError: a query is empty.
+        OutputError: the folder cannot be written to.
+    """
+    if not video.is_file():
+        raise UsageError(f"expected a video file, got {video}; check --video")
+    if not queries:
+        raise UsageError("expected at least one --query beside --video, got none")
+    samples = [
+        {"id": f"query-{number}", "video": video.name, "query": clean_sentence(query)}
+        for number, query in enumerate(queries, 1)
+    ]
+    with staged_files(out) as stage:
+        (stage / QUERIES_FILE).write_text(json.dumps(samples, indent=1) + "\n", encoding="utf-8")
+    return Source("folder", video.parent, annotations=out / QUERIES_FILE)

@@ -1,8 +1,6 @@
 """Evaluates the rows of a comparison one after another, in child processes that give all memory back when they end.
 
-Rows that follow one another with the same model share a process and the loaded model. A child reads one JSON job from
-its standard input; what comes of a row lies in the row's run folder. A row that crashes its process has its reason,
-and the rows after it run in a new one.
+Rows that follow one another with the same model share a process and the loaded model, until one fails.
 """
 
 import importlib.metadata
@@ -12,7 +10,6 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from functools import partial
 from itertools import takewhile
 from pathlib import Path
 from typing import Any, Final
@@ -20,8 +17,7 @@ from typing import Any, Final
 from stvg_core._internal.plain_text import one_line
 from stvg_core.api.run_spec import RunSpec
 from stvg_core.errors import OutputError, RunError
-from stvg_core.evaluation.comparison.rows import ComparisonRow
-from stvg_core.evaluation.comparison.source import Source
+from stvg_core.evaluation.comparison.rows import ComparisonRow, Source
 from stvg_core.evaluation.runs.scoring import summarize_run
 from stvg_core.evaluation.runs.store import RunStore
 from stvg_core.metrics import ScoringProtocol
@@ -38,10 +34,10 @@ _LONGEST_REASON: Final = 1000
 
 @dataclass(frozen=True)
 class RowRun:
-    """What came of a row.
+    """The run of a row.
 
     Attributes:
-        row: which one.
+        row: of the comparison.
         run: its run folder.
         summary: what `stvg evaluate --json` prints; None where the run could not start or finish.
         error: why, on one line; empty where there is a summary.
@@ -54,12 +50,7 @@ class RowRun:
 
 
 def finished_run(row: ComparisonRow, run: Path, protocol: ScoringProtocol) -> RowRun:
-    """Return a run that lies in a folder, which may come from anywhere.
-
-    Args:
-        row: whose run it is.
-        run: the folder.
-        protocol: whose rules the summary follows.
+    """Return the run in a folder, which may come from anywhere.
 
     Raises:
         RunError: there is no run, or it cannot be read.
@@ -67,8 +58,7 @@ def finished_run(row: ComparisonRow, run: Path, protocol: ScoringProtocol) -> Ro
     summary = summarize_run(run, protocol)
     try:
         json.dumps(summary, allow_nan=False)
-        settings = (summary["configuration"] or {"settings": {}})["settings"]
-        sound = isinstance(settings, dict) and all(isinstance(session, dict) for session in summary["sessions"])
+        sound = isinstance((summary["configuration"] or {"settings": {}})["settings"], dict)
     except (KeyError, TypeError, ValueError):
         sound = False
     if not sound:
@@ -77,12 +67,7 @@ def finished_run(row: ComparisonRow, run: Path, protocol: ScoringProtocol) -> Ro
 
 
 def read_run(run: Path, protocol: ScoringProtocol, name: str = "") -> RowRun:
-    """Return the run of a folder, with a row made from its configuration.
-
-    Args:
-        run: the folder.
-        protocol: whose rules the summary follows.
-        name: of the row; empty: the model's.
+    """Return the run in a folder, with a row of its name, or else its model's, made from its configuration.
 
     Raises:
         RunError: there is no run, it has not begun, or it cannot be read.
@@ -117,59 +102,44 @@ def evaluate_rows(
     on_row: Callable[[ComparisonRow, int], None] | None = None,
     on_count: Callable[[int, int], None] | None = None,
 ) -> Iterator[RowRun]:
-    """Evaluate rows into `runs/` of a folder, each resumed if its run exists, and yield what came of each.
+    """Evaluate rows into `runs/` of a folder, each resumed if its run exists, and yield the run of each.
 
-    Args:
-        rows: models and settings.
-        source: the samples.
-        out: folder of the comparison.
-        protocol: whose rules the summaries follow.
-        retry_failed: evaluate failed samples again.
-        keep_maps: runs keep attention maps, for pages and controls.
-        on_row: called with every row and its index as it begins.
-        on_count: called with the samples done and the samples of the row, while it runs.
+    Arguments are those of `compare`; keep_maps: runs store attention maps, for pages and controls.
 
     Raises:
         OutputError: the folder cannot be written to.
     """
     options = {
         "stvg_core": importlib.metadata.version("stvg-core"),
-        "source": source.job(),
+        "source": vars(source),
         "protocol": protocol.name,
         "retry_failed": retry_failed,
         "keep_maps": keep_maps,
-        "tracks_folder": str(out.resolve() / TRACKS),
+        "tracks_folder": out.resolve() / TRACKS,
     }
     done = 0
     while done < len(rows):
         first = rows[done]
-        group = list(takewhile(partial(_shares_model, first), rows[done:]))
-        runs = [out / RUNS / row.folder for row in group]
-        for run in runs:
-            _clear(run)
-        jobs = [{"run": str(run.resolve()), "spec": row.spec.to_dict()} for row, run in zip(group, runs, strict=True)]
-        with _child(first.python or sys.executable, options | {"rows": jobs}, runs[0] / LOG_NAME) as process:
-            for row, run in zip(group, runs, strict=True):
+        group = [(row, out / RUNS / row.folder) for row in takewhile(first.shares_model, rows[done:])]
+        for _, run in group:
+            try:
+                run.mkdir(parents=True, exist_ok=True)
+                (run / LOG_NAME).write_bytes(b"")
+                (run / OUTCOME_NAME).unlink(missing_ok=True)
+            except OSError as error:
+                raise OutputError(
+                    f"cannot write to {run}: {error.strerror}; choose another folder with --out"
+                ) from error
+        jobs = [{"run": run.resolve(), "spec": row.spec.to_dict()} for row, run in group]
+        with _child(first.python or sys.executable, options | {"rows": jobs}, group[0][1] / LOG_NAME) as process:
+            for row, run in group:
                 if on_row is not None:
                     on_row(row, done)
-                error = _wait(process, row, run, on_count)
+                error_text = _wait(process, row, run, on_count)
                 done += 1
-                yield RowRun(row, run, None, error) if error else finished_run(row, run, protocol)
-                if error:
+                yield RowRun(row, run, None, error_text) if error_text else finished_run(row, run, protocol)
+                if error_text:
                     break
-
-
-def _shares_model(row: ComparisonRow, other: ComparisonRow) -> bool:
-    return row.loads == other.loads
-
-
-def _clear(run: Path) -> None:
-    try:
-        run.mkdir(parents=True, exist_ok=True)
-        (run / LOG_NAME).write_bytes(b"")
-        (run / OUTCOME_NAME).unlink(missing_ok=True)
-    except OSError as error:
-        raise OutputError(f"cannot write to {run}: {error.strerror}; choose another folder with --out") from error
 
 
 @contextmanager
@@ -186,16 +156,15 @@ def _child(python: str, job: dict[str, Any], log: Path) -> "Iterator[subprocess.
     try:
         with suppress(BrokenPipeError):
             # Left open: the child stops when this process is gone, however that ended.
-            process.stdin.write(json.dumps(job) + "\n")  # type: ignore[union-attr]
+            process.stdin.write(json.dumps(job, default=str) + "\n")  # type: ignore[union-attr]
             process.stdin.flush()  # type: ignore[union-attr]
         yield process
     finally:
         process.terminate()
-        try:
+        with suppress(subprocess.TimeoutExpired):
             process.wait(timeout=_END_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        process.kill()
+        process.wait()
         with suppress(OSError):
             process.stdin.close()  # type: ignore[union-attr]
 

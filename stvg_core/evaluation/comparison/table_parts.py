@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from stvg_core.evaluation.comparison.controls import BEST_TRACK, BEST_TRACK_TRUE_SPAN, Values
-from stvg_core.evaluation.comparison.intervals import Estimate, RunScores, difference, estimates
+from stvg_core.evaluation.comparison.intervals import Estimate, Part, RunScores, difference, estimates
 from stvg_core.metrics import METRIC_NAMES, Bootstrap
 
 ALL: Final = "all"
@@ -57,11 +57,7 @@ class Table:
     model: str = ""
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class TableRowPart(_Part):
+class TableRowPart(Part):
     """A row of a table, or a control beside one."""
 
     name: str
@@ -81,7 +77,7 @@ class TableRowPart(_Part):
     error: str = Field(description="why the run or one sample failed, on one line; empty where none did")
 
 
-class CheckPart(_Part):
+class CheckPart(Part):
     """A claim about a ladder: its last row is better than another, in m_vIoU."""
 
     better: str
@@ -92,7 +88,7 @@ class CheckPart(_Part):
     holds: bool = Field(description="the lower bound of the interval is above 0")
 
 
-class TablePart(_Part):
+class TablePart(Part):
     """Rows that are read together."""
 
     model: str
@@ -103,58 +99,48 @@ class TablePart(_Part):
 
 
 def table_part(table: Table, scores: Mapping[str, RunScores], bootstrap: Bootstrap) -> TablePart:
-    """Return a table of the document.
-
-    Args:
-        table: which rows.
-        scores: of every row of the comparison, by name.
-        bootstrap: how to draw intervals; every row and difference by the same draws.
-    """
+    """Return a table of the document from the scores of every row of the comparison, by name."""
     groups = _groups([scores[row.row] for row in table.rows])
     first = scores[table.rows[0].row].values if table.rows else None
     previous: Values | None = None
-    rows: list[TableRowPart] = []
+    parts: list[TableRowPart] = []
     for row in table.rows:
-        run_scores = scores[row.row]
-        values = run_scores.values or {}
-        rows.append(_row(row, run_scores, values, groups, first if rows else None, previous))
+        own = scores[row.row]
+        values, summary = own.values or {}, own.run.summary or {}
+        failures = summary.get("failures") or []
+        part = TableRowPart(
+            name=row.name,
+            row=row.row,
+            control_of=None,
+            failed=None if own.report is None else own.report.score.counts["failed"],
+            measures={name: float(np.mean(list(by_sample.values()))) for name, by_sample in own.measures.items()},
+            seconds=(summary.get("seconds_per_sample") or {}).get("median"),
+            error=own.run.error or (str(failures[0].get("error", "")) if failures else ""),
+            **_compared(values, first if parts else None, previous, groups, bootstrap),
+        )
+        parts.append(part)
         previous = values
-        if row.controls:
-            rows += [
-                _row(row, run_scores, control, groups, first, None, name)
-                for name, control in run_scores.controls.items()
-            ]
+        for name, control in own.controls.items() if row.controls else ():
+            update: dict[str, Any] = {"name": name, "control_of": row.name, "measures": {}, "seconds": None}
+            parts.append(part.model_copy(update=update | _compared(control, first, None, groups, bootstrap)))
     checks = _checks(table, scores, groups, bootstrap) if table.name.startswith(_LADDER) and table.rows else []
-    return TablePart(model=table.model, name=table.name, title=table.title, rows=rows, checks=checks)
+    return TablePart(model=table.model, name=table.name, title=table.title, rows=parts, checks=checks)
 
 
-def _row(
-    row: TableRow,
-    scores: RunScores,
+def _compared(
     values: Values,
-    groups: Mapping[str, Sequence[str]],
     first: Values | None,
     previous: Values | None,
-    control: str | None = None,
-) -> TableRowPart:
-    run, bootstrap = scores.run, scores.bootstrap
-    summary, report = run.summary or {}, scores.report
-    failures, seconds = summary.get("failures") or [], summary.get("seconds_per_sample") or {}
-    measures = {} if control is not None else scores.measures
-    return TableRowPart(
-        name=row.name if control is None else control,
-        row=row.row,
-        control_of=None if control is None else row.name,
-        samples=len(values),
-        failed=None if report is None else report.score.counts["failed"],
-        score=estimates(values, bootstrap),
-        difference=None if first is None else difference(values, first, bootstrap),
-        step=None if previous is None else difference(values, previous, bootstrap),
-        by_group=_by_group(values, groups),
-        measures={name: float(np.mean(list(by_sample.values()))) for name, by_sample in measures.items()},
-        seconds=seconds.get("median") if control is None else None,
-        error=run.error or (str(failures[0].get("error", "")) if failures else ""),
-    )
+    groups: Mapping[str, Sequence[str]],
+    bootstrap: Bootstrap,
+) -> dict[str, Any]:
+    return {
+        "samples": len(values),
+        "score": estimates(values, bootstrap),
+        "difference": None if first is None else difference(values, first, bootstrap),
+        "step": None if previous is None else difference(values, previous, bootstrap),
+        "by_group": _by_group(values, groups),
+    }
 
 
 def _by_group(values: Values, groups: Mapping[str, Sequence[str]]) -> dict[str, dict[str, float]]:
@@ -201,14 +187,6 @@ def _checks(
             paired = difference(part, other, bootstrap)
             if paired is not None:
                 compared = paired[_COMPARED]
-                checks.append(
-                    CheckPart(
-                        better=last.name,
-                        than=than,
-                        group=group,
-                        samples=len(part),
-                        difference=compared,
-                        holds=compared.low > 0,
-                    )
-                )
+                about = {"better": last.name, "than": than, "group": group, "samples": len(part)}
+                checks.append(CheckPart(**about, difference=compared, holds=compared.low > 0))
     return checks

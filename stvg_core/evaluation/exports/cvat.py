@@ -7,15 +7,8 @@ from pathlib import Path
 from typing import Any, Final
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
-from stvg_core.evaluation.exports.samples import (
-    ExportedSample,
-    ExportedTube,
-    ExportedVideo,
-    ExportSource,
-    FileNames,
-    key_places,
-    without_ending,
-)
+from stvg_core.evaluation.exports.samples import ExportedSample, ExportedTube, ExportedVideo, FileNames
+from stvg_core.evaluation.exports.sources import ExportSource
 
 _ATTRIBUTES: Final = ("sample", "query")
 _SOURCES: Final = {"prediction": "auto", "truth": "manual"}
@@ -27,7 +20,7 @@ def write_cvat(folder: Path, source: ExportSource) -> None:
     """Write a file per video, to be uploaded as annotations of a task that holds this video."""
     names, counts = FileNames(), dict[Path, int]()
     for sample in source.samples():
-        path = folder / f"{names.of(without_ending(sample.video.path))}.xml"
+        path = folder / f"{names.of_video(sample.video)}.xml"
         with path.open("a", encoding="utf-8") as file:
             if path not in counts:
                 counts[path] = 0
@@ -60,14 +53,10 @@ def _meta(video: ExportedVideo) -> Element:
 
 def _track(number: int, sample: ExportedSample, tube: ExportedTube) -> Element:
     track = Element("track", {"id": str(number), "label": tube.role, "source": _SOURCES[tube.role]})
-    frames, boxes = tube.frames.tolist(), tube.boxes_xyxy.tolist()
-    for place in key_places(tube.frames, tube.boxes_xyxy):
-        _box(track, frames[place], boxes[place], sample)
-    # A span that goes on behind its last box keeps that box.
-    if frames[-1] < tube.end_frame:
-        _box(track, tube.end_frame, boxes[-1], sample)
+    for frame, xyxy in tube.key_boxes:
+        _box(track, frame, xyxy, sample)
     if tube.end_frame + 1 < sample.video.frame_count:
-        _box(track, tube.end_frame + 1, boxes[-1], sample, outside=True)
+        _box(track, tube.end_frame + 1, tube.boxes[-1][1], sample, outside=True)
     return track
 
 

@@ -4,12 +4,12 @@ Corners are percent of the image. Label Studio draws a line between key boxes wh
 which ends the rectangle at its frame.
 """
 
-import json
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
 
-from stvg_core.evaluation.exports.samples import ExportedSample, ExportedTube, ExportSource, key_places
+from stvg_core.evaluation.exports.samples import ExportedSample, ExportedTube, ExportedVideo, dump_rows
+from stvg_core.evaluation.exports.sources import ExportSource
 
 _PERCENT: Final = 100.0
 _DIGITS: Final = 6
@@ -37,10 +37,7 @@ def write_label_studio(folder: Path, source: ExportSource, prefix: str = "") -> 
             path is then quoted as URLs are.
     """
     with (folder / "tasks.json").open("w", encoding="utf-8") as file:
-        file.write("[")
-        for number, sample in enumerate(source.samples()):
-            file.write((",\n" if number else "\n") + json.dumps(_task(sample, source.model, prefix), allow_nan=False))
-        file.write("\n]\n")
+        file.writelines(dump_rows(_task(sample, source.model, prefix) for sample in source.samples()))
     (folder / "config.xml").write_text(_CONFIG, encoding="utf-8")
 
 
@@ -62,50 +59,50 @@ def _task(sample: ExportedSample, model: str, prefix: str) -> dict[str, Any]:
 
 
 def _results(sample: ExportedSample, tube: ExportedTube) -> list[dict[str, Any]]:
-    video, origin = sample.video, "prediction" if tube.role == "prediction" else "manual"
-    ranges = [{"start": tube.start_frame + 1, "end": tube.end_frame + 1}]
-    return [
-        {
-            "id": f"{tube.role}-box",
-            "type": "videorectangle",
-            "from_name": "box",
-            "to_name": "video",
-            "origin": origin,
-            "value": {
+    video = sample.video
+    values: dict[str, tuple[str, dict[str, Any]]] = {
+        "box": (
+            "videorectangle",
+            {
                 "framesCount": video.frame_count,
                 "duration": round(video.frame_count / video.fps, _DIGITS),
-                "sequence": _sequence(sample, tube),
+                "sequence": _sequence(video, tube),
                 "labels": ["described object"],
             },
-        },
+        ),
+        "span": (
+            "timelinelabels",
+            {
+                "ranges": [{"start": tube.start_frame + 1, "end": tube.end_frame + 1}],
+                "timelinelabels": ["described"],
+            },
+        ),
+    }
+    return [
         {
-            "id": f"{tube.role}-span",
-            "type": "timelinelabels",
-            "from_name": "span",
+            "id": f"{tube.role}-{name}",
+            "type": kind,
+            "from_name": name,
             "to_name": "video",
-            "origin": origin,
-            "value": {"ranges": ranges, "timelinelabels": ["described"]},
-        },
+            "origin": "prediction" if tube.role == "prediction" else "manual",
+            "value": value,
+        }
+        for name, (kind, value) in values.items()
     ]
 
 
-def _sequence(sample: ExportedSample, tube: ExportedTube) -> list[dict[str, Any]]:
-    frames, boxes = tube.frames.tolist(), tube.boxes_xyxy.tolist()
-    places = key_places(tube.frames, tube.boxes_xyxy)
-    keys = [(frames[place], boxes[place]) for place in places]
-    if keys[-1][0] < tube.end_frame:
-        keys.append((tube.end_frame, boxes[-1]))
-    across, down = _PERCENT / sample.video.width, _PERCENT / sample.video.height
+def _sequence(video: ExportedVideo, tube: ExportedTube) -> list[dict[str, Any]]:
+    across, down = _PERCENT / video.width, _PERCENT / video.height
     return [
         {
             "frame": frame + 1,
-            "time": round((frame + 1) / sample.video.fps, _DIGITS),
-            "enabled": number + 1 < len(keys),
+            "time": round((frame + 1) / video.fps, _DIGITS),
+            "enabled": frame < tube.end_frame,
             "rotation": 0,
             "x": round(left * across, _DIGITS),
             "y": round(top * down, _DIGITS),
             "width": round((right - left) * across, _DIGITS),
             "height": round((bottom - top) * down, _DIGITS),
         }
-        for number, (frame, (left, top, right, bottom)) in enumerate(keys)
+        for frame, (left, top, right, bottom) in tube.key_boxes
     ]

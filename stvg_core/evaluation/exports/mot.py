@@ -7,7 +7,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Final
 
-from stvg_core.evaluation.exports.samples import ExportedSample, ExportedTube, ExportSource, FileNames, without_ending
+from stvg_core.evaluation.exports.samples import ExportedTube, ExportedVideo, FileNames
+from stvg_core.evaluation.exports.sources import ExportSource
 
 _FILES: Final = {"prediction": ("det", "det.txt"), "truth": ("gt", "gt.txt")}
 # Confidence and an unknown place in the world; of the truth: is counted, class 1, seen whole.
@@ -18,11 +19,11 @@ def write_mot(folder: Path, source: ExportSource) -> None:
     """Write a folder per video; a sample's track has the same id in truth and prediction."""
     names, identities = FileNames(), Counter[str]()
     for sample in source.samples():
-        name = names.of(without_ending(sample.video.path))
+        name = names.of_video(sample.video)
         sequence = folder / name
         if name not in identities:
             sequence.mkdir()
-            (sequence / "seqinfo.ini").write_text(_sequence_info(name, sample), encoding="utf-8")
+            (sequence / "seqinfo.ini").write_text(_sequence_info(name, sample.video), encoding="utf-8")
         identities[name] += 1
         for tube in sample.tubes:
             place, file_name = _FILES[tube.role]
@@ -34,12 +35,11 @@ def write_mot(folder: Path, source: ExportSource) -> None:
 def _lines(tube: ExportedTube, identity: int) -> list[str]:
     return [
         f"{frame + 1},{identity},{left:.3f},{top:.3f},{right - left:.3f},{bottom - top:.3f},{_TAILS[tube.role]}\n"
-        for frame, (left, top, right, bottom) in zip(tube.frames.tolist(), tube.boxes_xyxy.tolist(), strict=True)
+        for frame, (left, top, right, bottom) in tube.boxes
     ]
 
 
-def _sequence_info(name: str, sample: ExportedSample) -> str:
-    video = sample.video
+def _sequence_info(name: str, video: ExportedVideo) -> str:
     # Readers take the frame rate as a whole number.
     values = {
         "name": name,

@@ -11,7 +11,8 @@ import numpy as np
 from jaxtyping import Float64
 
 from stvg_core.errors import OutputError, PluginError
-from stvg_core.evaluation.exports.samples import ExportedSample, ExportedTube, ExportSource, FileNames
+from stvg_core.evaluation.exports.samples import ExportedSample, ExportedTube, FileNames
+from stvg_core.evaluation.exports.sources import ExportSource
 from stvg_core.outputs.report.drawing import PREDICTION, TRUTH, heat_colors, heat_scale
 
 INSTALL: Final = "pip install 'stvg-core[rerun]'"

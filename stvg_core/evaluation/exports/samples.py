@@ -1,10 +1,14 @@
 """What is exported, whatever the format: videos, tubes in source frames, key boxes, and file names."""
 
+import itertools
+import json
+import ntpath
+import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
-from typing import Final, Literal, Protocol, runtime_checkable
+from pathlib import Path
+from typing import Final, Literal
 
 import numpy as np
 from jaxtyping import Float64, Int64
@@ -17,7 +21,6 @@ TOLERANCE_PIXELS: Final = 0.01
 """A corner may be this far from the line; results are written to a thousandth of a pixel."""
 
 _LONGEST_NAME: Final = 80
-_NAME_MARKS: Final = "-_"
 # Windows opens a device for these, whatever the ending.
 _DEVICES: Final = frozenset({"con", "prn", "aux", "nul", *(f"{name}{n}" for name in ("com", "lpt") for n in range(10))})
 
@@ -43,14 +46,6 @@ class ExportedVideo:
     fps: float
     file: Path | None = None
     file_seconds: Float64[np.ndarray, " source_frame"] | None = None
-
-    def __post_init__(self) -> None:
-        """Check that there is an image and a clock."""
-        if min(self.width, self.height, self.frame_count) < 1 or not self.fps > 0:
-            raise TubeError(
-                f"expected a video with a size, frames and a frame rate, got {self.width}x{self.height}, "
-                f"{self.frame_count} frames at {self.fps} per second for {self.path}"
-            )
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,6 +77,18 @@ class ExportedTube:
         if not np.isfinite(self.boxes_xyxy).all() or (self.boxes_xyxy[:, 2:] < self.boxes_xyxy[:, :2]).any():
             raise TubeError("expected finite boxes as (x0, y0, x1, y1) with x0 <= x1 and y0 <= y1")
 
+    @property
+    def boxes(self) -> list[tuple[int, list[float]]]:
+        """Every frame with its box."""
+        return list(zip(self.frames.tolist(), self.boxes_xyxy.tolist(), strict=True))
+
+    @property
+    def key_boxes(self) -> list[tuple[int, list[float]]]:
+        """The frames between which boxes lie on lines, and the last of the span, which keeps the last box."""
+        boxes = self.boxes
+        keys = [boxes[place] for place in key_places(self.frames, self.boxes_xyxy)]
+        return keys if keys[-1][0] == self.end_frame else [*keys, (self.end_frame, boxes[-1][1])]
+
     @classmethod
     def within(
         cls,
@@ -100,14 +107,8 @@ class ExportedTube:
         inside = frames < video.frame_count
         if not inside.any():
             raise TubeError(f"expected a tube within {video.frame_count} frames of {video.path}, got one behind them")
-        limits = np.array([video.width, video.height, video.width, video.height], dtype=np.float64)
-        return cls(
-            role,
-            start,
-            min(end, video.frame_count - 1),
-            frames[inside],
-            np.clip(boxes_xyxy[inside], 0.0, limits),
-        )
+        boxes = np.clip(boxes_xyxy[inside], 0.0, np.array([video.width, video.height] * 2, dtype=np.float64))
+        return cls(role, start, min(end, video.frame_count - 1), frames[inside], boxes)
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,29 +148,8 @@ class ExportedSample:
         return self.frame_seconds.get(frame, frame / self.video.fps)
 
 
-@runtime_checkable
-class ExportSource(Protocol):
-    """Where tubes come from; can be gone through several times, one sample is held at a time.
-
-    Attributes:
-        model: which model made the predictions; text.
-        left_out: samples that are not exported, with the reason; complete once `samples` has ended.
-    """
-
-    model: str
-    left_out: dict[str, str]
-
-    def samples(self) -> Iterator[ExportedSample]:
-        """Yield every sample that can be exported."""
-        ...
-
-
-def key_places(
-    frames: Int64[np.ndarray, " box"],
-    boxes_xyxy: Float64[np.ndarray, "box 4"],
-    tolerance_pixels: float = TOLERANCE_PIXELS,
-) -> list[int]:
-    """Return which boxes to keep so that linear interpolation gives the others; the first and last always are.
+def key_places(frames: Int64[np.ndarray, " box"], boxes_xyxy: Float64[np.ndarray, "box 4"]) -> list[int]:
+    """Return which boxes are needed so that linear interpolation gives the others; the first and last always are.
 
     Ramer, Douglas and Peucker's splitting, with the distance taken at the same frame.
 
@@ -188,7 +168,7 @@ def key_places(
         line = boxes_xyxy[first] + share[:, None] * (boxes_xyxy[last] - boxes_xyxy[first])
         distance = np.abs(boxes_xyxy[inner] - line).max(axis=1)
         worst = int(distance.argmax())
-        if distance[worst] > tolerance_pixels:
+        if distance[worst] > TOLERANCE_PIXELS:
             middle = first + 1 + worst
             keys.add(middle)
             waiting += [(first, middle), (middle, last)]
@@ -211,25 +191,35 @@ class FileNames:
         ('clips_a_b_mp4', 'clips_a_b_mp4-2', 'clips_a_b_mp4', 'unnamed')
         """
         if text not in self._names:
-            plain = unicodedata.normalize("NFC", text)
-            plain_name = "".join(letter if letter.isalnum() or letter in _NAME_MARKS else "_" for letter in plain)
-            name = plain_name.strip("_-")[:_LONGEST_NAME].rstrip("_-") or "unnamed"
+            plain = re.sub(r"[^\w-]", "_", unicodedata.normalize("NFC", text))
+            name = plain.strip("_-")[:_LONGEST_NAME].rstrip("_-") or "unnamed"
             name = f"_{name}" if name.casefold() in _DEVICES else name
-            count, free = 1, name
+            candidates = itertools.chain([name], (f"{name}-{count}" for count in itertools.count(2)))
             # Some file systems ignore case.
-            while free.casefold() in self._taken:
-                count += 1
-                free = f"{name}-{count}"
+            free = next(candidate for candidate in candidates if candidate.casefold() not in self._taken)
             self._taken.add(free.casefold())
             self._names[text] = free
         return self._names[text]
 
+    def of_video(self, video: ExportedVideo) -> str:
+        """Return the name of a video, without the ending of its file.
 
-def without_ending(path: str) -> str:
-    """Return a video's path without the ending of its file.
+        >>> FileNames().of_video(ExportedVideo("clips.d/a.b.mp4", 64, 48, 10, 25.0))
+        'clips_d_a_b'
+        """
+        return self.of(ntpath.splitext(video.path)[0])
 
-    >>> without_ending("clips/a.b.mp4"), without_ending("clips.d/a")
-    ('clips/a.b', 'clips.d/a')
+
+def dump_rows(rows: Iterable[object]) -> Iterator[str]:
+    """Yield the text of a JSON array, an element per line.
+
+    >>> print("".join(dump_rows([1, 2])))
+    [
+    1,
+    2
+    ]
     """
-    pure = PurePosixPath(path.replace("\\", "/"))
-    return path if not pure.suffix else path[: -len(pure.suffix)]
+    yield "["
+    for number, row in enumerate(rows):
+        yield (",\n" if number else "\n") + json.dumps(row, allow_nan=False)
+    yield "\n]"

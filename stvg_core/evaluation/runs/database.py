@@ -1,14 +1,13 @@
 """The SQLite file of a run: tables, opening, errors, compressed documents, and the locks of sessions.
 
-Knows nothing of samples. SQLite is in WAL mode: readers never wait for a writer, a process that is killed
-leaves only whole transactions, and several processes of one machine may write.
+In WAL mode readers never wait for a writer, and a process that is killed leaves only whole transactions.
 """
 
 import json
 import sqlite3
 import zlib
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -86,37 +85,14 @@ CREATE TABLE IF NOT EXISTS maps (
 INSERT_MAPS: Final = "INSERT OR REPLACE INTO maps VALUES (?, ?, ?)"
 """Adds the maps of a result."""
 
-SESSION_COLUMNS: Final = (
-    "configuration",
-    "started",
-    "ended",
-    "circumstances",
-    "busy_seconds",
-    "waited_seconds",
-    "peak_host_bytes",
-    "peak_device_bytes",
-)
-
-RESULT_COLUMNS: Final = (
-    "sample_id",
-    "configuration",
-    "status",
-    "attempt",
-    "session",
-    "finished",
-    "seconds",
-    "document",
-    "track",
-    "error_kind",
-    "error",
-    "traceback",
-)
-
-INSERT_RESULT: Final = (
-    f"INSERT INTO results ({', '.join(RESULT_COLUMNS)}) VALUES ({', '.join('?' for _ in RESULT_COLUMNS)}) "  # noqa: S608
-    "ON CONFLICT (sample_id, configuration) DO UPDATE SET "
-    f"{', '.join(f'{name} = excluded.{name}' for name in RESULT_COLUMNS[2:])} WHERE results.status = 'failed'"
-)
+INSERT_RESULT: Final = """
+INSERT INTO results VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (sample_id, configuration) DO UPDATE SET
+    status = excluded.status, attempt = excluded.attempt, session = excluded.session, finished = excluded.finished,
+    seconds = excluded.seconds, document = excluded.document, track = excluded.track,
+    error_kind = excluded.error_kind, error = excluded.error, traceback = excluded.traceback
+WHERE results.status = 'failed'
+"""
 """Adds a result; replaces an earlier failure, but not an earlier success."""
 
 
@@ -135,7 +111,7 @@ def open_database(folder: Path) -> sqlite3.Connection:
         database.execute("PRAGMA synchronous = FULL")
         database.execute("PRAGMA foreign_keys = ON")
         with transaction(database):
-            if not _has_tables(database):
+            if not has_table(database, "results"):
                 for statement in _TABLES.split(";"):
                     database.execute(statement)
                 database.execute(f"PRAGMA user_version = {FORMAT}")
@@ -163,7 +139,7 @@ def read_database(folder: Path) -> sqlite3.Connection:
                 raise
             # WAL needs a file beside the database, which a read-only folder does not allow; nobody writes there either.
             database = _connect(f"{uri}?immutable=1")
-        if not _has_tables(database):
+        if not has_table(database, "results"):
             raise RunError(f"expected a run in {folder}, got an empty {FILE_NAME}; run stvg evaluate again")
         _check_version(database, folder)
     return database
@@ -219,13 +195,9 @@ def _connect(uri: str) -> sqlite3.Connection:
     return sqlite3.connect(uri, uri=True, timeout=_WAIT_SECONDS, isolation_level=None, check_same_thread=False)
 
 
-def has_maps(database: sqlite3.Connection) -> bool:
-    """Return whether a run has a table of maps; an older run that is opened for reading has none."""
-    return database.execute("SELECT 1 FROM sqlite_master WHERE name = 'maps'").fetchone() is not None
-
-
-def _has_tables(database: sqlite3.Connection) -> bool:
-    return database.execute("SELECT 1 FROM sqlite_master WHERE name = 'results'").fetchone() is not None
+def has_table(database: sqlite3.Connection, name: str) -> bool:
+    """Return whether a run has a table; an older run that is opened for reading has none of maps."""
+    return database.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (name,)).fetchone() is not None
 
 
 def _check_version(database: sqlite3.Connection, folder: Path) -> None:
@@ -234,22 +206,13 @@ def _check_version(database: sqlite3.Connection, folder: Path) -> None:
         raise RunError(f"expected a run of format {FORMAT} in {folder}, got {version}; use the version that wrote it")
 
 
-def pack(document: Mapping[str, Any]) -> bytes:
-    """Return a document as it is stored: compressed JSON."""
-    return pack_text(json.dumps(document))
-
-
-def pack_text(text: str) -> bytes:
-    """Return the JSON text of a document as it is stored."""
+def pack(text: str) -> bytes:
+    """Return the JSON text of a document as it is stored: compressed."""
     return zlib.compress(text.encode())
 
 
 def unpack(packed: bytes, folder: Path) -> dict[str, Any]:
     """Return a stored document.
-
-    Args:
-        packed: what `pack` returned.
-        folder: of the run, for error messages.
 
     Raises:
         RunError: it is damaged, or larger than any document.
@@ -265,41 +228,20 @@ def unpack(packed: bytes, folder: Path) -> dict[str, Any]:
     return value
 
 
-class SessionLock:
-    """The lock of one session; held until `release`, or until the process ends, for whatever reason."""
-
-    def __init__(self, folder: Path, session: int) -> None:
-        """Acquire the lock of a new session.
-
-        Raises:
-            OSError: the folder cannot be written to.
-        """
-        self._path = _lock_path(folder, session)
-        self._path.parent.mkdir(exist_ok=True)
-        # `is_alive` in another process holds the lock for a moment.
-        self._lock = FileLock(self._path, timeout=_LOCK_SECONDS)
-        self._lock.acquire()
-
-    def release(self) -> None:
-        """Release the lock, and remove its file."""
-        self._lock.release()
-        with suppress(OSError):
-            self._path.unlink(missing_ok=True)
+def session_lock(folder: Path, session: int) -> FileLock:
+    """Return the lock of a session, which the system releases when the session's process ends, for whatever reason."""
+    # `is_alive` in another process holds the lock for a moment.
+    return FileLock(folder / _LOCK_FOLDER / f"{session}.lock", timeout=_LOCK_SECONDS)
 
 
 def is_alive(folder: Path, session: int) -> bool:
-    """Return whether the process of a session is running on this machine: the system releases its lock when it ends."""
-    path = _lock_path(folder, session)
-    if not path.exists():
+    """Return whether the process of a session is running on this machine."""
+    lock = session_lock(folder, session)
+    if not Path(lock.lock_file).exists():
         return False
-    lock = FileLock(path, timeout=0)
     try:
-        lock.acquire()
+        lock.acquire(timeout=0)
     except Timeout:
         return True
     lock.release()
     return False
-
-
-def _lock_path(folder: Path, session: int) -> Path:
-    return folder / _LOCK_FOLDER / f"{session}.lock"

@@ -91,7 +91,7 @@ class OpenedEngine:
         model: what of the model decides results, as `describe_model` returns it.
         environment: of this session, as `describe_environment` returns it, with the engine's name, workers and nodes.
         warnings: for the summary of the run.
-        peak_memory: largest memory so far, as `RunStore.add_session_memory` takes it; empty if not measured.
+        peak_memory: largest so far, as `peak_host_bytes` and `peak_device_bytes`; empty if not measured.
     """
 
     engine: Engine

@@ -1,10 +1,11 @@
 """`stvg evaluate` as a function: a data set, a model and a folder in, a resumable run out."""
 
+import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from stvg_core.api.grounder import Grounder, Opening
 from stvg_core.api.run_spec import RunSpec
@@ -16,14 +17,8 @@ from stvg_core.evaluation.runs.provenance import (
     peak_memory,
     reset_peak_memory,
 )
-from stvg_core.evaluation.runs.runner import (
-    begin_configuration,
-    register_again,
-    register_samples,
-    run_pending,
-    stopping_cleanly,
-)
-from stvg_core.evaluation.runs.scoring import sample_video_iou, summarize_run, write_summary
+from stvg_core.evaluation.runs.runner import register_samples, run_pending, stopping_cleanly
+from stvg_core.evaluation.runs.scoring import sample_video_iou, summarize_run
 from stvg_core.evaluation.runs.selection import Selection
 from stvg_core.evaluation.runs.store import RunStore
 from stvg_core.evaluation.runs.tasks import Outcome, Task
@@ -33,7 +28,9 @@ from stvg_core.inputs.datasets.opening import Dataset
 from stvg_core.inputs.tracks.cached import VideoCache
 from stvg_core.metrics import ScoringProtocol
 from stvg_core.metrics.files import parse_annotation
-from stvg_core.plugin.model_reference import LoadOptions
+from stvg_core.outputs.report.staging import staged_files
+
+SUMMARY_FILE: Final = "summary.json"
 
 
 @dataclass(frozen=True)
@@ -51,16 +48,8 @@ class ModelChoice:
     tracks_folder: Path | None = None
     keep_maps: bool = False
 
-    @property
-    def options(self) -> LoadOptions:
-        """How the model is loaded."""
-        return self.spec.load
-
     def open(self, sessions: "SessionKeeper | None" = None) -> Grounder:
         """Load the model, or reuse the one that is loaded.
-
-        Args:
-            sessions: keeps the model of the previous run loaded; None: it is loaded.
 
         Raises:
             StvgError: what was expected, what came, and the cure.
@@ -127,18 +116,9 @@ def evaluate(
 ) -> dict[str, Any]:
     """Ground every sample of a data set that has no result yet, and return the summary of the run.
 
-    Args:
-        dataset: the split.
-        run: folder of the run; created, or resumed if it exists.
+    Args are those of `stvg_core.evaluate`, parsed, and:
         choice: the model and everything else that decides results.
-        protocol: scoring protocol; `score_run` can apply another one later.
-        selection: which samples; None: all.
-        corrections: leave out samples with published defects, and cut boxes at the frame's edge.
-        retry_failed: retry samples that failed in an earlier session.
-        engine: where the method runs; None: in this process.
         sessions: keeps the model loaded between runs (local engine); None: it is loaded.
-        on_stage: called with the name of each stage: load, samples, evaluate.
-        on_step: called after every sample.
 
     Returns:
         What `summarize_run` returns; also written to summary.json in the folder.
@@ -148,30 +128,31 @@ def evaluate(
         OutputError: the folder cannot be written to.
         StvgError: the model cannot be loaded, or the data set cannot be read. Errors of a sample are its result.
     """
-    report_stage = on_stage or _ignore
-    selection, options = selection or Selection(), engine or EngineChoice()
+    report_stage, options = on_stage or (lambda _: None), engine or EngineChoice()
     opener = find_engine(options.name)
     with stopping_cleanly(), RunStore(run) as store:
         report_stage("load")
         with opener.open(options, choice, dataset.video_root, sessions) as opened:
-            begin_configuration(store, describe_run(dataset, opened.model, corrections=corrections))
+            store.begin_configuration(describe_run(dataset, opened.model, corrections=corrections))
             report_stage("samples")
-            register_samples(store, dataset, selection, corrections=corrections)
-            if retry_failed:
-                register_again(store, dataset, selection, corrections=corrections)
+            register_samples(
+                store, dataset, selection or Selection(), corrections=corrections, reread_unusable=retry_failed
+            )
             store.begin_session(opened.environment)
             report_stage("evaluate")
             elsewhere = run_pending(
                 store,
                 opened.engine,
                 retry=retry_failed,
-                on_outcome=_StepReporter(store, protocol, on_step) if on_step else None,
+                on_outcome=_step_reporter(store, protocol, on_step) if on_step else None,
             )
-            store.add_session_memory(**opened.peak_memory())
+            if peak := opened.peak_memory():
+                store.update_session(**peak)
             warnings = opened.warnings()
     document = summarize_run(run, protocol) | {"elsewhere": elsewhere}
     document["warnings"] += warnings
-    write_summary(run, document)
+    with staged_files(run) as stage:
+        (stage / SUMMARY_FILE).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
     return document
 
 
@@ -190,24 +171,18 @@ class LocalEngine:
             yield OpenedEngine(worker, describe_model(grounder), environment, peak_memory=peak_memory)
 
 
-def _ignore(_stage: str) -> None:
-    pass
+def _step_reporter(
+    store: RunStore, protocol: ScoringProtocol, on_step: Callable[[Step], None]
+) -> Callable[[Outcome, Task], None]:
+    """Return a callback that calls `on_step` with counts and the mean vIoU of this session."""
+    ious: list[float] = []
 
-
-class _StepReporter:
-    """Calls `on_step` after every sample, with counts and the mean vIoU of this session."""
-
-    def __init__(self, store: RunStore, protocol: ScoringProtocol, on_step: Callable[[Step], None]) -> None:
-        self._store = store
-        self._protocol = protocol
-        self._on_step = on_step
-        self._ious: list[float] = []
-
-    def __call__(self, outcome: Outcome, task: Task) -> None:
-        annotation = self._store.annotation(task.sample_id)
+    def report(outcome: Outcome, task: Task) -> None:
+        annotation = store.annotation(task.sample_id)
         if annotation is not None:
-            self._ious.append(sample_video_iou(outcome, task, parse_annotation(annotation), self._protocol))
-        counts = self._store.counts()
+            ious.append(sample_video_iou(outcome, task, parse_annotation(annotation), protocol))
+        counts = store.counts()
         done = counts["ok"] + counts["failed"]
-        mean = sum(self._ious) / len(self._ious) if self._ious else None
-        self._on_step(Step(done, counts["failed"], done + counts["pending"], mean))
+        on_step(Step(done, counts["failed"], done + counts["pending"], sum(ious) / len(ious) if ious else None))
+
+    return report

@@ -2,9 +2,9 @@
 
 import csv
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from stvg_core.errors import OutputError, RunError, UsageError
 from stvg_core.evaluation.runs.scoring import looks_outside, score_run
@@ -13,6 +13,7 @@ from stvg_core.evaluation.runs.tasks import prediction_of
 from stvg_core.metrics import ScoringProtocol
 from stvg_core.outputs.report.staging import staged_files
 
+_Row = TypeVar("_Row")
 COLUMNS: Final[dict[str, type]] = {
     "sample": str,
     "status": str,
@@ -39,61 +40,42 @@ COLUMNS: Final[dict[str, type]] = {
 
 
 def export_run(folder: Path, target: Path, protocol: ScoringProtocol) -> int:
-    """Write the samples of a run to a file, in the format of its ending.
+    """Write the samples of a run to a file, in the format of its ending, atomically; return how many.
 
     .csv and .parquet: a row per sample with COLUMNS. .jsonl: the same fields, with the whole grounding document.
-
-    Args:
-        folder: of the run.
-        target: file to write, atomically.
-        protocol: scoring protocol.
-
-    Returns:
-        How many samples were written.
 
     Raises:
         UsageError: the ending is not supported.
         RunError: there is no run, or a package is missing.
         OutputError: the file cannot be written.
     """
-    writers: dict[str, Callable[[Iterator[dict[str, Any]], Path], int]] = {
-        ".csv": _write_csv,
-        ".jsonl": _write_lines,
-        ".parquet": _write_parquet,
-    }
+    writers = {".csv": _write_csv, ".jsonl": _write_lines, ".parquet": _write_parquet}
     if target.suffix not in writers:
         raise UsageError(f"expected a file ending in {', '.join(writers)}, got {target}")
     with RunStore(folder, write=False) as store:
         rows = _rows(store, folder, protocol, with_document=target.suffix == ".jsonl")
-        return _whole(target, lambda path: writers[target.suffix](rows, path))
+        return _write(target, rows, writers[target.suffix])
 
 
 def export_predictions(folder: Path, target: Path, protocol: ScoringProtocol) -> int:
-    """Write the tubes of a run for `stvg score --predictions`, without failed samples.
+    """Write the tubes of a run for `stvg score --predictions`, without failed samples; return how many.
 
-    Args:
-        folder: of the run.
-        target: file to write, atomically.
-        protocol: decides whether boxes outside the span are written.
+    The protocol decides whether boxes outside the span are written.
 
     Raises:
         RunError: there is no run.
         OutputError: the file cannot be written.
     """
     with RunStore(folder, write=False) as store:
-        tasks = {sample.sample_id: sample.task for sample in store.samples()}
-
-        def pairs() -> Iterator[tuple[str, Mapping[str, Any]]]:
-            for result in store.results():
-                task = tasks[result.sample_id]
-                if result.document is not None and result.track is not None and task is not None:
-                    outside = looks_outside(protocol)
-                    yield (
-                        result.sample_id,
-                        prediction_of(result.document, result.track, task, outside_span=outside),
-                    )
-
-        return _whole(target, lambda path: _write_object(pairs(), path))
+        pairs = (
+            (
+                sample.sample_id,
+                prediction_of(result.document, result.track, sample.task, outside_span=looks_outside(protocol)),
+            )
+            for sample, result in store.samples_with_results()
+            if result and result.document is not None and result.track is not None and sample.task
+        )
+        return _write(target, pairs, _write_object)
 
 
 def export_annotations(folder: Path, target: Path) -> int:
@@ -105,7 +87,7 @@ def export_annotations(folder: Path, target: Path) -> int:
     """
     with RunStore(folder, write=False) as store:
         pairs = ((sample.sample_id, sample.annotation) for sample in store.samples() if sample.annotation is not None)
-        return _whole(target, lambda path: _write_object(pairs, path))
+        return _write(target, pairs, _write_object)
 
 
 def _rows(store: RunStore, folder: Path, protocol: ScoringProtocol, *, with_document: bool) -> Iterator[dict[str, Any]]:
@@ -114,20 +96,14 @@ def _rows(store: RunStore, folder: Path, protocol: ScoringProtocol, *, with_docu
     except RunError:
         # No sample has ground truth.
         scores = {}
-    results = store.results()
-    pending: StoredResult | None = next(results, None)
-    for sample in store.samples():
-        row: dict[str, Any] = dict.fromkeys(COLUMNS)
-        row |= {"sample": sample.sample_id, "status": "pending"}
+    for sample, result in store.samples_with_results():
+        row: dict[str, Any] = dict.fromkeys(COLUMNS) | {"sample": sample.sample_id, "status": "pending"}
         if sample.task is None:
             row |= {"status": "failed", "error_kind": "annotation", "error": sample.problem}
         else:
             row |= {"video": sample.task.video, "query": sample.task.query}
-        whole: dict[str, Any] = {"document": None, "track": None}
-        if pending is not None and pending.sample_id == sample.sample_id:
-            whole = {"document": pending.document, "track": pending.track}
-            row |= _result_fields(pending)
-            pending = next(results, None)
+        if result is not None:
+            row |= _result_fields(result)
         score = scores.get(sample.sample_id)
         if score is not None and row["status"] != "pending":
             row |= {
@@ -136,7 +112,9 @@ def _rows(store: RunStore, folder: Path, protocol: ScoringProtocol, *, with_docu
                 "vIoU": score.scores.video_iou,
                 "gt_vIoU": score.scores.truth_video_iou,
             }
-        yield row | whole if with_document else row
+        if with_document:
+            row |= {"document": result and result.document, "track": result and result.track}
+        yield row
 
 
 def _result_fields(result: StoredResult) -> dict[str, Any]:
@@ -156,58 +134,54 @@ def _result_fields(result: StoredResult) -> dict[str, Any]:
     return fields
 
 
-def _whole(target: Path, write: Callable[[Path], int]) -> int:
+def _write(target: Path, rows: Iterable[_Row], write: Callable[[Iterable[_Row], Path], None]) -> int:
+    """Write rows to a file, atomically; return how many."""
     if not target.name:
         raise UsageError(f"expected a file name, got {target}")
+    count = 0
+
+    def counted() -> Iterator[_Row]:
+        nonlocal count
+        for row in rows:
+            yield row
+            count += 1
+
     with staged_files(target.parent) as stage:
         try:
-            return write(stage / target.name)
+            write(counted(), stage / target.name)
         except OSError as error:
             reason = (error.strerror or type(error).__name__).lower()
             raise OutputError(f"cannot write {target}: {reason}; choose another place") from error
+    return count
 
 
-def _write_csv(rows: Iterator[dict[str, Any]], path: Path) -> int:
-    count = 0
+def _write_csv(rows: Iterable[dict[str, Any]], path: Path) -> None:
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         writer.writeheader()
-        for row in rows:
-            writer.writerow(row)
-            count += 1
-    return count
+        writer.writerows(rows)
 
 
-def _write_lines(rows: Iterator[dict[str, Any]], path: Path) -> int:
-    count = 0
+def _write_lines(rows: Iterable[dict[str, Any]], path: Path) -> None:
     with path.open("w", encoding="utf-8") as file:
-        for row in rows:
-            file.write(json.dumps(row) + "\n")
-            count += 1
-    return count
+        file.writelines(json.dumps(row) + "\n" for row in rows)
 
 
-def _write_parquet(rows: Iterator[dict[str, Any]], path: Path) -> int:
+def _write_parquet(rows: Iterable[dict[str, Any]], path: Path) -> None:
     try:
         import pyarrow
         import pyarrow.parquet
     except ImportError as error:
         raise RunError("expected pyarrow for a .parquet file, got none; pip install 'stvg-core[parquet]'") from error
     kinds = {str: pyarrow.string(), int: pyarrow.int64(), float: pyarrow.float64(), bool: pyarrow.bool_()}
-    table = pyarrow.Table.from_pylist(
-        list(rows), schema=pyarrow.schema([(name, kinds[kind]) for name, kind in COLUMNS.items()])
-    )
-    pyarrow.parquet.write_table(table, path)
-    return int(table.num_rows)
+    schema = pyarrow.schema([(name, kinds[kind]) for name, kind in COLUMNS.items()])
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(list(rows), schema=schema), path)
 
 
-def _write_object(pairs: Iterator[tuple[str, Mapping[str, Any]]], path: Path) -> int:
-    count = 0
+def _write_object(pairs: Iterable[tuple[str, Mapping[str, Any]]], path: Path) -> None:
     with path.open("w", encoding="utf-8") as file:
-        file.write("{")
+        start = "{"
         for name, document in pairs:
-            file.write(",\n" if count else "\n")
-            file.write(f"{json.dumps(name)}: {json.dumps(document)}")
-            count += 1
-        file.write("\n}\n")
-    return count
+            file.write(f"{start}\n{json.dumps(name)}: {json.dumps(document)}")
+            start = ","
+        file.write("\n}\n" if start == "," else "{\n}\n")

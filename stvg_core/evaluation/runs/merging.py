@@ -1,17 +1,15 @@
 """Merges runs, such as the shards of a data set, into one."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 from stvg_core.errors import RunError, UsageError
 from stvg_core.evaluation.runs.database import (
     FILE_NAME,
     INSERT_MAPS,
     INSERT_RESULT,
-    RESULT_COLUMNS,
-    SESSION_COLUMNS,
-    has_maps,
+    has_table,
     transaction,
     translated_errors,
 )
@@ -27,10 +25,6 @@ def merge_runs(sources: Sequence[Path], target: Path) -> dict[str, int]:
     The run is written beside the target and moved there in one step. If two runs have the same sample, a success
     is preferred to a failure. The merged run is like any other: `stvg evaluate` resumes it.
 
-    Args:
-        sources: run folders of one configuration, such as the shards of one run.
-        target: folder without a run.
-
     Returns:
         What `RunStore.counts` returns.
 
@@ -43,21 +37,23 @@ def merge_runs(sources: Sequence[Path], target: Path) -> dict[str, int]:
         raise UsageError(f"expected at least two runs and another folder for the result, got {len(sources)}")
     if (target / FILE_NAME).exists():
         raise RunError(f"expected a folder without a run, got {target}; name another with --into")
-    stores = [RunStore(source, write=False) for source in sources]
-    try:
-        selection = _common_selection(stores)
+    with ExitStack() as opened:
+        stores = [opened.enter_context(RunStore(source, write=False)) for source in sources]
+        selection, values = _common_selection(stores), stores[0].read_values()
         with staged_files(target) as stage, RunStore(stage) as merged:
-            merged.add_configuration(stores[0].configuration_hash, stores[0].configuration() or {})
-            merged.write_values({**stores[0].read_values(), **selection.values()})
+            merged.begin_configuration(stores[0].configuration() or {})
+            merged.write_values({**values, **selection.values()})
             with translated_errors(target), transaction(merged.database):
                 for store in stores:
                     _copy(store, merged)
             counts = merged.counts()
-            _check_complete(counts, selection, stores[0].read_values())
-        return counts
-    finally:
-        for store in stores:
-            store.database.close()
+            # Without all samples of the data set the mean score would be of another set.
+            expected, count = int(values["dataset_samples"]), sum(counts.values())
+            if count != expected:
+                raise RunError(
+                    f"expected {expected} samples of the data set together, got {count}; run the shards again"
+                )
+    return counts
 
 
 def _common_selection(stores: Sequence[RunStore]) -> Selection:
@@ -86,24 +82,17 @@ def _common_selection(stores: Sequence[RunStore]) -> Selection:
     return Selection(selections[0].limit)
 
 
-def _check_complete(counts: Mapping[str, int], selection: Selection, values: Mapping[str, Any]) -> None:
-    """Raise an error if samples of the data set are missing: the mean score would be of another set."""
-    expected, count = int(values["dataset_samples"]), sum(counts.values())
-    if selection.shard is None and count != expected:
-        raise RunError(f"expected {expected} samples of the data set together, got {count}; run the shards again")
-
-
 def _copy(source: RunStore, target: RunStore) -> None:
+    # Sessions are numbered anew.
     numbers: dict[int, int] = {}
-    columns, places = ", ".join(SESSION_COLUMNS), ", ".join("?" for _ in SESSION_COLUMNS)
-    for session, *rest in source.database.execute(f"SELECT session, {columns} FROM sessions"):  # noqa: S608  # constants
-        cursor = target.database.execute(f"INSERT INTO sessions ({columns}) VALUES ({places})", rest)  # noqa: S608
+    for session, *rest in source.database.execute("SELECT * FROM sessions"):
+        cursor = target.database.execute("INSERT INTO sessions VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?)", rest)
         numbers[session] = int(cursor.lastrowid or 0)
-    target.database.executemany(
-        "INSERT OR IGNORE INTO samples VALUES (?, ?, ?, ?, ?, ?)", source.database.execute("SELECT * FROM samples")
-    )
-    rows = source.database.execute(f"SELECT {', '.join(RESULT_COLUMNS)} FROM results")  # noqa: S608  # a constant
-    place = RESULT_COLUMNS.index("session")
-    target.database.executemany(INSERT_RESULT, ((*row[:place], numbers[row[place]], *row[place + 1 :]) for row in rows))
-    if has_maps(source.database):
+    results = source.database.execute("SELECT * FROM results")
+    place = [name for name, *_ in results.description].index("session")
+    rows = ((*row[:place], numbers[row[place]], *row[place + 1 :]) for row in results)
+    samples = source.database.execute("SELECT * FROM samples")
+    target.database.executemany("INSERT OR IGNORE INTO samples VALUES (?, ?, ?, ?, ?, ?)", samples)
+    target.database.executemany(INSERT_RESULT, rows)
+    if has_table(source.database, "maps"):
         target.database.executemany(INSERT_MAPS, source.database.execute("SELECT * FROM maps"))

@@ -83,11 +83,6 @@ def _shown(value: object) -> str:
 def describe_run(dataset: "Dataset", model: Mapping[str, Any], *, corrections: bool) -> dict[str, Any]:
     """Return the configuration of a run, as JSON values: everything that decides its results.
 
-    Args:
-        dataset: the split.
-        model: what `describe_model` returns in the process of the model.
-        corrections: whether samples with published defects are left out and boxes cut at the frame's edge.
-
     Raises:
         OSError: the annotation file cannot be read.
     """

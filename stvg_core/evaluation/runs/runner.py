@@ -2,16 +2,15 @@
 
 import signal
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import islice
 from types import FrameType
-from typing import Any
 
 from stvg_core._internal.plain_text import one_line
 from stvg_core.errors import RunError
 from stvg_core.evaluation.runs.engine import Engine
-from stvg_core.evaluation.runs.provenance import check_same, configuration_hash
 from stvg_core.evaluation.runs.selection import Selection, groups_of_shard
 from stvg_core.evaluation.runs.store import RunStore, StoredSample
 from stvg_core.evaluation.runs.tasks import Outcome, Task, task_of
@@ -22,16 +21,13 @@ from stvg_core.inputs.datasets.problems import Problem
 _REGISTERED = "dataset_samples"
 
 
-def register_samples(store: RunStore, dataset: Dataset, selection: Selection, *, corrections: bool) -> None:
+def register_samples(
+    store: RunStore, dataset: Dataset, selection: Selection, *, corrections: bool, reread_unusable: bool = False
+) -> None:
     """Add the samples of a data set to a run: tasks for workers, ground truth for the score, problems of annotations.
 
-    Does nothing if the run has them. Memory does not grow with the data set, except for sample ids.
-
-    Args:
-        store: of the run.
-        dataset: the split.
-        selection: which samples.
-        corrections: leave out samples with published defects, and cut boxes at the frame's edge.
+    Does nothing if the run has them; `reread_unusable` reads samples with unusable annotations again, in case they were
+    corrected. Memory does not grow with the data set, except for sample ids.
 
     Raises:
         DatasetError: the annotation file cannot be read.
@@ -39,47 +35,26 @@ def register_samples(store: RunStore, dataset: Dataset, selection: Selection, *,
     """
     values = store.read_values()
     begun = Selection.read(values) if _REGISTERED in values else None
-    if begun is not None and selection.extend(begun, store.folder) == begun:
-        return
-    read = left_out = 0
+    counts = Counter[bool]()
 
     def samples() -> Iterator[StoredSample]:
-        nonlocal read, left_out
         for sample in _stored_samples(dataset, selection, corrections=corrections):
-            read += sample is not None
-            left_out += sample is None
+            counts[sample is not None] += 1
             if sample is not None:
                 yield sample
 
-    store.add_samples(samples())
-    if not read:
-        raise RunError(f"expected samples in {dataset.file_name}, got none; check --split and --limit")
-    if selection.shard is not None:
-        store.keep_groups(groups_of_shard(store.group_sizes().items(), selection.shard))
-    store.write_values({**selection.values(), _REGISTERED: read, "left_out": left_out})
-
-
-def register_again(store: RunStore, dataset: Dataset, selection: Selection, *, corrections: bool) -> None:
-    """Read samples with unusable annotations again, in case they were corrected.
-
-    Raises:
-        DatasetError: the annotation file cannot be read.
-    """
-    samples = _stored_samples(dataset, selection, corrections=corrections)
-    store.replace_unusable(sample for sample in samples if sample is not None)
-
-
-def begin_configuration(store: RunStore, configuration: dict[str, Any]) -> None:
-    """Set the configuration of a new run, or check that it is equal to that of the run.
-
-    Raises:
-        RunError: it differs; the message says where.
-    """
-    begun_with = store.configuration()
-    if begun_with is None:
-        store.add_configuration(configuration_hash(configuration), configuration)
-    else:
-        check_same(begun_with, configuration, "the run", "this command")
+    if begun is not None:
+        selection.check_extends(begun, store.folder)
+    if begun != selection:
+        store.add_samples(samples())
+        if not counts[True]:
+            raise RunError(f"expected samples in {dataset.file_name}, got none; check --split and --limit")
+        if selection.shard is not None:
+            sizes = store.group_sizes()
+            store.delete_groups(sizes.keys() - set(groups_of_shard(sizes.items(), selection.shard)))
+        store.write_values({**selection.values(), _REGISTERED: counts[True], "left_out": counts[False]})
+    if reread_unusable:
+        store.replace_unusable(samples())
 
 
 def run_pending(
@@ -91,11 +66,7 @@ def run_pending(
 ) -> int:
     """Submit pending samples to an engine and record their outcomes, until none is left to claim.
 
-    Args:
-        store: of the run, with a session begun.
-        engine: where the method runs.
-        retry: samples that failed in an earlier session are pending too.
-        on_outcome: called after every recorded outcome.
+    Samples that failed in an earlier session are pending too if `retry` is set.
 
     Returns:
         How many pending samples other processes are working on.
@@ -107,10 +78,7 @@ def run_pending(
     claimed: dict[str, Task] = {}
     try:
         while True:
-            while engine.waiting_groups < engine.capacity:
-                tasks = store.claim_group(retry=retry)
-                if not tasks:
-                    break
+            while engine.waiting_groups < engine.capacity and (tasks := store.claim_group(retry=retry)):
                 claimed |= {task.sample_id: task for task in tasks}
                 engine.submit(tasks)
             if not engine.waiting_groups:
@@ -125,7 +93,7 @@ def run_pending(
                 if on_outcome is not None:
                     on_outcome(outcome, task)
     finally:
-        store.add_session_seconds(engine.busy_seconds, engine.waited_seconds)
+        store.update_session(busy_seconds=engine.busy_seconds, waited_seconds=engine.waited_seconds)
     return elsewhere
 
 

@@ -9,16 +9,14 @@ from typing import Any, Final
 
 from stvg_core.errors import RunError, ScoreError, TrackError
 from stvg_core.evaluation.runs.provenance import differences
-from stvg_core.evaluation.runs.store import RunStore, StoredResult
+from stvg_core.evaluation.runs.store import RunStore, StoredResult, StoredSession
 from stvg_core.evaluation.runs.tasks import Outcome, Task, prediction_of
 from stvg_core.metrics import Bootstrap, ScoringProtocol
 from stvg_core.metrics.files import parse_annotation, parse_prediction
 from stvg_core.metrics.sample_tube import SampleTruth, SampleTube
 from stvg_core.metrics.score_report import ScoreReport, check_groupings, score_tubes
 from stvg_core.metrics.summary import score_samples
-from stvg_core.outputs.report.staging import staged_files
 
-SUMMARY_FILE: Final = "summary.json"
 _DIFFERENT_IN_EVERY_SESSION: Final = ("process", "command")
 
 
@@ -100,10 +98,6 @@ def sample_video_iou(outcome: Outcome, task: Task, truth: SampleTruth | ScoreErr
 def summarize_run(folder: Path, protocol: ScoringProtocol) -> dict[str, Any]:
     """Return the summary of a run, as `stvg evaluate --json` prints it (docs/evaluate.md).
 
-    Args:
-        folder: of the run.
-        protocol: scoring protocol.
-
     Raises:
         RunError: there is no run, or it cannot be read.
     """
@@ -112,10 +106,13 @@ def summarize_run(folder: Path, protocol: ScoringProtocol) -> dict[str, Any]:
         failures: Counter[str] = Counter()
         examples: dict[str, dict[str, str]] = {}
         seconds = []
-        has_truth = store.can_be_scored()
-        for sample_id, problem in store.unusable():
-            failures["annotation"] += 1
-            examples.setdefault("annotation", {"sample": sample_id, "error": problem})
+        has_truth = False
+        for sample in store.samples():
+            # An unusable annotation counts as failed.
+            has_truth |= sample.task is None or sample.annotation is not None
+            if sample.task is None:
+                failures["annotation"] += 1
+                examples.setdefault("annotation", {"sample": sample.sample_id, "error": sample.problem})
         for sample_id, kind, error, taken in store.outcomes():
             seconds.append(taken)
             if kind is not None:
@@ -136,19 +133,7 @@ def summarize_run(folder: Path, protocol: ScoringProtocol) -> dict[str, Any]:
         "failures": [{"kind": kind, "count": count, **examples[kind]} for kind, count in failures.most_common()],
         "seconds_per_sample": {"median": median(seconds), "mean": sum(seconds) / len(seconds)} if seconds else None,
         "device_wait_share": waited / (busy + waited) if busy + waited else None,
-        "sessions": [
-            {
-                "session": session.session,
-                "started": session.started,
-                "ended": session.ended,
-                "busy_seconds": session.busy_seconds,
-                "waited_seconds": session.waited_seconds,
-                "peak_host_bytes": session.peak_host_bytes,
-                "peak_device_bytes": session.peak_device_bytes,
-                **session.environment,
-            }
-            for session in sessions
-        ],
+        "sessions": [_session_fields(session) for session in sessions],
         "warnings": _changes([session.environment for session in sessions]),
     }
     if has_truth:
@@ -161,15 +146,10 @@ def summarize_run(folder: Path, protocol: ScoringProtocol) -> dict[str, Any]:
     return document
 
 
-def write_summary(folder: Path, document: dict[str, Any]) -> Path:
-    """Write the summary of a run into its folder, atomically.
-
-    Raises:
-        OutputError: the folder cannot be written to.
-    """
-    with staged_files(folder) as stage:
-        (stage / SUMMARY_FILE).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
-    return folder / SUMMARY_FILE
+def _session_fields(session: StoredSession) -> dict[str, Any]:
+    fields = dict(vars(session))
+    environment = fields.pop("environment")
+    return {**fields, **environment}
 
 
 def _changes(environments: list[dict[str, Any]]) -> list[str]:

@@ -69,8 +69,8 @@ class Selection:
         shard = values.get("shard")
         return cls(values.get("limit"), None if shard is None else Shard.parse(shard))
 
-    def extend(self, earlier: "Selection", folder: object) -> "Selection":
-        """Return this selection if it can resume a run of an earlier one: the same shard, and no fewer samples.
+    def check_extends(self, earlier: "Selection", folder: object) -> None:
+        """Check that this selection can resume a run of an earlier one: the same shard, and no fewer samples.
 
         Raises:
             RunError: it is another shard, or has fewer samples.
@@ -89,17 +89,12 @@ class Selection:
             raise RunError(f"expected no --limit, because {folder} was begun without one, got {self.limit}")
         if earlier.limit is not None and self.limit is not None and self.limit < earlier.limit:
             raise RunError(f"expected --limit of at least {earlier.limit}, as {folder} has, got {self.limit}")
-        return self
 
 
 def groups_of_shard(groups: Iterable[tuple[str, int]], shard: Shard | None) -> Iterator[str]:
     """Yield the groups of a shard; shards have about equally many samples, and each group is in one shard.
 
     Groups are assigned from the largest to the smallest, each to the smallest shard: the same on every machine.
-
-    Args:
-        groups: name and number of samples.
-        shard: None: all of them.
 
     >>> sizes = [("a", 5), ("b", 1), ("c", 4), ("d", 2)]
     >>> [sorted(groups_of_shard(sizes, Shard(number, 2))) for number in (1, 2)]

@@ -1,33 +1,33 @@
 """The store of a run: samples, one result per sample and configuration, sessions and their claims.
 
-Every method is one transaction. A process that is killed leaves only what it recorded; its claims are free again,
-because the system releases its lock. Several processes of one machine may work on one folder; machines that
-share a file system may not (SQLite's WAL needs shared memory): give each a shard of its own (docs/evaluate.md).
+Every method is one transaction, so several processes of one machine may work on one folder; machines that share a
+file system may not (SQLite's WAL needs shared memory): give each a shard of its own (docs/evaluate.md).
 """
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Final
 
-from stvg_core.errors import RunError
+from filelock import FileLock
+
 from stvg_core.evaluation.runs.database import (
     INSERT_MAPS,
     INSERT_RESULT,
-    SessionLock,
-    has_maps,
+    has_table,
     is_alive,
     open_database,
     pack,
-    pack_text,
     read_database,
+    session_lock,
     transaction,
     translated_errors,
     unpack,
 )
+from stvg_core.evaluation.runs.provenance import check_same, configuration_hash
 from stvg_core.evaluation.runs.tasks import Failure, Outcome, Task, read_task
 
 _PENDING: Final = """
@@ -98,15 +98,18 @@ class StoredSession:
     peak_device_bytes: int | None
 
 
-class RunStore:
-    """A run folder, open; a context manager that closes it."""
+class RunStore(AbstractContextManager["RunStore"]):
+    """A run folder, open; a context manager that closes it.
+
+    Every method raises OutputError if the folder cannot be written to, and RunError if the file is damaged or locked.
+
+    Attributes:
+        folder: of the run.
+        configuration_hash: SHA-256 of the configuration; empty before `begin_configuration`.
+    """
 
     def __init__(self, folder: Path, *, write: bool = True) -> None:
-        """Open a run.
-
-        Args:
-            folder: of the run; created if it does not exist and `write` is set.
-            write: False: read only; the folder must contain a run.
+        """Open a run; without `write` to read alone, else it is created if it does not exist.
 
         Raises:
             OutputError: the folder cannot be written to.
@@ -114,103 +117,96 @@ class RunStore:
         """
         self.folder = folder
         self.database = open_database(folder) if write else read_database(folder)
-        self._lock: SessionLock | None = None
+        self._lock: FileLock | None = None
         self._session = 0
         self._started = ""
-        self._configuration = self._stored_configuration()
+        self.configuration_hash = str((self._first("SELECT hash FROM configurations") or [""])[0])
 
-    def __enter__(self) -> "RunStore":
-        """Return the store."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
         """Close the file, and release the session's lock and claims."""
         try:
             if self._lock is not None and error is None:
-                self.end_session()
+                with self._transaction():
+                    self.database.execute("DELETE FROM claims WHERE session = ?", (self._session,))
+                self.update_session(ended=_now())
         finally:
             if self._lock is not None:
                 self._lock.release()
+                with suppress(OSError):
+                    Path(self._lock.lock_file).unlink(missing_ok=True)
             self.database.close()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        with translated_errors(self.folder), transaction(self.database):
+            yield
+
+    def _rows(self, query: str, values: Sequence[object] | Mapping[str, object] = ()) -> Iterator[Any]:
+        with translated_errors(self.folder):
+            yield from self.database.execute(query, values)
+
+    def _first(self, query: str, values: Sequence[object] | Mapping[str, object] = ()) -> Any:  # noqa: ANN401  # a row
+        return next(self._rows(query, values), None)
+
+    def _unpack(self, packed: bytes | None) -> dict[str, Any] | None:
+        return None if packed is None else unpack(packed, self.folder)
 
     # The run as a whole
 
     def read_values(self) -> dict[str, Any]:
         """Return the values of the run by name."""
-        with translated_errors(self.folder):
-            return {key: json.loads(value) for key, value in self.database.execute("SELECT key, value FROM run")}
+        return {key: json.loads(value) for key, value in self._rows("SELECT key, value FROM run")}
 
     def write_values(self, values: Mapping[str, Any]) -> None:
         """Add or replace values of the run, as JSON."""
-        with translated_errors(self.folder), transaction(self.database):
+        with self._transaction():
             self.database.executemany(
                 "INSERT OR REPLACE INTO run VALUES (?, ?)", [(key, json.dumps(value)) for key, value in values.items()]
             )
 
-    @property
-    def configuration_hash(self) -> str:
-        """SHA-256 of the configuration; empty before `add_configuration`."""
-        return self._configuration
-
     def configuration(self) -> dict[str, Any] | None:
-        """Return the configuration: what decides the results of this run; None before `add_configuration`."""
-        with translated_errors(self.folder):
-            row = self.database.execute(
-                "SELECT document FROM configurations WHERE hash = ?", (self._configuration,)
-            ).fetchone()
+        """Return the configuration: what decides the results of this run; None before `begin_configuration`."""
+        row = self._first("SELECT document FROM configurations WHERE hash = ?", (self.configuration_hash,))
         return None if row is None else dict(json.loads(row[0]))
 
-    def add_configuration(self, identifier: str, document: Mapping[str, Any]) -> None:
-        """Set the configuration of this run.
+    def begin_configuration(self, configuration: Mapping[str, Any]) -> None:
+        """Set the configuration of a new run, or check that it is equal to that of the run.
 
         Raises:
-            RunError: the run has a different one.
+            RunError: it differs; the message says where.
         """
-        with translated_errors(self.folder), transaction(self.database):
-            if self._stored_configuration() not in ("", identifier):
-                raise RunError(f"expected one configuration in {self.folder}, got a second; use another --run")
-            self.database.execute(
-                "INSERT OR IGNORE INTO configurations VALUES (?, ?)", (identifier, json.dumps(document))
-            )
-        self._configuration = identifier
-
-    def _stored_configuration(self) -> str:
-        with translated_errors(self.folder):
-            row = self.database.execute("SELECT hash FROM configurations").fetchone()
-        return "" if row is None else str(row[0])
+        identifier = configuration_hash(configuration)
+        with self._transaction():
+            row = self.database.execute("SELECT hash, document FROM configurations").fetchone()
+            if row is None:
+                row = (identifier, json.dumps(configuration))
+                self.database.execute("INSERT INTO configurations VALUES (?, ?)", row)
+        self.configuration_hash = row[0]
+        if identifier != row[0]:
+            check_same(json.loads(row[1]), configuration, "the run", "this command")
 
     # Samples
 
     def add_samples(self, samples: Iterable[StoredSample]) -> None:
         """Add samples in one transaction; samples that exist are not changed."""
-        with translated_errors(self.folder), transaction(self.database):
+        with self._transaction():
             self._insert(samples)
 
     def replace_unusable(self, samples: Iterable[StoredSample]) -> None:
         """Replace samples that could not be used by the samples that now have their positions."""
-        with translated_errors(self.folder), transaction(self.database):
-            positions = {
-                position for (position,) in self.database.execute("SELECT position FROM samples WHERE task IS NULL")
-            }
-            self.database.execute("DELETE FROM samples WHERE task IS NULL")
+        with self._transaction():
+            deleted = self.database.execute("DELETE FROM samples WHERE task IS NULL RETURNING position").fetchall()
+            positions = {position for (position,) in deleted}
             self._insert(sample for sample in samples if sample.position in positions)
 
-    def keep_groups(self, groups: Iterable[str]) -> None:
-        """Delete samples of other groups; for a run without results."""
-        with translated_errors(self.folder), transaction(self.database):
-            self.database.execute("CREATE TEMP TABLE kept (name TEXT PRIMARY KEY)")
-            self.database.executemany("INSERT INTO kept VALUES (?)", ((group,) for group in groups))
-            self.database.execute("DELETE FROM samples WHERE work_group NOT IN (SELECT name FROM kept)")
-            self.database.execute("DROP TABLE kept")
+    def delete_groups(self, groups: Iterable[str]) -> None:
+        """Delete the samples of groups; for a run without results."""
+        with self._transaction():
+            self.database.executemany("DELETE FROM samples WHERE work_group = ?", ((group,) for group in groups))
 
     def group_sizes(self) -> dict[str, int]:
         """Return how many samples each group has; unusable ones are of group ""."""
-        with translated_errors(self.folder):
-            return dict(
-                self.database.execute("SELECT work_group, count(*) FROM samples GROUP BY work_group").fetchall()
-            )
+        return dict(self._rows("SELECT work_group, count(*) FROM samples GROUP BY work_group"))
 
     def _insert(self, samples: Iterable[StoredSample]) -> None:
         self.database.executemany(
@@ -222,7 +218,7 @@ class RunStore:
                     sample.task.group if sample.task else "",
                     sample.task.dumps() if sample.task else None,
                     sample.problem or None,
-                    None if sample.annotation is None else pack(sample.annotation),
+                    None if sample.annotation is None else pack(json.dumps(sample.annotation)),
                 )
                 for sample in samples
             ),
@@ -230,90 +226,51 @@ class RunStore:
 
     def samples(self) -> Iterator[StoredSample]:
         """Yield every sample in the order of the data set, one at a time."""
-        with translated_errors(self.folder):
-            for sample_id, position, task, problem, annotation in self.database.execute(
-                "SELECT sample_id, position, task, problem, annotation FROM samples ORDER BY position"
-            ):
-                yield StoredSample(
-                    sample_id,
-                    position,
-                    None if task is None else read_task(task),
-                    problem or "",
-                    None if annotation is None else unpack(annotation, self.folder),
-                )
+        for sample_id, position, task, problem, annotation in self._rows(
+            "SELECT sample_id, position, task, problem, annotation FROM samples ORDER BY position"
+        ):
+            yield StoredSample(sample_id, position, task and read_task(task), problem or "", self._unpack(annotation))
 
     def annotation(self, sample_id: str) -> dict[str, Any] | None:
         """Return the ground truth of a sample in the format of `stvg score`; None if it has none."""
-        with translated_errors(self.folder):
-            row = self.database.execute("SELECT annotation FROM samples WHERE sample_id = ?", (sample_id,)).fetchone()
-        return None if row is None or row[0] is None else unpack(row[0], self.folder)
-
-    def unusable(self) -> Iterator[tuple[str, str]]:
-        """Yield id and problem of every sample whose annotation cannot be used."""
-        with translated_errors(self.folder):
-            yield from self.database.execute(
-                "SELECT sample_id, problem FROM samples WHERE task IS NULL ORDER BY position"
-            )
-
-    def can_be_scored(self) -> bool:
-        """Return whether any sample has ground truth, or an unusable annotation that counts as failed."""
-        with translated_errors(self.folder):
-            return bool(
-                self._count("SELECT EXISTS (SELECT 1 FROM samples WHERE annotation IS NOT NULL OR task IS NULL)")
-            )
+        row = self._first("SELECT annotation FROM samples WHERE sample_id = ?", (sample_id,))
+        return None if row is None else self._unpack(row[0])
 
     # Sessions and claims
 
-    def begin_session(self, environment: Mapping[str, Any]) -> int:
-        """Record a new session, and free the claims of dead sessions.
-
-        Returns:
-            The session's number.
-        """
+    def begin_session(self, environment: Mapping[str, Any]) -> None:
+        """Record a new session, and free the claims of dead sessions."""
         with translated_errors(self.folder):
             with transaction(self.database):
                 self._started = _now()
                 session = self.database.execute(
                     "INSERT INTO sessions (configuration, started, circumstances) VALUES (?, ?, ?)",
-                    (self._configuration, self._started, json.dumps(environment)),
+                    (self.configuration_hash, self._started, json.dumps(environment)),
                 ).lastrowid
             self._session = int(session or 0)
-            self._lock = SessionLock(self.folder, self._session)
+            self._lock = session_lock(self.folder, self._session)
+            Path(self._lock.lock_file).parent.mkdir(exist_ok=True)
+            self._lock.acquire()
         self.free_dead_claims()
-        return self._session
 
-    def end_session(self) -> None:
-        """Free the session's claims, and record its end."""
-        with translated_errors(self.folder), transaction(self.database):
-            self.database.execute("DELETE FROM claims WHERE session = ?", (self._session,))
-            self.database.execute("UPDATE sessions SET ended = ? WHERE session = ?", (_now(), self._session))
-
-    def add_session_seconds(self, busy_seconds: float, waited_seconds: float) -> None:
-        """Record how long the session's device worked, and how long it waited for frames."""
-        with translated_errors(self.folder), transaction(self.database):
+    def update_session(self, **values: object) -> None:
+        """Record columns of this session: its end, the seconds and the memory of its device."""
+        columns = ", ".join(f"{name} = :{name}" for name in values)
+        with self._transaction():
             self.database.execute(
-                "UPDATE sessions SET busy_seconds = ?, waited_seconds = ? WHERE session = ?",
-                (busy_seconds, waited_seconds, self._session),
-            )
-
-    def add_session_memory(self, *, peak_host_bytes: int | None = None, peak_device_bytes: int | None = None) -> None:
-        """Record the session's largest resident set and CUDA allocation; None if not measured."""
-        with translated_errors(self.folder), transaction(self.database):
-            self.database.execute(
-                "UPDATE sessions SET peak_host_bytes = ?, peak_device_bytes = ? WHERE session = ?",
-                (peak_host_bytes, peak_device_bytes, self._session),
+                f"UPDATE sessions SET {columns} WHERE session = :session",  # noqa: S608  # names of columns
+                {**values, "session": self._session},
             )
 
     def sessions(self) -> tuple[StoredSession, ...]:
         """Return every session, in order."""
-        with translated_errors(self.folder):
-            return tuple(
-                StoredSession(session, started, ended, json.loads(environment), *cost)
-                for session, started, ended, environment, *cost in self.database.execute(
-                    "SELECT session, started, ended, circumstances, busy_seconds, waited_seconds, peak_host_bytes, "
-                    "peak_device_bytes FROM sessions ORDER BY session"
-                )
+        return tuple(
+            StoredSession(session, started, ended, json.loads(environment), *cost)
+            for session, started, ended, environment, *cost in self._rows(
+                "SELECT session, started, ended, circumstances, busy_seconds, waited_seconds, peak_host_bytes, "
+                "peak_device_bytes FROM sessions ORDER BY session"
             )
+        )
 
     def free_dead_claims(self) -> int:
         """Delete claims of sessions whose process has ended.
@@ -321,14 +278,13 @@ class RunStore:
         Returns:
             How many samples are claimed by other living sessions.
         """
-        with translated_errors(self.folder):
-            claiming = self.database.execute("SELECT DISTINCT session FROM claims").fetchall()
-            dead = [
-                (session,) for (session,) in claiming if session != self._session and not is_alive(self.folder, session)
-            ]
-            with transaction(self.database):
-                self.database.executemany("DELETE FROM claims WHERE session = ?", dead)
-            return self._count("SELECT count(*) FROM claims WHERE session != ?", self._session)
+        others = list(self._rows("SELECT DISTINCT session FROM claims WHERE session != ?", (self._session,)))
+        with self._transaction():
+            self.database.executemany(
+                "DELETE FROM claims WHERE session = ?",
+                [(session,) for (session,) in others if not is_alive(self.folder, session)],
+            )
+        return int(self._first("SELECT count(*) FROM claims WHERE session != ?", (self._session,))[0])
 
     def claim_group(self, *, retry: bool = False) -> tuple[Task, ...]:
         """Claim the pending tasks of one group and return them; empty if none is pending.
@@ -336,38 +292,33 @@ class RunStore:
         Args:
             retry: samples that failed before this session are pending too.
         """
-        values = {"configuration": self._configuration, "retry": retry, "started": self._started}
-        with translated_errors(self.folder), transaction(self.database):
-            first = self.database.execute(
-                f"SELECT s.work_group {_PENDING} ORDER BY s.work_group LIMIT 1",  # constants only
-                values,
-            ).fetchone()
-            if first is None:
+        with self._transaction():
+            values = self._pending_values(retry=retry)
+            group = self._first(f"SELECT s.work_group {_PENDING} ORDER BY s.work_group LIMIT 1", values)
+            if group is None:
                 return ()
-            rows = self.database.execute(
-                f"SELECT s.task {_PENDING} AND s.work_group = :group ORDER BY s.position",  # constants only
-                {**values, "group": first[0]},
-            ).fetchall()
-            tasks = tuple(read_task(text) for (text,) in rows)
+            query = f"SELECT s.task {_PENDING} AND s.work_group = :group ORDER BY s.position"
+            tasks = tuple(read_task(text) for (text,) in self._rows(query, {**values, "group": group[0]}))
             self.database.executemany(
                 "INSERT INTO claims VALUES (?, ?, ?)",
-                [(task.sample_id, self._configuration, self._session) for task in tasks],
+                [(task.sample_id, self.configuration_hash, self._session) for task in tasks],
             )
         return tasks
 
     def count_pending(self, *, retry: bool = False) -> int:
         """Return how many samples have neither a claim nor a result."""
-        values = {"configuration": self._configuration, "retry": retry, "started": self._started}
-        with translated_errors(self.folder):
-            return self._count(f"SELECT count(*) {_PENDING}", **values)  # constants only
+        return int(self._first(f"SELECT count(*) {_PENDING}", self._pending_values(retry=retry))[0])
+
+    def _pending_values(self, *, retry: bool) -> dict[str, object]:
+        return {"configuration": self.configuration_hash, "retry": retry, "started": self._started}
 
     # Results
 
     def record(self, outcome: Outcome) -> None:
         """Record the outcome of a sample; replaces an earlier failure, but not an earlier success."""
         failure = outcome.failure
-        key = (outcome.sample_id, self._configuration)
-        with translated_errors(self.folder), transaction(self.database):
+        key = (outcome.sample_id, self.configuration_hash)
+        with self._transaction():
             before = self.database.execute(
                 "SELECT attempt FROM results WHERE sample_id = ? AND configuration = ?", key
             ).fetchone()
@@ -378,24 +329,23 @@ class RunStore:
                 self._session,
                 _now(),
                 outcome.seconds,
-                None if outcome.document is None else pack_text(outcome.document),
-                None if outcome.track is None else pack_text(outcome.track),
+                None if outcome.document is None else pack(outcome.document),
+                None if outcome.track is None else pack(outcome.track),
                 *((None, None, None) if failure is None else (failure.kind, failure.message, failure.traceback)),
             )
             self.database.execute(INSERT_RESULT, row)
             if outcome.maps is not None:
-                self.database.execute(INSERT_MAPS, (*key, pack_text(outcome.maps)))
+                self.database.execute(INSERT_MAPS, (*key, pack(outcome.maps)))
             self.database.execute("DELETE FROM claims WHERE sample_id = ? AND configuration = ?", key)
 
     def maps(self, sample_id: str) -> dict[str, Any] | None:
         """Return a sample's attention maps (`stvg_core.outputs.report.kept_maps`); None if they were not stored."""
         with translated_errors(self.folder):
-            if not has_maps(self.database):
+            if not has_table(self.database, "maps"):
                 return None
-            row = self.database.execute(
-                "SELECT maps FROM maps WHERE sample_id = ? AND configuration = ?", (sample_id, self._configuration)
-            ).fetchone()
-        return None if row is None else unpack(row[0], self.folder)
+        key = (sample_id, self.configuration_hash)
+        row = self._first("SELECT maps FROM maps WHERE sample_id = ? AND configuration = ?", key)
+        return None if row is None else self._unpack(row[0])
 
     def result(self, sample_id: str) -> StoredResult | None:
         """Return the result of a sample; None if it has none."""
@@ -405,48 +355,43 @@ class RunStore:
         """Yield every result in the order of the data set, one at a time."""
         yield from self._results("ORDER BY s.position")
 
+    def samples_with_results(self) -> Iterator[tuple[StoredSample, StoredResult | None]]:
+        """Yield every sample in the order of the data set with its result; None for a pending one."""
+        results = self.results()
+        following = next(results, None)
+        for sample in self.samples():
+            if following is not None and following.sample_id == sample.sample_id:
+                yield sample, following
+                following = next(results, None)
+            else:
+                yield sample, None
+
     def _results(self, ending: str, *values: str) -> Iterator[StoredResult]:
-        with translated_errors(self.folder):
-            for sample_id, document, track, kind, error, trace, *rest in self.database.execute(
-                "SELECT r.sample_id, r.document, r.track, r.error_kind, r.error, r.traceback, r.attempt, r.session, "  # noqa: S608
-                "r.finished, r.seconds FROM results r JOIN samples s USING (sample_id) "
-                f"WHERE r.configuration = ? {ending}",  # constants only
-                (self._configuration, *values),
-            ):
-                yield StoredResult(
-                    sample_id,
-                    None if document is None else unpack(document, self.folder),
-                    None if track is None else unpack(track, self.folder),
-                    None if kind is None else Failure(kind, error, trace or ""),
-                    *rest,
-                )
+        for sample_id, document, track, kind, error, trace, *rest in self._rows(
+            "SELECT r.sample_id, r.document, r.track, r.error_kind, r.error, r.traceback, r.attempt, r.session, "  # noqa: S608
+            "r.finished, r.seconds FROM results r JOIN samples s USING (sample_id) "
+            f"WHERE r.configuration = ? {ending}",  # constants only
+            (self.configuration_hash, *values),
+        ):
+            failure = None if kind is None else Failure(kind, error, trace or "")
+            yield StoredResult(sample_id, self._unpack(document), self._unpack(track), failure, *rest)
 
     def outcomes(self) -> Iterator[tuple[str, str | None, str | None, float]]:
         """Yield sample id, kind and message of the error (None if it has a tube) and seconds of every result."""
-        with translated_errors(self.folder):
-            yield from self.database.execute(
-                "SELECT r.sample_id, r.error_kind, r.error, r.seconds FROM results r JOIN samples s USING (sample_id) "
-                "WHERE r.configuration = ? ORDER BY s.position",
-                (self._configuration,),
-            )
+        yield from self._rows(
+            "SELECT r.sample_id, r.error_kind, r.error, r.seconds FROM results r JOIN samples s USING (sample_id) "
+            "WHERE r.configuration = ? ORDER BY s.position",
+            (self.configuration_hash,),
+        )
 
     def counts(self) -> dict[str, int]:
         """Return how many samples are `ok`, `failed` (unusable annotations included) and `pending`."""
-        with translated_errors(self.folder):
-            total = self._count("SELECT count(*) FROM samples")
-            unusable = self._count("SELECT count(*) FROM samples WHERE task IS NULL")
-            statuses = dict(
-                self.database.execute(
-                    "SELECT status, count(*) FROM results WHERE configuration = ? GROUP BY status",
-                    (self._configuration,),
-                ).fetchall()
-            )
-        done, failed = statuses.get("ok", 0), statuses.get("failed", 0) + unusable
-        return {"ok": done, "failed": failed, "pending": total - done - failed}
-
-    def _count(self, query: str, *values: object, **named: object) -> int:
-        (count,) = self.database.execute(query, named or values).fetchone()
-        return int(count)
+        statuses = self._rows(
+            "SELECT CASE WHEN s.task IS NULL THEN 'failed' ELSE coalesce(r.status, 'pending') END AS state, count(*) "
+            "FROM samples s LEFT JOIN results r ON r.sample_id = s.sample_id AND r.configuration = ? GROUP BY state",
+            (self.configuration_hash,),
+        )
+        return {"ok": 0, "failed": 0, "pending": 0} | dict(statuses)
 
 
 def _now() -> str:

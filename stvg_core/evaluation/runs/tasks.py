@@ -6,10 +6,11 @@ A task contains no ground truth: what runs the method cannot see it.
 import json
 import traceback
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Final
 
 import numpy as np
+from pydantic import TypeAdapter
 
 from stvg_core._internal.plain_text import one_line
 from stvg_core.errors import RunError, StvgError
@@ -66,7 +67,10 @@ class Task:
         >>> Task("a", "a.mp4", "a man", (0, 9)) == read_task(Task("a", "a.mp4", "a man", (0, 9)).dumps())
         True
         """
-        return json.dumps(asdict(self))
+        return _TASK.dump_json(self).decode()
+
+
+_TASK: Final = TypeAdapter(Task)
 
 
 @dataclass(frozen=True)
@@ -129,9 +133,7 @@ def task_of(sample: GroundingSample) -> Task:
 
 def read_task(text: str) -> Task:
     """Return a task from the JSON text that `dumps` returned."""
-    fields = json.loads(text)
-    segment = fields.pop("segment")
-    return Task(**fields, segment=None if segment is None else (int(segment[0]), int(segment[1])))
+    return _TASK.validate_json(text)
 
 
 def dump_track(track: Track) -> str:

@@ -60,7 +60,7 @@ class RayEngine:
             UsageError: the options name one device.
         """
         del sessions
-        device = choice.options.device
+        device = choice.spec.load.device
         if device not in ("auto", "cpu", "cuda"):
             raise UsageError(
                 f"expected --device auto, cpu or cuda with --engine ray, got {device!r}: Ray assigns devices to workers"

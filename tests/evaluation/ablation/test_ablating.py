@@ -10,7 +10,7 @@ import pytest
 from stvg_core.api.run_spec import RunSpec
 from stvg_core.errors import UsageError
 from stvg_core.evaluation.ablation import TABLE_NAMES, ablate
-from stvg_core.evaluation.ablation.tables import Variant, make_tables
+from stvg_core.evaluation.ablation.tables import TABLES, Variant
 from stvg_core.evaluation.comparison import ComparisonDocument, ComparisonRow, RowRun, Source, comparing
 from stvg_core.evaluation.comparison.running import finished_run
 from stvg_core.evaluation.runs import RunStore
@@ -121,10 +121,11 @@ def settings(**overrides: Any) -> Settings:
 
 @pytest.mark.parametrize("preset", ["paper", "released", "fast"])
 def test_every_table_is_possible_for_every_preset(preset: str) -> None:
-    for table in make_tables((), load_settings(preset)):
-        names = [variant.name for variant in table.variants]
-        assert len(names) == len(set(names)), table.name
-        for variant in table.variants:
+    for table, made in TABLES.items():
+        variants = made.variants(load_settings(preset), None)
+        names = [variant.name for variant in variants]
+        assert len(names) == len(set(names)), table
+        for variant in variants:
             load_settings(preset, overrides=variant.overrides)
 
 
@@ -133,8 +134,7 @@ def with_overrides(variant: Variant) -> Settings:
 
 
 def by_name(table: str, base: Settings, family: FamilyPresets | None = None) -> dict[str, Variant]:
-    (made,) = make_tables((table,), base, family)
-    return {variant.name: variant for variant in made.variants}
+    return {variant.name: variant for variant in TABLES[table].variants(base, family)}
 
 
 def test_presets_are_those_of_the_models_family() -> None:
@@ -214,5 +214,16 @@ def test_a_tiny_model_on_a_written_benchmark(stvg: Run, tmp_path: Path) -> None:
     assert stvg(*arguments, "--report-only").code == 0
 
 
-def test_every_table_has_a_name() -> None:
-    assert len(set(TABLE_NAMES)) == len(TABLE_NAMES) == len(make_tables((), settings()))
+def test_tables_keep_the_order_of_the_docs() -> None:
+    assert TABLE_NAMES[:3] == ("ladder", "ladder-paper-join", "objective")
+    assert TABLE_NAMES[-4:] == ("presets", "ours", "doubt", "prompts")
+
+
+def test_a_report_of_no_runs_is_one_line_and_writes_nothing(stvg: Run, tmp_path: Path) -> None:
+    write_dataset(tmp_path / "data")
+    out = tmp_path / "out"
+    common = ("--root", tmp_path / "data", "--out", out, "--model", MODEL, "--preset", "paper", "--table", "relative")
+    ran = stvg("ablate", "folder", *common, "--report-only")
+    assert (ran.code, ran.error.count("\n")) == (1, 1)
+    assert "leave out --report-only" in ran.error
+    assert not out.exists()

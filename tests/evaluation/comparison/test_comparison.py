@@ -400,6 +400,14 @@ def test_finished_runs_are_compared_wherever_they_lie(tmp_path: Path) -> None:
         compare([tmp_path / "none"], None, out, STCAT, BOOTSTRAP)
 
 
+def test_runs_without_maps_have_no_controls_and_it_is_said(tmp_path: Path) -> None:
+    runs = [a_run(tmp_path, name).run for name in ("one", "two")]
+    document = compare(runs, None, tmp_path / "elsewhere", STCAT, BOOTSTRAP, controls=True)
+    assert [row.control_of for row in document.tables[0].rows] == [None, None]
+    (warning,) = [warning for warning in document.warnings if "controls" in warning]
+    assert warning.startswith("no controls for one, two: ")
+
+
 @pytest.mark.parametrize(
     "configuration",
     [

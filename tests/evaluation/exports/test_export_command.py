@@ -11,7 +11,7 @@ from pycocotools.coco import COCO
 
 from stvg_core.devtools.demos import DemoCase
 from stvg_core.evaluation.exports import FORMATS, export
-from stvg_core.evaluation.exports.run_source import RunSource
+from stvg_core.evaluation.exports.sources import RunSource
 from stvg_core.evaluation.runs.store import RunStore, StoredSample
 from stvg_core.evaluation.runs.tasks import Failure, Outcome, Task
 from stvg_core.outputs.attention.arrays import write_arrays
@@ -189,7 +189,7 @@ def test_annotations_that_count_every_tenth_frame_are_exported_in_source_frames(
     task = Task("s", "clips/walk.mp4", "a man", frame_step=10, frame_count=4)
     outcome = Outcome("s", json.dumps(TUBE | {"video": TUBE["video"] | {"frame_count": 35}}), json.dumps({}), None, 0.1)
     with RunStore(tmp_path / "run") as store:
-        store.add_configuration("x", {"model": {"id": "m"}})
+        store.begin_configuration({"model": {"id": "m"}})
         store.add_samples([StoredSample("s", 0, task, annotation=truth)])
         store.begin_session({})
         store.record(outcome)

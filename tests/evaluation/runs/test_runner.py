@@ -11,7 +11,7 @@ import pytest
 
 from stvg_core.errors import RunError
 from stvg_core.evaluation.runs import RunStore, Selection, Shard, merge_runs, score_run, summarize_run
-from stvg_core.evaluation.runs.runner import register_again, stopping_cleanly
+from stvg_core.evaluation.runs.runner import register_samples, stopping_cleanly
 from stvg_core.inputs.datasets import open_dataset
 from stvg_core.metrics import find_protocol
 from tests.support.runs import CONFIGURATION, MadeUpEngine, answer, begin, rows, work, write_dataset
@@ -178,6 +178,16 @@ def test_another_shard_of_the_same_folder_is_refused(tmp_path: Path) -> None:
         work(tmp_path / "run", dataset, selection=Selection(3, Shard(1, 2)))
 
 
+def test_results_of_deleted_samples_are_not_counted(tmp_path: Path) -> None:
+    work(tmp_path / "run", write_dataset(tmp_path / "data"))
+    with RunStore(tmp_path / "run") as store:
+        store.database.execute("PRAGMA foreign_keys = OFF")
+        store.database.execute("DELETE FROM samples WHERE sample_id IN ('v0-q0', 'v1-q0')")
+        counts = store.counts()
+    assert (sum(counts.values()), counts["pending"]) == (10, 0)
+    assert summarize_run(tmp_path / "run", ORGANISER)["samples"]["pending"] == 0
+
+
 def test_failed_samples_are_tried_again_when_asked(tmp_path: Path) -> None:
     dataset = write_dataset(tmp_path / "data", queries=8)
     work(tmp_path / "run", dataset)
@@ -208,7 +218,7 @@ def test_an_unusable_annotation_is_a_failed_sample_until_it_is_mended(tmp_path: 
     assert "reversed-box" in told["annotation"]["error"]
     path.write_text(json.dumps(whole))
     with RunStore(tmp_path / "run") as store:
-        register_again(store, dataset, Selection(), corrections=True)
+        register_samples(store, dataset, Selection(), corrections=True, reread_unusable=True)
     assert sorted(work(tmp_path / "run", dataset).asked) == ["v0-q2", "v1-q1", "v3-q0"]
     work(tmp_path / "unbroken", dataset)
     assert rows(tmp_path / "run") == rows(tmp_path / "unbroken")
@@ -283,7 +293,7 @@ def test_a_mended_annotation_brings_no_sample_of_another_shard(tmp_path: Path) -
     path.write_text(json.dumps(whole))
     for half in halves:
         with RunStore(tmp_path / str(half.shard)[0]) as store:
-            register_again(store, dataset, half, corrections=True)
+            register_samples(store, dataset, half, corrections=True, reread_unusable=True)
         work(tmp_path / str(half.shard)[0], dataset, selection=half)
     found = [{row[0] for row in rows(tmp_path / name)} for name in "12"]
     assert not found[0] & found[1]

@@ -1,5 +1,6 @@
 """What a run folder keeps, and what it refuses."""
 
+import json
 import os
 import shutil
 import sqlite3
@@ -12,7 +13,6 @@ from hypothesis import strategies
 from stvg_core.errors import OutputError, RunError
 from stvg_core.evaluation.runs.database import (
     FILE_NAME,
-    SessionLock,
     is_alive,
     open_database,
     pack,
@@ -28,7 +28,7 @@ FAILED = Outcome("a", None, None, Failure("VideoError", "expected a video", ""),
 
 def opened(folder: Path, *names: str, per_video: int = 1) -> RunStore:
     store = RunStore(folder)
-    store.add_configuration("hash", {"model": "m"})
+    store.begin_configuration({"model": "m"})
     store.add_samples(
         StoredSample(name, place, Task(name, f"{place // per_video}.mp4", "a man walks"))
         for place, name in enumerate(names)
@@ -118,9 +118,10 @@ def test_claims_of_the_dead_are_free_and_those_of_the_living_are_not(tmp_path: P
 
 
 def test_a_session_lives_as_long_as_its_lock(tmp_path: Path) -> None:
-    lock = SessionLock(tmp_path, 7)
-    assert is_alive(tmp_path, 7)
-    lock.release()
+    with opened(tmp_path) as store:
+        store.begin_session({})
+        assert is_alive(tmp_path, 1)
+    assert not is_alive(tmp_path, 1)
     assert not is_alive(tmp_path, 7)
     assert list((tmp_path / "sessions").iterdir()) == []
 
@@ -222,15 +223,15 @@ def test_a_transaction_is_whole_or_nothing(tmp_path: Path) -> None:
 
 def test_a_document_that_unpacks_to_too_much_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("stvg_core.evaluation.runs.database.MOST_DOCUMENT_BYTES", 1000)
-    assert unpack(pack({"a": "b"}), tmp_path) == {"a": "b"}
+    assert unpack(pack('{"a": "b"}'), tmp_path) == {"a": "b"}
     with pytest.raises(RunError, match="larger than any"):
-        unpack(pack({"a": "b" * 5000}), tmp_path)
+        unpack(pack(json.dumps({"a": "b" * 5000})), tmp_path)
     with pytest.raises(RunError, match="damaged"):
         unpack(b"no zlib", tmp_path)
 
 
 def test_a_second_configuration_is_refused(tmp_path: Path) -> None:
     with opened(tmp_path) as store:
-        store.add_configuration("hash", {"model": "m"})
+        store.begin_configuration({"model": "m"})
         with pytest.raises(RunError, match="use another --run"):
-            store.add_configuration("other", {"model": "n"})
+            store.begin_configuration({"model": "n"})
