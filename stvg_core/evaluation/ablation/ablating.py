@@ -51,11 +51,19 @@ def ablate(
     Each distinct variant of a model is one run in `runs/` of the folder, whichever tables show it; a call with more
     tables evaluates what is missing. A model's variants are evaluated one after another in one process.
 
-    Args are those of `compare`, and:
+    Args:
         specs: the models, each with the settings that its variants differ from.
+        source: the samples.
         tables: some of TABLE_NAMES; none: all.
+        out: folder of the ablation.
+        protocol: whose rules to apply.
+        bootstrap: how to draw intervals; None: 2,000 resamples.
         true_tracks: tracker of the true tracks of all objects, such as "file:PATH"; None: no table shows them.
+        retry_failed: evaluate failed samples again.
+        report_only: evaluate nothing; report on the runs that exist.
         pages: what index.html holds; None: the first 20 samples.
+        on_row: called with every variant's row and its index as it begins.
+        on_count: called with the samples done and the samples of the row.
 
     Raises:
         UsageError: there is no such table, no model, or complete settings in place of a preset.

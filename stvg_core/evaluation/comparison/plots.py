@@ -65,7 +65,11 @@ class _Row:
 
     @property
     def short_name(self) -> str:
-        """A name of bearable length; both ends stay, for rows of one model differ at the end."""
+        """A name of bearable length; both ends stay, for rows of one model differ at the end.
+
+        >>> _Row("a" * 50 + "b" * 50, "", Estimate(mean=0.0, low=0.0, high=0.0)).short_name
+        'aaaaaaaaaaaaaaaaaaaaaaaaaaaaa...bbbbbbbbbbbbbbbbbbbbbbbbbbbb'
+        """
         half = (_LONGEST_NAME - 3) // 2
         return self.name if len(self.name) <= _LONGEST_NAME else f"{self.name[: half + 1]}...{self.name[-half:]}"
 

@@ -47,6 +47,14 @@ class ExportedVideo:
     file: Path | None = None
     file_seconds: Float64[np.ndarray, " source_frame"] | None = None
 
+    def __post_init__(self) -> None:
+        """Check that there is an image and a clock."""
+        if min(self.width, self.height, self.frame_count) < 1 or not self.fps > 0:
+            raise TubeError(
+                f"expected a video with a size, frames and a frame rate, got {self.width}x{self.height}, "
+                f"{self.frame_count} frames at {self.fps} per second for {self.path}"
+            )
+
 
 @dataclass(frozen=True, eq=False)
 class ExportedTube:
@@ -206,6 +214,8 @@ class FileNames:
 
         >>> FileNames().of_video(ExportedVideo("clips.d/a.b.mp4", 64, 48, 10, 25.0))
         'clips_d_a_b'
+        >>> FileNames().of_video(ExportedVideo("clips.d/a", 64, 48, 10, 25.0))
+        'clips_d_a'
         """
         return self.of(ntpath.splitext(video.path)[0])
 

@@ -116,9 +116,18 @@ def evaluate(
 ) -> dict[str, Any]:
     """Ground every sample of a data set that has no result yet, and return the summary of the run.
 
-    Args are those of `stvg_core.evaluate`, parsed, and:
+    Args:
+        dataset: the split.
+        run: folder of the run; created, or resumed if it exists.
         choice: the model and everything else that decides results.
+        protocol: scoring protocol; `score_run` can apply another one later.
+        selection: which samples; None: all.
+        corrections: leave out samples with published defects, and cut boxes at the frame's edge.
+        retry_failed: retry samples that failed in an earlier session.
+        engine: where the method runs; None: in this process.
         sessions: keeps the model loaded between runs (local engine); None: it is loaded.
+        on_stage: called with the name of each stage: load, samples, evaluate.
+        on_step: called after every sample.
 
     Returns:
         What `summarize_run` returns; also written to summary.json in the folder.

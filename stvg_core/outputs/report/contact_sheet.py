@@ -79,6 +79,10 @@ class TileSheet:
         image: the page.
         draw: draws on it.
         header_y: baseline of the next line of the header.
+
+    >>> sheet = TileSheet("a man runs", 20, VideoInfo("a.mp4", 640, 360, 8.0, 1.0, np.zeros(1)), 2)
+    >>> sheet.columns, sheet.rows, sheet.image_width, sheet.image_height
+    (5, 4, 240, 135)
     """
 
     def __init__(self, title: str, tile_count: int, info: VideoInfo, images_per_tile: int) -> None:

@@ -68,6 +68,10 @@ class VideoCanvas:
         bar: the time bar, below the image.
         text_y: middle of the line of text below the bar.
         ground: what is the same on all frames.
+
+    >>> canvas = VideoCanvas(VideoInfo("a.mp4", 96, 96, 8.0, 1.0, np.zeros(1)), "a man runs")
+    >>> canvas.image_width, canvas.image_height, canvas.width % 2, canvas.height % 2
+    (480, 480, 0, 0)
     """
 
     def __init__(self, info: VideoInfo, title: str) -> None:
