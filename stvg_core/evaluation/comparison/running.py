@@ -21,6 +21,7 @@ from stvg_core.evaluation.comparison.rows import ComparisonRow, Source
 from stvg_core.evaluation.runs.scoring import summarize_run
 from stvg_core.evaluation.runs.store import RunStore
 from stvg_core.metrics import ScoringProtocol
+from stvg_core.outputs.report.staging import own_errors
 
 RUNS: Final = "runs"
 TRACKS: Final = "tracks"
@@ -111,7 +112,8 @@ def evaluate_rows(
     """
     options = {
         "stvg_core": importlib.metadata.version("stvg-core"),
-        "source": vars(source),
+        # Results name their videos by paths that do not depend on the current folder.
+        "source": {name: value.resolve() if isinstance(value, Path) else value for name, value in vars(source).items()},
         "protocol": protocol.name,
         "retry_failed": retry_failed,
         "keep_maps": keep_maps,
@@ -122,14 +124,10 @@ def evaluate_rows(
         first = rows[done]
         group = [(row, out / RUNS / row.folder) for row in takewhile(first.shares_model, rows[done:])]
         for _, run in group:
-            try:
+            with own_errors(run):
                 run.mkdir(parents=True, exist_ok=True)
                 (run / LOG_NAME).write_bytes(b"")
                 (run / OUTCOME_NAME).unlink(missing_ok=True)
-            except OSError as error:
-                raise OutputError(
-                    f"cannot write to {run}: {error.strerror}; choose another folder with --out"
-                ) from error
         jobs = [{"run": run.resolve(), "spec": row.spec.to_dict()} for row, run in group]
         with _child(first.python or sys.executable, options | {"rows": jobs}, group[0][1] / LOG_NAME) as process:
             for row, run in group:

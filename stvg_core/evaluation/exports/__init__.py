@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from stvg_core.errors import OutputError, UsageError
+from stvg_core.errors import UsageError
 from stvg_core.evaluation.exports.coco import write_coco
 from stvg_core.evaluation.exports.cvat import write_cvat
 from stvg_core.evaluation.exports.label_studio import write_label_studio
 from stvg_core.evaluation.exports.mot import write_mot
 from stvg_core.evaluation.exports.rerun_file import write_rerun
 from stvg_core.evaluation.exports.sources import open_source
-from stvg_core.outputs.report.staging import staged_files
+from stvg_core.outputs.report.staging import own_errors, staged_files
 
 __all__ = ["FORMATS", "ExportSummary", "export"]
 
@@ -97,11 +97,8 @@ def export(
         raise UsageError(f"expected tubes to export in {source}, got none: {reasons}")
     target = Path(out)
     with staged_files(target) as stage:
-        try:
+        with own_errors(target, "choose another place"):
             _WRITERS[form](stage, tubes, **({"prefix": prefix} if prefix else {}))
-        except OSError as error:
-            reason = (error.strerror or type(error).__name__).lower()
-            raise OutputError(f"cannot write to {target}: {reason}; choose another place") from error
         files = tuple(sorted(path.relative_to(stage).as_posix() for path in stage.rglob("*") if path.is_file()))
     return ExportSummary(
         form,

@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from stvg_core.errors import OutputError, RunError, UsageError
+from stvg_core.errors import RunError, UsageError
 from stvg_core.evaluation.runs.scoring import looks_outside, score_run
 from stvg_core.evaluation.runs.store import RunStore, StoredResult
 from stvg_core.evaluation.runs.tasks import prediction_of
 from stvg_core.metrics import ScoringProtocol
-from stvg_core.outputs.report.staging import staged_files
+from stvg_core.outputs.report.staging import own_errors, staged_files
 
 _Row = TypeVar("_Row")
 COLUMNS: Final[dict[str, type]] = {
@@ -146,12 +146,8 @@ def _write(target: Path, rows: Iterable[_Row], write: Callable[[Iterable[_Row], 
             yield row
             count += 1
 
-    with staged_files(target.parent) as stage:
-        try:
-            write(counted(), stage / target.name)
-        except OSError as error:
-            reason = (error.strerror or type(error).__name__).lower()
-            raise OutputError(f"cannot write {target}: {reason}; choose another place") from error
+    with staged_files(target.parent) as stage, own_errors(target, "choose another place"):
+        write(counted(), stage / target.name)
     return count
 
 

@@ -18,7 +18,7 @@ _CURE = "choose another folder with --out"
 
 
 @contextmanager
-def own_errors(path: Path) -> Iterator[None]:
+def own_errors(path: Path, cure: str = _CURE) -> Iterator[None]:
     """Turn the system's errors of writing into one that names the file or folder and the cure.
 
     Raises:
@@ -27,7 +27,7 @@ def own_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise OutputError(f"cannot write {path}: {str(error.strerror or error).lower()}; {_CURE}") from error
+        raise OutputError(f"cannot write {path}: {str(error.strerror or error).lower()}; {cure}") from error
 
 
 def check_output_folder(folder: Path) -> None:

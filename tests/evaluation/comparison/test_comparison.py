@@ -400,6 +400,19 @@ def test_finished_runs_are_compared_wherever_they_lie(tmp_path: Path) -> None:
         compare([tmp_path / "none"], None, out, STCAT, BOOTSTRAP)
 
 
+def test_the_process_of_a_row_gets_paths_that_do_not_depend_on_the_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    python = a_python(tmp_path / "python", f"pathlib.Path({str(tmp_path)!r}, 'job.json').write_text(json.dumps(job))")
+    source = Source("folder", Path("data"), annotations=Path("data", "a.json"), video_root=Path("videos"))
+    list(evaluate_rows([ComparisonRow("a", RunSpec("m"), python)], source, Path("out"), STCAT))
+    job = json.loads((tmp_path / "job.json").read_text())
+    names = {"root": "data", "annotations": "data/a.json", "video_root": "videos"}
+    assert {name: job["source"][name] for name in names} == {name: str(tmp_path / at) for name, at in names.items()}
+    assert (job["tracks_folder"], job["rows"][0]["run"]) == (str(tmp_path / "out/tracks"), str(tmp_path / "out/runs/a"))
+
+
 def test_runs_without_maps_have_no_controls_and_it_is_said(tmp_path: Path) -> None:
     runs = [a_run(tmp_path, name).run for name in ("one", "two")]
     document = compare(runs, None, tmp_path / "elsewhere", STCAT, BOOTSTRAP, controls=True)
