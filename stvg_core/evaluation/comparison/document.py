@@ -9,12 +9,13 @@ from typing import Any, Literal
 from pydantic import Field, JsonValue
 
 from stvg_core._internal.json_schema import published_schema
-from stvg_core.evaluation.comparison.intervals import Estimate, Part, RunScores, difference, estimates
+from stvg_core.evaluation.comparison.intervals import Estimate, RunScores, difference, estimates
 from stvg_core.evaluation.comparison.rows import Source
 from stvg_core.evaluation.comparison.running import RowRun
 from stvg_core.evaluation.comparison.table_parts import Table, TablePart, table_part
 from stvg_core.evaluation.runs.provenance import differences
 from stvg_core.metrics import Bootstrap, ScoringProtocol
+from stvg_core.outputs.report.document import DocumentPart
 from stvg_core.settings import PROVENANCE
 
 SCHEMA_ID = "urn:stvg:schema:comparison:1"
@@ -29,7 +30,7 @@ _LIBRARIES = ("python", "torch", "transformers")
 _LOADED = ("device", "device_map", "attention", "recompute", "cuda_graphs")
 
 
-class CostPart(Part):
+class CostPart(DocumentPart):
     """What a row cost."""
 
     seconds_per_sample: float | None = Field(description="median wall clock; None where nothing ran")
@@ -39,7 +40,7 @@ class CostPart(Part):
     peak_device_bytes: int | None = Field(description="largest CUDA allocation; None without CUDA")
 
 
-class RowPart(Part):
+class RowPart(DocumentPart):
     """One model with one choice of settings."""
 
     name: str
@@ -65,7 +66,7 @@ class RowPart(Part):
     cost: CostPart
 
 
-class ComparisonDocument(Part):
+class ComparisonDocument(DocumentPart):
     """Models and settings, compared on the same samples."""
 
     schema_version: Literal[1]

@@ -6,7 +6,7 @@ from functools import cached_property
 
 import numpy as np
 from jaxtyping import Float64
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from stvg_core.evaluation.comparison.controls import Values, measure_run, score_controls
 from stvg_core.evaluation.comparison.running import RowRun
@@ -14,15 +14,10 @@ from stvg_core.evaluation.runs.scoring import score_run
 from stvg_core.metrics import METRIC_NAMES, Bootstrap, ScoringProtocol, bootstrap_intervals
 from stvg_core.metrics.score_report import ScoreReport
 from stvg_core.metrics.summary import SampleResult, group_results, metric_values
+from stvg_core.outputs.report.document import DocumentPart
 
 
-class Part(BaseModel):
-    """A part of a comparison's document."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class Estimate(Part):
+class Estimate(DocumentPart):
     """A mean over samples with its bootstrap interval."""
 
     mean: float

@@ -8,8 +8,9 @@ import numpy as np
 from pydantic import Field
 
 from stvg_core.evaluation.comparison.controls import BEST_TRACK, BEST_TRACK_TRUE_SPAN, Values
-from stvg_core.evaluation.comparison.intervals import Estimate, Part, RunScores, difference, estimates
+from stvg_core.evaluation.comparison.intervals import Estimate, RunScores, difference, estimates
 from stvg_core.metrics import METRIC_NAMES, Bootstrap
+from stvg_core.outputs.report.document import DocumentPart
 
 ALL: Final = "all"
 RIGHT_AT_FIRST: Final = "right track in the first row"
@@ -57,7 +58,7 @@ class Table:
     model: str = ""
 
 
-class TableRowPart(Part):
+class TableRowPart(DocumentPart):
     """A row of a table, or a control beside one."""
 
     name: str
@@ -77,7 +78,7 @@ class TableRowPart(Part):
     error: str = Field(description="why the run or one sample failed, on one line; empty where none did")
 
 
-class CheckPart(Part):
+class CheckPart(DocumentPart):
     """A claim about a ladder: its last row is better than another, in m_vIoU."""
 
     better: str
@@ -88,7 +89,7 @@ class CheckPart(Part):
     holds: bool = Field(description="the lower bound of the interval is above 0")
 
 
-class TablePart(Part):
+class TablePart(DocumentPart):
     """Rows that are read together."""
 
     model: str

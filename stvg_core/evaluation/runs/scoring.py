@@ -106,13 +106,11 @@ def summarize_run(folder: Path, protocol: ScoringProtocol) -> dict[str, Any]:
         failures: Counter[str] = Counter()
         examples: dict[str, dict[str, str]] = {}
         seconds = []
-        has_truth = False
-        for sample in store.samples():
-            # An unusable annotation counts as failed.
-            has_truth |= sample.task is None or sample.annotation is not None
-            if sample.task is None:
-                failures["annotation"] += 1
-                examples.setdefault("annotation", {"sample": sample.sample_id, "error": sample.problem})
+        for sample_id, problem in store.unusable():
+            failures["annotation"] += 1
+            examples.setdefault("annotation", {"sample": sample_id, "error": problem})
+        # An unusable annotation counts as failed.
+        has_truth = bool(failures) or store.has_annotations()
         for sample_id, kind, error, taken in store.outcomes():
             seconds.append(taken)
             if kind is not None:

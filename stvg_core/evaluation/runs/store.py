@@ -236,6 +236,14 @@ class RunStore(AbstractContextManager["RunStore"]):
         row = self._first("SELECT annotation FROM samples WHERE sample_id = ?", (sample_id,))
         return None if row is None else self._unpack(row[0])
 
+    def has_annotations(self) -> bool:
+        """Return whether any sample has ground truth."""
+        return self._first("SELECT 1 FROM samples WHERE annotation IS NOT NULL") is not None
+
+    def unusable(self) -> Iterator[tuple[str, str]]:
+        """Yield id and problem of every sample whose annotation cannot be used."""
+        yield from self._rows("SELECT sample_id, problem FROM samples WHERE task IS NULL ORDER BY position")
+
     # Sessions and claims
 
     def begin_session(self, environment: Mapping[str, Any]) -> None:
@@ -279,11 +287,10 @@ class RunStore(AbstractContextManager["RunStore"]):
             How many samples are claimed by other living sessions.
         """
         others = list(self._rows("SELECT DISTINCT session FROM claims WHERE session != ?", (self._session,)))
+        # Before the transaction, which makes other processes wait.
+        dead = [(session,) for (session,) in others if not is_alive(self.folder, session)]
         with self._transaction():
-            self.database.executemany(
-                "DELETE FROM claims WHERE session = ?",
-                [(session,) for (session,) in others if not is_alive(self.folder, session)],
-            )
+            self.database.executemany("DELETE FROM claims WHERE session = ?", dead)
         return int(self._first("SELECT count(*) FROM claims WHERE session != ?", (self._session,))[0])
 
     def claim_group(self, *, retry: bool = False) -> tuple[Task, ...]:
